@@ -1,0 +1,480 @@
+//! What the interrogator is doing ([`Acquisition`]) and whether there is signal ([`Phase`], [`SignalMonitor`]).
+//!
+//! Pure: no clock, no thread, no channel. The capture thread tells the monitor what it saw and when; the monitor says
+//! which phase that makes. "Waiting for fiber" is a phase like the others, not an error.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::units::Rational;
+
+/// How one sample is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SampleFormat {
+    /// Signed 16-bit counts.
+    I16,
+    /// 32-bit floats.
+    F32,
+    /// Interleaved complex 16-bit: the raw optical field, demodulated by the DSP stage.
+    Iq16,
+}
+
+impl SampleFormat {
+    /// Bytes of one sample.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::I16 => 2,
+            Self::F32 | Self::Iq16 => 4,
+        }
+    }
+
+    /// The name that clients and files use.
+    pub const fn dtype(self) -> &'static str {
+        match self {
+            Self::I16 => "int16",
+            Self::F32 => "float32",
+            Self::Iq16 => "iq16",
+        }
+    }
+}
+
+/// What a sample measures once it is multiplied by [`Acquisition::scale`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Quantity {
+    /// Unknown or uncalibrated.
+    Counts,
+    /// Raw optical field (`iq16` only).
+    OpticalField,
+    /// Optical phase.
+    Phase,
+    /// Change of optical phase in time.
+    PhaseRate,
+    /// Strain.
+    Strain,
+    /// Change of strain in time.
+    StrainRate,
+    /// Particle velocity.
+    Velocity,
+}
+
+impl Quantity {
+    /// Every quantity, in the order of their codes in the ring and in captures.
+    pub const ALL: [Self; 7] = [
+        Self::Counts,
+        Self::OpticalField,
+        Self::Phase,
+        Self::PhaseRate,
+        Self::Strain,
+        Self::StrainRate,
+        Self::Velocity,
+    ];
+
+    /// Stable code in the ring header and in captures.
+    pub fn code(self) -> u32 {
+        Self::ALL.iter().position(|&q| q == self).unwrap_or(0) as u32
+    }
+
+    /// The quantity with this code.
+    pub fn from_code(code: u32) -> Option<Self> {
+        Self::ALL.get(code as usize).copied()
+    }
+
+    /// Name in status and headers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Counts => "counts",
+            Self::OpticalField => "optical_field",
+            Self::Phase => "phase",
+            Self::PhaseRate => "phase_rate",
+            Self::Strain => "strain",
+            Self::StrainRate => "strain_rate",
+            Self::Velocity => "velocity",
+        }
+    }
+}
+
+/// How far the timestamps of an acquisition can be trusted, worst first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ClockQuality {
+    /// A local oscillator that nothing disciplines, or not known.
+    #[default]
+    FreeRunning,
+    /// Network time.
+    Ntp,
+    /// Precision time protocol.
+    Ptp,
+    /// Satellite time.
+    Gps,
+}
+
+impl ClockQuality {
+    /// Every quality, in the order of their codes in the ring, captures and frames.
+    pub const ALL: [Self; 4] = [Self::FreeRunning, Self::Ntp, Self::Ptp, Self::Gps];
+
+    /// Stable code: 0 free-running, 1 NTP, 2 PTP, 3 GPS.
+    pub const fn code(self) -> u32 {
+        self as u32
+    }
+
+    /// The quality with this code.
+    pub fn from_code(code: u32) -> Option<Self> {
+        Self::ALL.get(code as usize).copied()
+    }
+
+    /// Name in status and headers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FreeRunning => "free-running",
+            Self::Ntp => "ntp",
+            Self::Ptp => "ptp",
+            Self::Gps => "gps",
+        }
+    }
+}
+
+/// Everything that holds for all traces between two epoch changes. Immutable; travels with each block and frame.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Acquisition {
+    /// Generation: UTC of the beginning in microseconds since the UNIX epoch, raised further if needed so that no two
+    /// acquisitions of one site ever share it. Message ids build on it.
+    pub epoch: u64,
+    /// Pulse repetition rate in Hz, exact.
+    pub prr: Rational,
+    /// Number of channels.
+    pub channels: usize,
+    /// Distance from one channel to the next in metres.
+    pub dx_m: f64,
+    /// Distance of channel 0 on the fiber in metres.
+    pub fiber_start_m: f64,
+    /// Fiber length over which the interrogator averages strain, in metres, when known.
+    pub gauge_length_m: Option<f64>,
+    /// Laser wavelength in metres (vacuum), when known.
+    pub wavelength_m: Option<f64>,
+    /// Refractive index of the fiber, when known.
+    pub refractive_index: Option<f64>,
+    /// How samples are stored.
+    pub sample_format: SampleFormat,
+    /// What a sample measures.
+    pub quantity: Quantity,
+    /// Physical value of one count, in [`unit`](Self::unit).
+    pub scale: f64,
+    /// Unit of a scaled sample, e.g. `rad` or `nstrain/s`.
+    pub unit: String,
+    /// Trust in the timestamps.
+    pub clock: ClockQuality,
+    /// Free text about the fiber.
+    pub description: String,
+}
+
+impl Acquisition {
+    /// The instrument of the README: 2337 channels of `int16` phase at 2000 Hz. For examples, tests and benchmarks.
+    pub fn example() -> Self {
+        Self {
+            epoch: 1,
+            prr: Rational::new(2000, 1).expect("2000/1 is positive"),
+            channels: 2337,
+            dx_m: 1.021_369_8,
+            fiber_start_m: 0.0,
+            gauge_length_m: Some(10.213_698),
+            wavelength_m: Some(1550e-9),
+            refractive_index: Some(1.468),
+            sample_format: SampleFormat::I16,
+            quantity: Quantity::Phase,
+            scale: 1e-3,
+            unit: "rad".into(),
+            clock: ClockQuality::FreeRunning,
+            description: "example fiber".into(),
+        }
+    }
+
+    /// Length of fiber from the first to behind the last channel, in metres.
+    pub fn fiber_length_m(&self) -> f64 {
+        self.dx_m * self.channels as f64
+    }
+}
+
+/// Why there is no signal. The wording is shown to operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DarkReason {
+    /// The daemon has just begun to look.
+    Starting,
+    /// The hardware interface is not there.
+    NoInterface(String),
+    /// The hardware interface is there, but what it says cannot be used.
+    Refused(String),
+    /// The producer's heartbeat has stopped.
+    NoHeartbeat,
+    /// The producer lives, but no trace has come.
+    NoTraces,
+    /// The producer says that there is no light.
+    LightOff,
+    /// Traces come, but there is no optical power in them.
+    Dark,
+}
+
+impl fmt::Display for DarkReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Starting => write!(f, "looking for the interrogator"),
+            Self::NoInterface(what) | Self::Refused(what) => write!(f, "{what}"),
+            Self::NoHeartbeat => write!(f, "the producer's heartbeat has stopped"),
+            Self::NoTraces => write!(f, "no new traces"),
+            Self::LightOff => write!(f, "the interrogator reports no light"),
+            Self::Dark => write!(f, "optical power below the dark threshold"),
+        }
+    }
+}
+
+/// Whether there is signal.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Phase {
+    /// No signal; the daemon looks again by itself.
+    WaitingForFiber(DarkReason),
+    /// Traces flow.
+    Acquiring(Arc<Acquisition>),
+    /// Light, but no data for longer than usual and not yet for long enough to call it lost.
+    Stalled(Arc<Acquisition>),
+    /// The daemon is stopping or the replay has ended: what is inside still goes out.
+    Draining,
+}
+
+impl Phase {
+    /// The words for people and programs: `waiting for fiber`, `acquiring`, `stalled`, `draining`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::WaitingForFiber(_) => "waiting for fiber",
+            Self::Acquiring(_) => "acquiring",
+            Self::Stalled(_) => "stalled",
+            Self::Draining => "draining",
+        }
+    }
+
+    /// The acquisition, while there is one.
+    pub const fn acquisition(&self) -> Option<&Arc<Acquisition>> {
+        match self {
+            Self::Acquiring(a) | Self::Stalled(a) => Some(a),
+            Self::WaitingForFiber(_) | Self::Draining => None,
+        }
+    }
+}
+
+/// What the capture thread saw.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The source has nothing, and says why.
+    Lost(DarkReason),
+    /// A block arrived; `power` is the variance over the channels of one of its traces, in squared counts.
+    Block {
+        /// The acquisition it belongs to.
+        acquisition: Arc<Acquisition>,
+        /// Variance over channels, squared raw counts.
+        power: f64,
+    },
+    /// The source is there, but nothing came.
+    Quiet,
+    /// The daemon is stopping, or the source has ended for good.
+    Stopping,
+}
+
+/// When signal counts as gone, and when it counts as back.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SignalLimits {
+    /// No trace for this long means waiting for fiber; at least 20 pulse periods are always granted.
+    pub no_trace: Duration,
+    /// No trace for this long means stalled.
+    pub stall: Duration,
+    /// Power below this (variance over channels, squared counts) is dark; 0 switches the test off.
+    pub dark_power: f64,
+    /// Power must rise to `dark_power` times this factor before dark ends.
+    pub light_factor: f64,
+    /// Darkness must last this long before it counts.
+    pub dark_hold: Duration,
+}
+
+impl Default for SignalLimits {
+    fn default() -> Self {
+        Self {
+            no_trace: Duration::from_millis(500),
+            stall: Duration::from_millis(150),
+            dark_power: 0.0,
+            light_factor: 2.0,
+            dark_hold: Duration::from_millis(500),
+        }
+    }
+}
+
+/// The state machine behind [`Phase`]. Times are durations since any fixed origin, never running backwards.
+#[derive(Debug)]
+pub struct SignalMonitor {
+    limits: SignalLimits,
+    phase: Phase,
+    last_block: Duration,
+    dark_since: Option<Duration>,
+}
+
+impl SignalMonitor {
+    /// Begins in [`Phase::WaitingForFiber`].
+    pub fn new(limits: SignalLimits) -> Self {
+        Self {
+            limits,
+            phase: Phase::WaitingForFiber(DarkReason::Starting),
+            last_block: Duration::ZERO,
+            dark_since: None,
+        }
+    }
+
+    /// The present phase.
+    pub const fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// Takes an event in; `Some` when the phase has changed.
+    ///
+    /// `now` must not be earlier than in the call before. A change of the reason alone, while waiting, is a change too:
+    /// an operator needs to see that the producer came back although the light did not.
+    pub fn on(&mut self, now: Duration, event: Event) -> Option<&Phase> {
+        let next = self.next(now, event);
+        if next == self.phase {
+            return None;
+        }
+        self.phase = next;
+        Some(&self.phase)
+    }
+
+    fn next(&mut self, now: Duration, event: Event) -> Phase {
+        if self.phase == Phase::Draining {
+            return Phase::Draining;
+        }
+        match event {
+            Event::Stopping => Phase::Draining,
+            Event::Lost(reason) => {
+                self.dark_since = None;
+                Phase::WaitingForFiber(reason)
+            }
+            Event::Block { acquisition, power } => {
+                self.last_block = now;
+                self.with_power(now, acquisition, power)
+            }
+            Event::Quiet => self.quiet(now),
+        }
+    }
+
+    fn with_power(&mut self, now: Duration, acquisition: Arc<Acquisition>, power: f64) -> Phase {
+        let waiting_in_the_dark = matches!(self.phase, Phase::WaitingForFiber(DarkReason::Dark));
+        let needed = if waiting_in_the_dark {
+            self.limits.dark_power * self.limits.light_factor
+        } else {
+            self.limits.dark_power
+        };
+        // NaN power (float input gone wrong) is not light; without a threshold there is no test.
+        if self.limits.dark_power <= 0.0 || power >= needed {
+            self.dark_since = None;
+            return Phase::Acquiring(acquisition);
+        }
+        let since = *self.dark_since.get_or_insert(now);
+        let waiting = matches!(self.phase, Phase::WaitingForFiber(_));
+        if waiting || now.saturating_sub(since) >= self.limits.dark_hold {
+            Phase::WaitingForFiber(DarkReason::Dark)
+        } else {
+            Phase::Acquiring(acquisition)
+        }
+    }
+
+    fn quiet(&self, now: Duration) -> Phase {
+        let Some(acquisition) = self.phase.acquisition() else {
+            return self.phase.clone();
+        };
+        let silent = now.saturating_sub(self.last_block);
+        let twenty_pulses = Duration::from_secs_f64(20.0 / acquisition.prr.to_f64());
+        if silent >= self.limits.no_trace.max(twenty_pulses) {
+            Phase::WaitingForFiber(DarkReason::NoTraces)
+        } else if silent >= self.limits.stall.max(twenty_pulses) {
+            Phase::Stalled(Arc::clone(acquisition))
+        } else {
+            self.phase.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    fn block(acquisition: &Arc<Acquisition>, power: f64) -> Event {
+        Event::Block { acquisition: Arc::clone(acquisition), power }
+    }
+
+    fn limits() -> SignalLimits {
+        SignalLimits { dark_power: 100.0, ..SignalLimits::default() }
+    }
+
+    #[test]
+    fn silence_first_stalls_then_waits_and_one_block_brings_it_back() {
+        let a = Arc::new(Acquisition::example());
+        let mut m = SignalMonitor::new(limits());
+        assert_eq!(m.on(ms(0), block(&a, 1e6)), Some(&Phase::Acquiring(a.clone())));
+        assert_eq!(m.on(ms(100), Event::Quiet), None);
+        assert_eq!(m.on(ms(150), Event::Quiet), Some(&Phase::Stalled(a.clone())));
+        assert_eq!(m.on(ms(499), Event::Quiet), None);
+        assert_eq!(m.on(ms(500), Event::Quiet), Some(&Phase::WaitingForFiber(DarkReason::NoTraces)));
+        assert_eq!(m.on(ms(9000), Event::Quiet), None);
+        assert_eq!(m.on(ms(9001), block(&a, 1e6)), Some(&Phase::Acquiring(a)));
+    }
+
+    #[test]
+    fn slow_pulses_are_granted_twenty_periods() {
+        let a = Arc::new(Acquisition { prr: Rational::new(10, 1).unwrap(), ..Acquisition::example() });
+        let mut m = SignalMonitor::new(limits());
+        m.on(ms(0), block(&a, 1e6));
+        assert_eq!(m.on(ms(1900), Event::Quiet), None);
+        assert!(m.on(ms(2000), Event::Quiet).is_some());
+    }
+
+    #[test]
+    fn power_has_hysteresis_and_a_hold_off() {
+        let a = Arc::new(Acquisition::example());
+        let mut m = SignalMonitor::new(limits());
+        m.on(ms(0), block(&a, 1e6));
+        assert_eq!(m.on(ms(20), block(&a, 1.0)), None, "a dip shorter than the hold-off is not darkness");
+        assert_eq!(m.on(ms(40), block(&a, 1e6)), None);
+        m.on(ms(60), block(&a, 1.0));
+        assert_eq!(m.on(ms(560), block(&a, 1.0)), Some(&Phase::WaitingForFiber(DarkReason::Dark)));
+        assert_eq!(m.on(ms(580), block(&a, 150.0)), None, "above the threshold, below the way back");
+        assert_eq!(m.on(ms(600), block(&a, f64::NAN)), None, "NaN is not light");
+        assert_eq!(m.on(ms(620), block(&a, 200.0)), Some(&Phase::Acquiring(a)));
+    }
+
+    #[test]
+    fn draining_is_final() {
+        let a = Arc::new(Acquisition::example());
+        let mut m = SignalMonitor::new(limits());
+        assert!(m.on(ms(0), Event::Stopping).is_some());
+        assert_eq!(m.on(ms(1), block(&a, 1e6)), None);
+        assert_eq!(m.on(ms(2), Event::Lost(DarkReason::LightOff)), None);
+    }
+
+    proptest! {
+        /// Whatever power does, the phase changes at most once in any hold-off.
+        #[test]
+        fn never_flaps_on_power(powers in prop::collection::vec(0.0f64..400.0, 1..400)) {
+            let a = Arc::new(Acquisition::example());
+            let mut m = SignalMonitor::new(limits());
+            let mut went_dark = Vec::new();
+            for (i, &power) in powers.iter().enumerate() {
+                let now = ms(20 * i as u64);
+                if let Some(Phase::WaitingForFiber(_)) = m.on(now, block(&a, power)) {
+                    if i > 0 { went_dark.push(now); }
+                }
+            }
+            for pair in went_dark.windows(2) {
+                prop_assert!(pair[1] - pair[0] >= limits().dark_hold);
+            }
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Blocks of raw traces, and the pool they come from.
+//!
+//! A [`RawBlock`] is a pre-allocated piece of memory that holds consecutive traces exactly as the hardware gave them:
+//! trace-major `[trace][channel]`, each row padded to 64 bytes. Blocks never copy and are never allocated while data
+//! flows: capture takes one from the free queue, fills it, and sends a [`Lease`] on; every consumer that needs the
+//! block holds a share of the lease, and when the last share drops the block is back on the free queue.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytemuck::{Pod, Zeroable};
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::acquisition::{Acquisition, SampleFormat};
+use crate::units::TraceIndex;
+
+/// How many parties may hold shares of one lease: the pipeline, a recorder, and one to spare.
+const MAX_SHARES: usize = 4;
+
+/// Rows start on cache lines: 64 bytes.
+pub const ROW_ALIGN: usize = 64;
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct CacheLine([u8; ROW_ALIGN]);
+
+/// Shape of a block's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockLayout {
+    /// Samples in a row.
+    pub channels: usize,
+    /// How one sample is stored.
+    pub format: SampleFormat,
+    /// Rows that the block can hold.
+    pub capacity_traces: usize,
+}
+
+impl BlockLayout {
+    /// Layout for blocks of about `length` of this acquisition: at least one trace.
+    pub fn for_acquisition(acquisition: &Acquisition, length: Duration) -> Self {
+        let traces = (length.as_secs_f64() * acquisition.prr.to_f64()).round() as usize;
+        Self { channels: acquisition.channels, format: acquisition.sample_format, capacity_traces: traces.max(1) }
+    }
+
+    /// Bytes of samples in one row, without padding.
+    pub const fn row_bytes(&self) -> usize {
+        self.channels * self.format.bytes()
+    }
+
+    /// Bytes from one row to the next: [`row_bytes`](Self::row_bytes) rounded up to 64.
+    pub const fn stride_bytes(&self) -> usize {
+        self.row_bytes().div_ceil(ROW_ALIGN) * ROW_ALIGN
+    }
+}
+
+/// Consecutive traces of one acquisition.
+pub struct RawBlock {
+    layout: BlockLayout,
+    memory: Vec<CacheLine>,
+    /// What the interrogator was doing when these traces were taken.
+    pub acquisition: Arc<Acquisition>,
+    /// Index of the first row.
+    pub first_trace: TraceIndex,
+    /// Rows in use.
+    pub traces: usize,
+    /// UTC of the first row, nanoseconds since the UNIX epoch.
+    pub utc_ns: i64,
+    /// Traces that are missing between the end of the previous block and this one.
+    pub gap_before: u64,
+    /// When the last row was in hand, on the monotonic clock.
+    pub captured_at: Instant,
+}
+
+impl RawBlock {
+    /// An empty block with all its memory touched, so that no page fault waits on the capture path.
+    pub fn new(layout: BlockLayout, acquisition: Arc<Acquisition>) -> Self {
+        let lines = layout.stride_bytes() / ROW_ALIGN * layout.capacity_traces;
+        let mut memory = Vec::with_capacity(lines);
+        memory.resize(lines, CacheLine([0xA5; ROW_ALIGN]));
+        Self {
+            layout,
+            memory,
+            acquisition,
+            first_trace: TraceIndex(0),
+            traces: 0,
+            utc_ns: 0,
+            gap_before: 0,
+            captured_at: Instant::now(),
+        }
+    }
+
+    /// Shape of the memory.
+    pub const fn layout(&self) -> BlockLayout {
+        self.layout
+    }
+
+    /// Makes the block empty again for new traces of `acquisition`.
+    pub fn clear(&mut self, acquisition: &Arc<Acquisition>) {
+        if !Arc::ptr_eq(&self.acquisition, acquisition) {
+            self.acquisition = Arc::clone(acquisition);
+        }
+        self.traces = 0;
+        self.gap_before = 0;
+    }
+
+    /// Rows that still fit.
+    pub const fn free_traces(&self) -> usize {
+        self.layout.capacity_traces - self.traces
+    }
+
+    /// Index just behind the last row.
+    pub fn end_trace(&self) -> TraceIndex {
+        self.first_trace + self.traces as u64
+    }
+
+    /// Bytes of row `trace` (an offset within the block), without padding.
+    ///
+    /// # Panics
+    /// When `trace` is beyond the block's capacity.
+    pub fn row(&self, trace: usize) -> &[u8] {
+        let start = trace * self.layout.stride_bytes();
+        &self.bytes()[start..start + self.layout.row_bytes()]
+    }
+
+    /// As [`row`](Self::row), to be written by a source.
+    ///
+    /// # Panics
+    /// When `trace` is beyond the block's capacity.
+    pub fn row_mut(&mut self, trace: usize) -> &mut [u8] {
+        let (start, len) = (trace * self.layout.stride_bytes(), self.layout.row_bytes());
+        &mut bytemuck::cast_slice_mut(&mut self.memory)[start..start + len]
+    }
+
+    /// Row `trace` as samples of type `T` (`i16` or `f32`; interleaved re, im for `iq16`).
+    ///
+    /// # Panics
+    /// When `trace` is beyond the block's capacity.
+    pub fn row_as<T: Pod>(&self, trace: usize) -> &[T] {
+        bytemuck::cast_slice(self.row(trace))
+    }
+
+    /// The whole memory, rows [`BlockLayout::stride_bytes`] apart, 64-byte aligned.
+    pub fn bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.memory)
+    }
+}
+
+/// A share of a filled block. Dropping the last one sends the block home.
+pub struct Lease {
+    // Some until drop.
+    block: Option<Arc<RawBlock>>,
+    home: Sender<Arc<RawBlock>>,
+}
+
+impl Lease {
+    /// A second share for another consumer; allocates nothing.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self { block: self.block.clone(), home: self.home.clone() }
+    }
+}
+
+impl std::ops::Deref for Lease {
+    type Target = RawBlock;
+    fn deref(&self) -> &RawBlock {
+        self.block.as_deref().expect("a lease holds its block until it is dropped")
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(block) = self.block.take() {
+            // Every share sends its own reference home; the pool recognises the last. The queue has room for all
+            // shares of all blocks, and when the pool itself is gone the memory is simply freed.
+            let _ = self.home.try_send(block);
+        }
+    }
+}
+
+/// The blocks of one layout, all allocated at the start.
+pub struct BlockPool {
+    layout: BlockLayout,
+    count: usize,
+    home: Sender<Arc<RawBlock>>,
+    free: Receiver<Arc<RawBlock>>,
+}
+
+/// A free block, writable until it is [`sealed`](Blank::seal).
+pub struct Blank {
+    block: Arc<RawBlock>,
+    home: Sender<Arc<RawBlock>>,
+}
+
+impl Blank {
+    /// The memory to fill.
+    pub fn block(&mut self) -> &mut RawBlock {
+        Arc::get_mut(&mut self.block).expect("the pool hands out blocks that nobody else holds")
+    }
+
+    /// Ends writing; from here on the block is shared and read-only.
+    pub fn seal(self) -> Lease {
+        Lease { block: Some(self.block), home: self.home }
+    }
+
+    /// Puts an unused block back.
+    pub fn give_back(self) {
+        drop(self.seal());
+    }
+}
+
+impl BlockPool {
+    /// `count` blocks (at least two) of `layout`.
+    pub fn new(layout: BlockLayout, count: usize, acquisition: &Arc<Acquisition>) -> Self {
+        let count = count.max(2);
+        let (home, free) = bounded(count * MAX_SHARES);
+        for _ in 0..count {
+            let block = Arc::new(RawBlock::new(layout, Arc::clone(acquisition)));
+            home.try_send(block).expect("the queue has room for every block");
+        }
+        Self { layout, count, home, free }
+    }
+
+    /// Shape of the blocks.
+    pub const fn layout(&self) -> BlockLayout {
+        self.layout
+    }
+
+    /// How many blocks there are.
+    pub const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// A free block, or `None` when all are in use; never waits.
+    pub fn take(&self) -> Option<Blank> {
+        while let Ok(block) = self.free.try_recv() {
+            if let Some(blank) = self.claim(block) {
+                return Some(blank);
+            }
+        }
+        None
+    }
+
+    /// A free block, waiting up to `timeout` for one: for sources that can wait (replay as fast as it goes).
+    pub fn take_within(&self, timeout: Duration) -> Option<Blank> {
+        let deadline = Instant::now() + timeout;
+        while let Ok(block) = self.free.recv_deadline(deadline) {
+            if let Some(blank) = self.claim(block) {
+                return Some(blank);
+            }
+        }
+        None
+    }
+
+    /// Only the last reference that comes home is unique; the others just vanish here.
+    fn claim(&self, mut block: Arc<RawBlock>) -> Option<Blank> {
+        Arc::get_mut(&mut block)?;
+        Some(Blank { block, home: self.home.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acquisition::Acquisition;
+
+    fn pool(count: usize) -> BlockPool {
+        let acquisition = Arc::new(Acquisition::example());
+        let layout = BlockLayout::for_acquisition(&acquisition, Duration::from_millis(20));
+        BlockPool::new(layout, count, &acquisition)
+    }
+
+    #[test]
+    fn rows_are_aligned_and_do_not_overlap() {
+        let pool = pool(2);
+        let mut blank = pool.take().unwrap();
+        let block = blank.block();
+        assert_eq!(block.bytes().as_ptr() as usize % ROW_ALIGN, 0);
+        for t in 0..block.layout().capacity_traces {
+            block.row_mut(t).fill(t as u8);
+        }
+        for t in 0..block.layout().capacity_traces {
+            assert!(block.row(t).iter().all(|&b| b == t as u8));
+        }
+    }
+
+    #[test]
+    fn every_block_comes_home_however_many_shares_were_held_and_on_whatever_thread() {
+        let pool = pool(3);
+        for round in 0..2000 {
+            let leases: Vec<_> = std::iter::from_fn(|| pool.take()).map(Blank::seal).collect();
+            assert_eq!(leases.len(), 3, "round {round}");
+            assert!(pool.take().is_none());
+            let shares: Vec<_> = leases.iter().map(Lease::share).collect();
+            std::thread::scope(|s| {
+                s.spawn(|| drop(leases));
+                s.spawn(|| drop(shares));
+            });
+        }
+    }
+
+    #[test]
+    fn a_lease_may_outlive_its_pool() {
+        let pool = pool(2);
+        let lease = pool.take().unwrap().seal();
+        drop(pool);
+        assert_eq!(lease.row(0).len(), lease.layout().row_bytes());
+    }
+}

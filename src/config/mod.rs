@@ -1,0 +1,267 @@
+//! The configuration in unit types, checked. The TOML mirror and the list of problems live in the files beside this one.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::acquisition::SignalLimits;
+use crate::dsp::{ConditionSpec, Window};
+use crate::frame::{Dtype, ValueKind, View};
+use crate::units::Rational;
+
+/// Everything a running daemon is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Name of this fiber: first word of every routing key.
+    pub site: String,
+    /// Where traces come from.
+    pub source: SourceConfig,
+    /// How they are captured.
+    pub capture: CaptureConfig,
+    /// When there is signal.
+    pub signal: SignalLimits,
+    /// Conditioning and threads of the DSP stage.
+    pub processing: ProcessingConfig,
+    /// Standing views.
+    pub views: Vec<ViewConfig>,
+    /// The broker; `None` = publish nowhere.
+    pub broker: Option<BrokerConfig>,
+    /// The control API.
+    pub http: HttpConfig,
+    /// What the configured fiber should look like before the interrogator says so.
+    pub fiber: FiberConfig,
+}
+
+/// Where traces come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceConfig {
+    /// The memory-mapped hardware ring.
+    Ring {
+        /// The file or device to map.
+        path: PathBuf,
+        /// Heartbeat older than this means that the producer is gone.
+        heartbeat_timeout: Duration,
+    },
+    /// Captured files as if live.
+    Replay {
+        /// Files in order of time.
+        files: Vec<PathBuf>,
+        /// How fast.
+        speed: ReplaySpeed,
+        /// Begin again at the end, with a new epoch.
+        looping: bool,
+    },
+}
+
+/// How fast a replay goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ReplaySpeed {
+    /// So many times as fast as it was taken.
+    Times(f64),
+    /// As fast as the pipeline takes it; loses nothing.
+    Unpaced,
+}
+
+/// The capture thread.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CaptureConfig {
+    /// PRR to ask for and to hold the producer to; `None` takes what it declares.
+    pub prr: Option<Rational>,
+    /// Deviation of the declared or measured PRR that is reported, parts per million.
+    pub prr_tolerance_ppm: f64,
+    /// Length of a block.
+    pub block: Duration,
+    /// Blocks in the pool.
+    pub pool_blocks: usize,
+    /// Core to pin the capture thread to.
+    pub cpu: Option<usize>,
+    /// SCHED_FIFO priority of the capture thread.
+    pub realtime_priority: Option<u8>,
+    /// Lock the ring in memory.
+    pub lock_ring: bool,
+}
+
+/// The DSP stage.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProcessingConfig {
+    /// Conditioning of all samples.
+    pub condition: ConditionSpec,
+    /// Threads of the pool; 0 = one for each core.
+    pub threads: usize,
+    /// Frames that may wait for the publisher.
+    pub egress_frames: usize,
+}
+
+/// A standing view.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ViewConfig {
+    /// Kind.
+    pub view: View,
+    /// Name in routing keys and headers, unique.
+    pub name: String,
+    /// First channel, from 1.
+    pub channel_min: usize,
+    /// Last channel, inclusive; `None` = the last of the fiber.
+    pub channel_max: Option<usize>,
+    /// Window length in traces.
+    pub nfft: usize,
+    /// Window function.
+    pub window: Window,
+    /// Seconds from line to line.
+    pub line_period_s: Rational,
+    /// Bands of a waterfall, Hz, both ends included; one stream each.
+    pub bands_hz: Vec<(f64, f64)>,
+    /// Frequency range of spectra, Hz; `None` = 0…PRR/2.
+    pub frequency_range_hz: Option<(f64, f64)>,
+    /// What values are.
+    pub value: ValueKind,
+    /// How values are stored.
+    pub dtype: Dtype,
+    /// Scale and offset for `u8`.
+    pub u8_range: (f32, f32),
+    /// Lines in one frame.
+    pub lines_per_frame: usize,
+    /// Must survive an absent broker once there is a spool.
+    pub durable: bool,
+}
+
+/// The broker.
+#[derive(Clone, PartialEq)]
+pub struct BrokerConfig {
+    /// `amqp://host:port/vhost` or `amqps://…`, without user and password.
+    pub uri: String,
+    /// User name.
+    pub username: String,
+    /// Password; never shown.
+    pub password: Secret,
+    /// Topic exchange for frames.
+    pub frames_exchange: String,
+    /// Topic exchange for status.
+    pub status_exchange: String,
+    /// Unconfirmed frames in flight.
+    pub window: usize,
+}
+
+/// The control API.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpConfig {
+    /// Where it listens; loopback only until there are credentials.
+    pub listen: SocketAddr,
+}
+
+/// Declared facts, used where a client asks while no acquisition is there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FiberConfig {
+    /// Number of channels.
+    pub channels: usize,
+    /// Sample dtype name.
+    pub dtype: String,
+}
+
+/// A word that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes the word over.
+    pub fn new(word: impl Into<String>) -> Self {
+        Self(word.into())
+    }
+
+    /// The word itself, for the one place that must send it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("<secret>")
+    }
+}
+
+impl std::fmt::Debug for BrokerConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BrokerConfig").field("uri", &"<set>").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+impl Default for Config {
+    /// What `fiberd` does when it is told nothing: the ring of the built-in simulator, one waterfall, two channels.
+    fn default() -> Self {
+        let spectrum = |name: &str, channel: usize| ViewConfig {
+            view: View::Single,
+            name: name.into(),
+            channel_min: channel,
+            channel_max: Some(channel),
+            nfft: 1024,
+            line_period_s: Rational::new(1, 10).expect("positive"),
+            bands_hz: Vec::new(),
+            value: ValueKind::Decibel { reference: 1.0 },
+            ..ViewConfig::waterfall()
+        };
+        Self {
+            site: "fiber".into(),
+            source: SourceConfig::Ring {
+                path: "/dev/shm/fiberd.ring".into(),
+                heartbeat_timeout: Duration::from_secs(1),
+            },
+            capture: CaptureConfig::default(),
+            signal: SignalLimits::default(),
+            processing: ProcessingConfig { condition: ConditionSpec::default(), threads: 0, egress_frames: 256 },
+            views: vec![ViewConfig::waterfall(), spectrum("near", 100), spectrum("far", 1000)],
+            broker: Some(BrokerConfig::default()),
+            http: HttpConfig { listen: SocketAddr::from(([127, 0, 0, 1], 5000)) },
+            fiber: FiberConfig { channels: 2337, dtype: "int16".into() },
+        }
+    }
+}
+
+impl Default for CaptureConfig {
+    fn default() -> Self {
+        Self {
+            prr: Rational::new(2000, 1),
+            prr_tolerance_ppm: 100.0,
+            block: Duration::from_millis(20),
+            pool_blocks: 64,
+            cpu: None,
+            realtime_priority: None,
+            lock_ring: false,
+        }
+    }
+}
+
+impl ViewConfig {
+    /// The waterfall of the whole fiber: energy of 5–200 Hz, 20 lines a second.
+    pub fn waterfall() -> Self {
+        Self {
+            view: View::Waterfall,
+            name: "whole-fiber".into(),
+            channel_min: 1,
+            channel_max: None,
+            nfft: 256,
+            window: Window::Hann,
+            line_period_s: Rational::new(1, 20).expect("positive"),
+            bands_hz: vec![(5.0, 200.0)],
+            frequency_range_hz: None,
+            value: ValueKind::Power,
+            dtype: Dtype::F32,
+            u8_range: (1.0, 0.0),
+            lines_per_frame: 1,
+            durable: true,
+        }
+    }
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        Self {
+            uri: "amqp://127.0.0.1:5672/%2f".into(),
+            username: "guest".into(),
+            password: Secret::new("guest"),
+            frames_exchange: "fiberd.frames".into(),
+            status_exchange: "fiberd.status".into(),
+            window: 64,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The definitions, in f64 and without haste.

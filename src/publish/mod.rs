@@ -1,0 +1,1 @@
+//! Frames and status to where they are wanted.

@@ -1,0 +1,1 @@
+//! Raw recording into a capture file.

@@ -1,0 +1,1 @@
+//! Captured files as if live.

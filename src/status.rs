@@ -1,0 +1,370 @@
+//! What the daemon knows about itself, in one place for everybody who asks: HTTP, metrics, systemd, the bus, the
+//! terminal. Hot-path threads only add to atomics; readers take a [`Report`].
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::acquisition::{DarkReason, Phase};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The present value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Sets the value.
+    pub fn set(&self, value: f64) {
+        self.0.store(value.to_bits(), Ordering::Relaxed);
+    }
+
+    /// The present value.
+    pub fn get(&self) -> f64 {
+        f64::from_bits(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Upper edges of the latency histogram in seconds.
+pub const LATENCY_EDGES_S: [f64; 14] =
+    [0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 5.0];
+
+/// Counts of durations by upper edge; the last cell holds what is longer than all edges.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    cells: [Counter; LATENCY_EDGES_S.len() + 1],
+    sum_ns: Counter,
+}
+
+impl Histogram {
+    /// Counts one duration.
+    pub fn record(&self, duration: std::time::Duration) {
+        let seconds = duration.as_secs_f64();
+        let cell = LATENCY_EDGES_S.partition_point(|&edge| edge < seconds);
+        self.cells[cell].add(1);
+        self.sum_ns.add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Counts by cell.
+    pub fn cells(&self) -> [u64; LATENCY_EDGES_S.len() + 1] {
+        std::array::from_fn(|i| self.cells[i].get())
+    }
+
+    /// Sum of all durations in seconds.
+    pub fn sum_s(&self) -> f64 {
+        self.sum_ns.get() as f64 * 1e-9
+    }
+
+    /// The edge under which at least the share `q` (0…1) of all durations lies; `None` when there are none, infinity
+    /// when it is above the last edge.
+    pub fn quantile_s(&self, q: f64) -> Option<f64> {
+        let cells = self.cells();
+        let total: u64 = cells.iter().sum();
+        let wanted = (q * total as f64).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        let cell = cells.iter().position(|&n| {
+            seen += n;
+            seen >= wanted
+        })?;
+        (total > 0).then(|| LATENCY_EDGES_S.get(cell).copied().unwrap_or(f64::INFINITY))
+    }
+}
+
+/// Everything that is counted, by the stage that counts it.
+#[derive(Debug, Default)]
+pub struct Counters {
+    // capture
+    /// Traces read from the source.
+    pub traces: Counter,
+    /// Blocks passed on.
+    pub blocks: Counter,
+    /// Times that traces were missing.
+    pub gaps: Counter,
+    /// Traces missing, for whatever reason.
+    pub gap_traces: Counter,
+    /// Traces thrown away because no block was free: the first of the two places that may drop.
+    pub traces_dropped_no_block: Counter,
+    /// Traces that the producer itself declared lost.
+    pub traces_lost_before_ring: Counter,
+    /// Acquisitions begun.
+    pub epochs: Counter,
+    /// Times that the phase changed.
+    pub phase_changes: Counter,
+    /// PRR measured against the clock, Hz; 0 when unknown.
+    pub prr_measured_hz: Gauge,
+    /// Blocks waiting for the pipeline.
+    pub capture_queue_blocks: Gauge,
+    // pipeline
+    /// Blocks processed.
+    pub blocks_processed: Counter,
+    /// Lines computed.
+    pub lines: Counter,
+    /// Non-finite input samples replaced by zero.
+    pub nonfinite_samples: Counter,
+    /// Time spent on a block divided by the block's own length, smoothed over about a second.
+    pub pipeline_load: Gauge,
+    /// Steps of the time base.
+    pub clock_steps: Counter,
+    // egress and publishing
+    /// Frames made.
+    pub frames_made: Counter,
+    /// Frames thrown away because the publisher was too slow or absent: the second place that may drop.
+    pub frames_dropped_at_egress: Counter,
+    /// Frames waiting at the fence and in the publisher.
+    pub frames_waiting: Gauge,
+    /// Frames handed to the broker.
+    pub frames_published: Counter,
+    /// Frames confirmed by the broker.
+    pub frames_confirmed: Counter,
+    /// Frames that no queue wanted.
+    pub frames_unroutable: Counter,
+    /// Frames that the broker refused.
+    pub frames_refused: Counter,
+    /// Frames lost because the connection broke before they were confirmed.
+    pub frames_unconfirmed: Counter,
+    /// Bytes of confirmed frames.
+    pub bytes_confirmed: Counter,
+    /// Status messages confirmed by the broker.
+    pub status_confirmed: Counter,
+    /// Connections made to a broker.
+    pub broker_connections: Counter,
+    /// Connections or attempts that failed.
+    pub broker_failures: Counter,
+    /// From the last trace of a frame in hand to its confirm.
+    pub confirm_latency: Histogram,
+}
+
+/// How it stands with the broker.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BrokerState {
+    /// The configuration says that there is none.
+    #[default]
+    Disabled,
+    /// Trying.
+    Connecting,
+    /// Connected and confirming.
+    Connected,
+    /// Connected, but the broker accepts nothing (memory or disk alarm).
+    Blocked,
+    /// Not reachable; tried again with back-off.
+    Away,
+}
+
+/// A phase with the time since when it holds.
+#[derive(Clone, Debug)]
+pub struct PhaseSince {
+    /// The phase.
+    pub phase: Phase,
+    /// Since when, milliseconds since the UNIX epoch.
+    pub since_ms: i64,
+}
+
+/// Numbers for people and programs, taken at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Version of the daemon.
+    pub version: &'static str,
+    /// Name of this fiber in routing keys.
+    pub site: String,
+    /// `waiting for fiber`, `acquiring`, `stalled` or `draining`.
+    pub phase: &'static str,
+    /// Why, while waiting for fiber.
+    pub reason: Option<String>,
+    /// Since when the phase holds, milliseconds since the UNIX epoch.
+    pub since_ms: i64,
+    /// Milliseconds since the UNIX epoch at which the report was taken.
+    pub now_ms: i64,
+    /// Seconds since the daemon began.
+    pub uptime_s: f64,
+    /// Epoch of the acquisition, when there is one.
+    pub epoch: Option<u64>,
+    /// PRR that the configuration asks for.
+    pub prr_asked_hz: Option<f64>,
+    /// PRR that the producer declares.
+    pub prr_declared_hz: Option<f64>,
+    /// PRR measured against the clock.
+    pub prr_measured_hz: Option<f64>,
+    /// Channels, when there is an acquisition.
+    pub channels: Option<usize>,
+    /// Traces read.
+    pub traces: u64,
+    /// Times that traces were missing.
+    pub gaps: u64,
+    /// Traces missing.
+    pub gap_traces: u64,
+    /// Traces dropped for want of a free block.
+    pub traces_dropped_no_block: u64,
+    /// Traces that the producer declared lost.
+    pub traces_lost_before_ring: u64,
+    /// Frames dropped at the fence.
+    pub frames_dropped_at_egress: u64,
+    /// Pipeline load: time spent ÷ time of the block.
+    pub pipeline_load: f64,
+    /// Blocks waiting for the pipeline.
+    pub capture_queue_blocks: f64,
+    /// Frames waiting for the broker.
+    pub frames_waiting: f64,
+    /// Frames confirmed by the broker.
+    pub frames_confirmed: u64,
+    /// Frames that no queue wanted.
+    pub frames_unroutable: u64,
+    /// How it stands with the broker.
+    pub broker: BrokerState,
+    /// UTC of the newest trace, milliseconds since the UNIX epoch.
+    pub last_trace_ms: Option<i64>,
+    /// Live jobs.
+    pub jobs: u64,
+}
+
+/// The daemon's knowledge of itself. One per daemon, shared by reference.
+#[derive(Debug)]
+pub struct Status {
+    /// What is counted.
+    pub counters: Arc<Counters>,
+    /// Name of this fiber in routing keys.
+    pub site: String,
+    /// PRR that the configuration asks for, when it does.
+    pub prr_asked_hz: Option<f64>,
+    started: Instant,
+    phase_tx: watch::Sender<PhaseSince>,
+    broker: Mutex<BrokerState>,
+    last_trace_utc_ns: AtomicU64,
+}
+
+impl Status {
+    /// A daemon that has just begun.
+    pub fn new(site: impl Into<String>, prr_asked_hz: Option<f64>) -> Arc<Self> {
+        let first = PhaseSince { phase: Phase::WaitingForFiber(DarkReason::Starting), since_ms: now_ms() };
+        Arc::new(Self {
+            counters: Arc::default(),
+            site: site.into(),
+            prr_asked_hz,
+            started: Instant::now(),
+            phase_tx: watch::Sender::new(first),
+            broker: Mutex::default(),
+            last_trace_utc_ns: AtomicU64::new(0),
+        })
+    }
+
+    /// The present phase.
+    pub fn phase(&self) -> PhaseSince {
+        self.phase_tx.borrow().clone()
+    }
+
+    /// To be woken at each change of the phase.
+    pub fn watch_phase(&self) -> watch::Receiver<PhaseSince> {
+        self.phase_tx.subscribe()
+    }
+
+    /// Called by the capture thread on each change, and only then.
+    pub fn set_phase(&self, phase: Phase) {
+        self.counters.phase_changes.add(1);
+        self.phase_tx.send_replace(PhaseSince { phase, since_ms: now_ms() });
+    }
+
+    /// Called by the capture thread once a block.
+    pub fn set_last_trace(&self, utc_ns: i64) {
+        self.last_trace_utc_ns.store(utc_ns.cast_unsigned(), Ordering::Relaxed);
+    }
+
+    /// How it stands with the broker.
+    pub fn broker(&self) -> BrokerState {
+        self.broker_slot().clone()
+    }
+
+    /// Called by the publisher on each change.
+    pub fn set_broker(&self, state: BrokerState) {
+        *self.broker_slot() = state;
+    }
+
+    fn broker_slot(&self) -> MutexGuard<'_, BrokerState> {
+        self.broker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Seconds since the daemon began.
+    pub fn uptime_s(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    /// All numbers at this moment.
+    pub fn report(&self) -> Report {
+        let PhaseSince { phase, since_ms } = self.phase();
+        let c = &self.counters;
+        let acquisition = phase.acquisition();
+        let measured = c.prr_measured_hz.get();
+        let last_trace_ns = self.last_trace_utc_ns.load(Ordering::Relaxed).cast_signed();
+        Report {
+            version: env!("CARGO_PKG_VERSION"),
+            site: self.site.clone(),
+            phase: phase.name(),
+            reason: match &phase {
+                Phase::WaitingForFiber(reason) => Some(reason.to_string()),
+                _ => None,
+            },
+            since_ms,
+            now_ms: now_ms(),
+            uptime_s: self.uptime_s(),
+            epoch: acquisition.map(|a| a.epoch),
+            prr_asked_hz: self.prr_asked_hz,
+            prr_declared_hz: acquisition.map(|a| a.prr.to_f64()),
+            prr_measured_hz: (measured > 0.0).then_some(measured),
+            channels: acquisition.map(|a| a.channels),
+            traces: c.traces.get(),
+            gaps: c.gaps.get(),
+            gap_traces: c.gap_traces.get(),
+            traces_dropped_no_block: c.traces_dropped_no_block.get(),
+            traces_lost_before_ring: c.traces_lost_before_ring.get(),
+            frames_dropped_at_egress: c.frames_dropped_at_egress.get(),
+            pipeline_load: c.pipeline_load.get(),
+            capture_queue_blocks: c.capture_queue_blocks.get(),
+            frames_waiting: c.frames_waiting.get(),
+            frames_confirmed: c.frames_confirmed.get(),
+            frames_unroutable: c.frames_unroutable.get(),
+            broker: self.broker(),
+            last_trace_ms: (last_trace_ns != 0).then_some(last_trace_ns / 1_000_000),
+            jobs: 0,
+        }
+    }
+}
+
+/// Milliseconds since the UNIX epoch.
+pub fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn histogram_counts_by_upper_edge() {
+        let h = Histogram::default();
+        assert_eq!(h.quantile_s(0.99), None);
+        for _ in 0..99 {
+            h.record(Duration::from_millis(5));
+        }
+        h.record(Duration::from_secs(60));
+        assert_eq!(h.quantile_s(0.99), Some(0.005));
+        assert_eq!(h.quantile_s(1.0), Some(f64::INFINITY));
+    }
+}
