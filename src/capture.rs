@@ -1,1 +1,323 @@
-//! The capture thread.
+//! The capture thread (`das-capture`): the only one that talks to hardware.
+//!
+//! Takes a free block from the pool, lets the source fill it with traces exactly as they came, and sends the lease down
+//! the full queue, which has room for every block. While traces flow it allocates nothing and waits for nobody
+//! downstream: without a free block it goes on reading into one spare block, so that the hardware never backs up, and
+//! the next block that gets through says how many traces are missing. Whether there is signal is decided by
+//! [`SignalMonitor`]; this thread tells it what it saw, and tells [`Status`] what it answered.
+
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use thread_priority::{RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
+use tracing::{info, warn};
+
+use crate::acquisition::{Acquisition, DarkReason, Event, Phase, SampleFormat, SignalLimits, SignalMonitor};
+use crate::block::{Blank, BlockLayout, BlockPool, Lease, RawBlock};
+use crate::config::CaptureConfig;
+use crate::source::{Interrogator, Probe, ReadOutcome, SourceError};
+use crate::status::Status;
+
+/// How often a source without signal is asked again: quick enough for a person, cheap enough for months.
+const PROBE_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long one read may wait. Bounds how late a silence or the wish to stop is noticed.
+const READ_DEADLINE: Duration = Duration::from_millis(50);
+
+/// Samples of a trace that the optical power is judged by.
+const POWER_SAMPLES: usize = 512;
+
+/// What the capture thread needs to begin.
+pub struct Capture {
+    /// The hardware, or what stands in for it.
+    pub source: Box<dyn Interrogator>,
+    /// Blocks, rates and rights.
+    pub config: CaptureConfig,
+    /// When there is signal.
+    pub limits: SignalLimits,
+    /// Where to say what happens.
+    pub status: Arc<Status>,
+    /// The full queue, towards the pipeline.
+    pub filled_tx: Sender<Lease>,
+    /// Nothing is ever sent here: when the other end drops, capture ends.
+    pub stop_rx: Receiver<()>,
+}
+
+/// Why the capture thread ended without a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaptureEnd {
+    /// It was asked to.
+    Stopped,
+    /// The source has nothing more: a replay is over.
+    EndOfStream,
+}
+
+impl Capture {
+    /// Starts the thread. Rights that the system does not grant are done without, with a line in the log.
+    ///
+    /// # Errors
+    /// When the system cannot start a thread.
+    pub fn spawn(self) -> std::io::Result<JoinHandle<Result<CaptureEnd, SourceError>>> {
+        Builder::new().name("das-capture".into()).spawn(move || {
+            take_rights(&self.config);
+            Running::new(self).run()
+        })
+    }
+}
+
+/// Queue depth that lets a send never fail while one pool is in use.
+pub const fn filled_queue_blocks(config: &CaptureConfig) -> usize {
+    // At an epoch change blocks of two pools may be under way.
+    2 * config.pool_blocks
+}
+
+fn take_rights(config: &CaptureConfig) {
+    if let Some(cpu) = config.cpu {
+        let mut set = CpuSet::new();
+        if cpu < CpuSet::MAX_CPU {
+            set.set(cpu);
+        }
+        match sched_setaffinity(None, &set) {
+            Ok(()) => info!(cpu, "capture pinned to its core"),
+            Err(error) => warn!(cpu, %error, "capture is not pinned to its core and goes on without"),
+        }
+    }
+    if let Some(priority) = config.realtime_priority {
+        let fifo = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
+        let outcome = ThreadPriority::try_from(priority).map_err(|e| e.to_string()).and_then(|p| {
+            thread_priority::set_thread_priority_and_policy(thread_priority::thread_native_id(), p, fifo)
+                .map_err(|e| format!("{e:?}"))
+        });
+        match outcome {
+            Ok(()) => info!(priority, "capture runs under SCHED_FIFO"),
+            Err(error) => warn!(priority, error, "SCHED_FIFO was not permitted; capture runs at normal priority"),
+        }
+    }
+}
+
+struct Running {
+    source: Box<dyn Interrogator>,
+    config: CaptureConfig,
+    monitor: SignalMonitor,
+    status: Arc<Status>,
+    filled_tx: Sender<Lease>,
+    stop_rx: Receiver<()>,
+    started: Instant,
+    pool: Option<(BlockPool, Blank)>,
+    acquisition: Option<Arc<Acquisition>>,
+    /// Traces read but not passed on since the last block that was.
+    owed_gap: u64,
+    off_rate: bool,
+}
+
+impl Running {
+    fn new(capture: Capture) -> Self {
+        Self {
+            source: capture.source,
+            config: capture.config,
+            monitor: SignalMonitor::new(capture.limits),
+            status: capture.status,
+            filled_tx: capture.filled_tx,
+            stop_rx: capture.stop_rx,
+            started: Instant::now(),
+            pool: None,
+            acquisition: None,
+            owed_gap: 0,
+            off_rate: false,
+        }
+    }
+
+    fn run(mut self) -> Result<CaptureEnd, SourceError> {
+        let end = self.look_and_read();
+        self.tell(Event::Stopping);
+        end
+    }
+
+    fn look_and_read(&mut self) -> Result<CaptureEnd, SourceError> {
+        loop {
+            self.status.counters.capture_ticks.add(1);
+            match self.source.probe()? {
+                Probe::Waiting(reason) => {
+                    self.tell(Event::Lost(reason));
+                    if self.stop_rx.recv_timeout(PROBE_INTERVAL) == Err(RecvTimeoutError::Disconnected) {
+                        return Ok(CaptureEnd::Stopped);
+                    }
+                }
+                Probe::Ready(acquisition) => {
+                    let acquisition = self.adopt(acquisition);
+                    if let Some(end) = self.read_epoch(&acquisition)? {
+                        return Ok(end);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The acquisition as a shared value; the same one as before when nothing has changed, so that nobody re-plans.
+    fn adopt(&mut self, acquisition: Acquisition) -> Arc<Acquisition> {
+        if let Some(known) = self.acquisition.as_ref().filter(|known| ***known == acquisition) {
+            return Arc::clone(known);
+        }
+        info!(
+            epoch = acquisition.epoch,
+            prr_hz = acquisition.prr.to_f64(),
+            channels = acquisition.channels,
+            dx_m = acquisition.dx_m,
+            dtype = acquisition.sample_format.dtype(),
+            quantity = acquisition.quantity.name(),
+            "new acquisition"
+        );
+        self.status.counters.epochs.add(1);
+        self.owed_gap = 0;
+        let acquisition = Arc::new(acquisition);
+        let layout = BlockLayout::for_acquisition(&acquisition, self.config.block);
+        if self.pool.as_ref().is_none_or(|(pool, _)| pool.layout() != layout) {
+            let pool = BlockPool::new(layout, self.config.pool_blocks + 1, &acquisition);
+            let spare = pool.take().expect("a new pool has free blocks");
+            self.pool = Some((pool, spare));
+        }
+        self.acquisition = Some(Arc::clone(&acquisition));
+        acquisition
+    }
+
+    /// Reads until the epoch or the signal ends: `None` means probe again.
+    fn read_epoch(&mut self, acquisition: &Arc<Acquisition>) -> Result<Option<CaptureEnd>, SourceError> {
+        loop {
+            if self.stop_rx.try_recv() == Err(TryRecvError::Disconnected) {
+                return Ok(Some(CaptureEnd::Stopped));
+            }
+            self.status.counters.capture_ticks.add(1);
+            let (pool, spare) = self.pool.as_mut().expect("adopt made a pool");
+            let free = if self.source.is_live() {
+                pool.take()
+            } else {
+                match pool.take_within(READ_DEADLINE) {
+                    Some(blank) => Some(blank),
+                    None => continue,
+                }
+            };
+            let mut blank = free;
+            let block = blank.as_mut().unwrap_or(spare).block();
+            block.clear(acquisition);
+            match self.source.read_block(block, READ_DEADLINE)? {
+                ReadOutcome::Filled => self.pass_on(blank, acquisition),
+                ReadOutcome::TimedOut => self.tell(Event::Quiet),
+                ReadOutcome::FiberLost(reason) => {
+                    self.tell(Event::Lost(reason));
+                    return Ok(None);
+                }
+                ReadOutcome::EpochChanged => return Ok(None),
+                ReadOutcome::EndOfStream => return Ok(Some(CaptureEnd::EndOfStream)),
+            }
+        }
+    }
+
+    /// Sends a filled block down the full queue, or counts its traces as missing when it stands in the spare memory or
+    /// when there is no light in it.
+    fn pass_on(&mut self, mut blank: Option<Blank>, acquisition: &Arc<Acquisition>) {
+        let (_, spare) = self.pool.as_mut().expect("adopt made a pool");
+        let block = blank.as_mut().unwrap_or(spare).block();
+        let (traces, lost, end) = (block.traces as u64, block.gap_before, block.end_trace());
+        let last_utc_ns = block.utc_ns.saturating_add(acquisition.prr.traces_to_ns(traces));
+        let power = optical_power(block);
+        block.gap_before += self.owed_gap;
+        let gap = block.gap_before;
+
+        self.tell(Event::Block { acquisition: Arc::clone(acquisition), power });
+        let counters = &self.status.counters;
+        counters.traces.add(traces);
+        let light = matches!(self.monitor.phase(), Phase::Acquiring(_));
+        let sent = match blank {
+            Some(blank) if light => match self.filled_tx.try_send(blank.seal()) {
+                Ok(()) => true,
+                // Only when epochs change faster than the pipeline drains two whole pools, or when it is gone.
+                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                    counters.traces_dropped_no_block.add(traces);
+                    false
+                }
+            },
+            Some(_) => false,
+            None => {
+                counters.traces_dropped_no_block.add(traces);
+                false
+            }
+        };
+        if sent {
+            self.owed_gap = 0;
+            counters.blocks.add(1);
+            if gap > 0 {
+                counters.gaps.add(1);
+                counters.gap_traces.add(gap);
+            }
+        } else {
+            self.owed_gap += lost + traces;
+        }
+        counters.capture_queue_blocks.set(self.filled_tx.len() as f64);
+        self.status.set_last_trace(last_utc_ns);
+        self.watch_rate(acquisition);
+        tracing::trace!(end = end.0, traces, "block");
+    }
+
+    fn watch_rate(&mut self, acquisition: &Acquisition) {
+        let counters = &self.status.counters;
+        counters.traces_lost_before_ring.raise_to(self.source.lost_before_source());
+        let Some(measured) = self.source.measured_prr_hz() else { return };
+        counters.prr_measured_hz.set(measured);
+        let declared = acquisition.prr.to_f64();
+        let deviation_ppm = (measured / declared - 1.0) * 1e6;
+        // Back only at half the tolerance, so that a rate on the edge is reported once.
+        let edge = if self.off_rate { 0.5 } else { 1.0 } * self.config.prr_tolerance_ppm;
+        let off = deviation_ppm.abs() > edge;
+        if off != self.off_rate {
+            self.off_rate = off;
+            if off {
+                warn!(measured, declared, deviation_ppm, "the measured PRR deviates from the declared one");
+            } else {
+                info!(measured, declared, "the measured PRR agrees with the declared one again");
+            }
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        let Some(phase) = self.monitor.on(self.started.elapsed(), event) else { return };
+        match phase {
+            Phase::WaitingForFiber(DarkReason::Starting) => {}
+            Phase::WaitingForFiber(reason) => warn!(%reason, "waiting for fiber"),
+            Phase::Stalled(_) => warn!("stalled: light, but no traces"),
+            Phase::Acquiring(a) => info!(epoch = a.epoch, "acquiring"),
+            Phase::Draining => info!("draining"),
+        }
+        self.status.set_phase(phase.clone());
+    }
+}
+
+/// Variance over channels of the block's last trace in squared counts; for complex samples the mean squared magnitude.
+fn optical_power(block: &RawBlock) -> f64 {
+    let Some(last) = block.traces.checked_sub(1) else { return 0.0 };
+    let step = block.layout().channels.div_ceil(POWER_SAMPLES).max(1);
+    match block.layout().format {
+        SampleFormat::I16 => variance(block.row_as::<i16>(last).iter().step_by(step).map(|&x| f64::from(x))),
+        SampleFormat::F32 => variance(block.row_as::<f32>(last).iter().step_by(step).map(|&x| f64::from(x))),
+        SampleFormat::Iq16 => {
+            let pairs = block.row_as::<[i16; 2]>(last).iter().step_by(step);
+            let (n, sum) = pairs
+                .fold((0.0, 0.0), |(n, sum), &[re, im]| (n + 1.0, sum + f64::from(re).powi(2) + f64::from(im).powi(2)));
+            if n > 0.0 { sum / n } else { 0.0 }
+        }
+    }
+}
+
+/// Welford's one-pass variance, exact for large offsets.
+fn variance(values: impl Iterator<Item = f64>) -> f64 {
+    let (mut n, mut mean, mut m2) = (0.0, 0.0, 0.0);
+    for x in values {
+        n += 1.0;
+        let d = x - mean;
+        mean += d / n;
+        m2 += d * (x - mean);
+    }
+    if n > 0.0 { m2 / n } else { 0.0 }
+}

@@ -20,6 +20,11 @@ impl Counter {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
+    /// Raises the value to `total`, for what another party counts.
+    pub fn raise_to(&self, total: u64) {
+        self.0.fetch_max(total, Ordering::Relaxed);
+    }
+
     /// The present value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -90,6 +95,13 @@ impl Histogram {
 /// Everything that is counted, by the stage that counts it.
 #[derive(Debug, Default)]
 pub struct Counters {
+    // Each stage adds to its ticks whenever it is alive, with data or without: what the watchdog looks at.
+    /// Turns of the capture loop.
+    pub capture_ticks: Counter,
+    /// Turns of the pipeline loop.
+    pub pipeline_ticks: Counter,
+    /// Turns of the publisher loop.
+    pub publisher_ticks: Counter,
     // capture
     /// Traces read from the source.
     pub traces: Counter,
