@@ -1,1 +1,101 @@
-//! Composition root.
+//! Composition root: builds the rooms in order, starts them, waits, and stops them in reverse. The only file that names
+//! all the others.
+//!
+//! Stopping starts at the head: capture ends and drops its sender, each stage drains and drops its own, the publisher
+//! flushes its confirms. Closing queues carry the news.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::Config;
+
+/// How a run shows itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Show {
+    /// Log lines only: a service.
+    #[default]
+    Log,
+    /// The live view: full screen on a terminal, lines elsewhere.
+    Live {
+        /// Lines even on a terminal.
+        plain: bool,
+    },
+}
+
+/// What a run is told beside its configuration.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// How it shows itself.
+    pub show: Show,
+    /// End by itself after this time.
+    pub run_for: Option<Duration>,
+}
+
+/// What the demo is told.
+#[derive(Clone, Debug, Default)]
+pub struct DemoOptions {
+    /// Where the control API listens; `None` = 127.0.0.1:5000.
+    pub http: Option<SocketAddr>,
+    /// Do not look for a broker.
+    pub no_broker: bool,
+    /// Captures to replay in a loop instead of the synthetic interrogator.
+    pub replay: Vec<PathBuf>,
+    /// Scene of the synthetic interrogator; `None` = the built-in one.
+    pub scene: Option<PathBuf>,
+    /// End by itself after this time.
+    pub run_for: Option<Duration>,
+    /// Lines even on a terminal.
+    pub plain: bool,
+}
+
+/// Why the daemon cannot begin or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// Something it needs is taken or missing: the port, the device. Exit code 69.
+    #[error("{0}")]
+    Unavailable(String),
+    /// An input file is not what it should be. Exit code 65.
+    #[error(transparent)]
+    Source(#[from] crate::source::SourceError),
+    /// A stage died. Exit code 70.
+    #[error("{0}")]
+    Software(String),
+    /// The operating system said no. Exit code 74.
+    #[error("{what}: {error}")]
+    Io {
+        /// The deed.
+        what: String,
+        /// The answer.
+        #[source]
+        error: std::io::Error,
+    },
+}
+
+impl AppError {
+    /// The sysexits code.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Unavailable(_) => 69,
+            Self::Source(crate::source::SourceError::Unusable { .. }) => 65,
+            Self::Software(_) => 70,
+            Self::Source(crate::source::SourceError::Io { .. }) | Self::Io { .. } => 74,
+        }
+    }
+}
+
+/// Runs the daemon until a signal, the end of a replay, or a fault.
+///
+/// # Errors
+/// What makes going on impossible; a dark fiber and an absent broker do not.
+pub fn run(_config: Config, _options: &RunOptions) -> Result<(), AppError> {
+    Err(AppError::Software("not assembled yet".into()))
+}
+
+/// Runs the daemon on a synthetic interrogator in a process of its own, or on captures in a loop.
+///
+/// # Errors
+/// As [`run`].
+pub fn demo(_options: &DemoOptions) -> Result<(), AppError> {
+    Err(AppError::Software("not assembled yet".into()))
+}

@@ -19,7 +19,11 @@ pub struct Egress {
     frame_rx: Receiver<Frame>,
     news: Arc<Notify>,
     counters: Arc<Counters>,
+    onlooker: Option<Onlooker>,
 }
+
+/// Sees each frame in passing, for a live view on the same terminal. It must not wait: it runs on the dsp thread.
+pub type Onlooker = Arc<dyn Fn(&Frame) + Send + Sync>;
 
 /// The publisher's side.
 pub struct Outlet {
@@ -32,14 +36,24 @@ pub fn fence(frames: usize, counters: Arc<Counters>) -> (Egress, Outlet) {
     let (frame_tx, frame_rx) = bounded(frames.max(1));
     let news = Arc::new(Notify::new());
     let outlet = Outlet { frame_rx: frame_rx.clone(), news: Arc::clone(&news) };
-    (Egress { frame_tx, frame_rx, news, counters }, outlet)
+    (Egress { frame_tx, frame_rx, news, counters, onlooker: None }, outlet)
 }
 
 impl Egress {
+    /// The same fence with somebody looking on.
+    #[must_use]
+    pub fn seen_by(mut self, onlooker: Onlooker) -> Self {
+        self.onlooker = Some(onlooker);
+        self
+    }
+
     /// Takes `frame` over. Never waits: a full fence drops its oldest frame and counts it.
     pub fn offer(&self, frame: Frame) {
         let mut frame = frame;
         self.counters.frames_made.add(1);
+        if let Some(onlooker) = &self.onlooker {
+            onlooker(&frame);
+        }
         loop {
             match self.frame_tx.try_send(frame) {
                 Ok(()) => break,
