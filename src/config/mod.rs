@@ -1,4 +1,16 @@
-//! The configuration in unit types, checked. The TOML mirror and the list of problems live in the files beside this one.
+//! The configuration in unit types, checked. TOML and environment are read in [`load`], views in `view`, by the typed
+//! getters of `section` over the tree of `tree`, in which every value knows its line and column.
+//!
+//! Reading never stops at the first mistake: all problems come back at once, each saying what would be right.
+
+mod load;
+mod problem;
+mod section;
+mod tree;
+mod view;
+
+pub use load::{Environment, listen_address};
+pub use problem::{Origin, Problem, Problems};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -30,6 +42,35 @@ pub struct Config {
     pub http: HttpConfig,
     /// What the configured fiber should look like before the interrogator says so.
     pub fiber: FiberConfig,
+    /// Log lines.
+    pub log: LogConfig,
+}
+
+/// Log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// The least important level that is written.
+    pub level: tracing::Level,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Fields to the journal when the journal listens, otherwise text.
+    #[default]
+    Auto,
+    /// Text on stderr.
+    Text,
+    /// One JSON object a line on stderr.
+    Json,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: tracing::Level::INFO, format: LogFormat::Auto }
+    }
 }
 
 /// Where traces come from.
@@ -156,6 +197,8 @@ pub struct FiberConfig {
     pub channels: usize,
     /// Sample dtype name.
     pub dtype: String,
+    /// Free text for clients; empty = what the interrogator says.
+    pub description: String,
 }
 
 /// A word that is never printed.
@@ -189,17 +232,6 @@ impl std::fmt::Debug for BrokerConfig {
 impl Default for Config {
     /// What `fiberd` does when it is told nothing: the ring of the built-in simulator, one waterfall, two channels.
     fn default() -> Self {
-        let spectrum = |name: &str, channel: usize| ViewConfig {
-            view: View::Single,
-            name: name.into(),
-            channel_min: channel,
-            channel_max: Some(channel),
-            nfft: 1024,
-            line_period_s: Rational::new(1, 10).expect("positive"),
-            bands_hz: Vec::new(),
-            value: ValueKind::Decibel { reference: 1.0 },
-            ..ViewConfig::waterfall()
-        };
         Self {
             site: "fiber".into(),
             source: SourceConfig::Ring {
@@ -209,10 +241,11 @@ impl Default for Config {
             capture: CaptureConfig::default(),
             signal: SignalLimits::default(),
             processing: ProcessingConfig { condition: ConditionSpec::default(), threads: 0, egress_frames: 256 },
-            views: vec![ViewConfig::waterfall(), spectrum("near", 100), spectrum("far", 1000)],
+            views: vec![ViewConfig::waterfall(), ViewConfig::single("near", 100), ViewConfig::single("far", 1000)],
             broker: Some(BrokerConfig::default()),
             http: HttpConfig { listen: SocketAddr::from(([127, 0, 0, 1], 5000)) },
-            fiber: FiberConfig { channels: 2337, dtype: "int16".into() },
+            fiber: FiberConfig { channels: 2337, dtype: "int16".into(), description: String::new() },
+            log: LogConfig::default(),
         }
     }
 }
@@ -249,6 +282,23 @@ impl ViewConfig {
             u8_range: (1.0, 0.0),
             lines_per_frame: 1,
             durable: true,
+        }
+    }
+}
+
+impl ViewConfig {
+    /// Spectra of one channel: the whole frequency range in decibels, ten lines a second.
+    pub fn single(name: &str, channel: usize) -> Self {
+        Self {
+            view: View::Single,
+            name: name.into(),
+            channel_min: channel,
+            channel_max: Some(channel),
+            nfft: 1024,
+            line_period_s: Rational::new(1, 10).expect("positive"),
+            bands_hz: Vec::new(),
+            value: ValueKind::Decibel { reference: 1.0 },
+            ..Self::waterfall()
         }
     }
 }

@@ -1,0 +1,388 @@
+//! TOML text and environment → [`Config`], every problem at once. The keys, ranges and defaults stand here and nowhere
+//! else; `systemd/fiberd.toml` repeats them for people, and a test compares the two.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::problem::{Origin, Problems};
+use super::section::{Findings, NumberOrWord, Section, quoted};
+use super::{
+    BrokerConfig, CaptureConfig, Config, FiberConfig, HttpConfig, LogConfig, LogFormat, ProcessingConfig, ReplaySpeed,
+    Secret, SourceConfig, tree, view,
+};
+use crate::acquisition::SignalLimits;
+use crate::dsp::{CommonMode, ConditionSpec};
+use crate::units::Rational;
+
+/// Highest PRR that makes sense: light needs 10 µs for 1 km of fiber and back.
+pub(super) const PRR_RANGE_HZ: std::ops::RangeInclusive<f64> = 0.1..=1_000_000.0;
+
+/// What the environment adds to the file.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+    offline: bool,
+}
+
+impl Environment {
+    /// The environment of this process.
+    pub fn of_process() -> Self {
+        // A variable that is not text cannot be one of ours.
+        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect()
+    }
+
+    /// For `check-config`: a password file that only the service manager provides need not be there.
+    #[must_use]
+    pub fn offline(mut self) -> Self {
+        self.offline = true;
+        self
+    }
+}
+
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
+        let variables = variables.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+        Self { variables, offline: false }
+    }
+}
+
+impl Config {
+    /// Reads the file at `path` and puts `FIBERD__SECTION__KEY` variables over it.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once; also when the file cannot be read.
+    pub fn load(path: &Path, environment: &Environment) -> Result<Self, Problems> {
+        let name = path.display().to_string();
+        let bytes = std::fs::read(path).map_err(|error| Problems::whole(&name, format!("cannot be read: {error}")))?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            Problems::whole(&name, format!("is not UTF-8 text: byte {at} belongs to no character"))
+        })?;
+        Self::parse(&name, &text, environment)
+    }
+
+    /// As [`load`](Self::load), from text; `name` is what problems call the file.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn parse(name: &str, text: &str, environment: &Environment) -> Result<Self, Problems> {
+        let (config, findings) = read(name, text, environment);
+        Problems::or(findings.problems.into_inner(), config)
+    }
+
+    /// Every key that there is, dotted: `capture.prr_hz`, `view.nfft`.
+    pub fn known_keys() -> Vec<String> {
+        // All keys are asked for whatever the file says, but a view's only when there is one.
+        let (_, findings) = read("", "[[view]]\n", &Environment::default());
+        findings.known.into_inner()
+    }
+}
+
+fn read(name: &str, text: &str, environment: &Environment) -> (Config, Findings) {
+    let findings = Findings::default();
+    let entries = {
+        let mut problems = findings.problems.borrow_mut();
+        let mut entries = tree::parse(name, text, &mut problems);
+        for (variable, value) in &environment.variables {
+            tree::override_with(&mut entries, variable, value, &mut problems);
+        }
+        entries
+    };
+    let mut top = Section::new("", String::new(), Origin::Whole(name.into()), &entries, &findings);
+    let default = Config::default();
+    let site = top.word("site").unwrap_or(default.site);
+    let log = log(top.section("log"));
+    let source = source(top.section("source"));
+    let capture = capture(top.section("capture"), &source);
+    let signal = signal(top.section("signal"));
+    let processing = processing(top.section("processing"), default.processing);
+    let (fiber, channels_told) = fiber(top.section("fiber"), default.fiber);
+    let limits = view::Limits { prr: capture.prr, channels: channels_told.then_some(fiber.channels) };
+    let views = top.sections("view").map_or(default.views, |sections| view::views(sections, &limits));
+    let broker = broker(top.section("broker"), environment);
+    let http = http(top.section("http"), default.http);
+    top.finish();
+    (Config { site, source, capture, signal, processing, views, broker, http, fiber, log }, findings)
+}
+
+fn millis(ms: f64) -> Duration {
+    Duration::from_secs_f64(ms / 1000.0)
+}
+
+fn log(mut s: Section<'_>) -> LogConfig {
+    use tracing::Level;
+    let levels = [
+        ("error", Level::ERROR),
+        ("warn", Level::WARN),
+        ("info", Level::INFO),
+        ("debug", Level::DEBUG),
+        ("trace", Level::TRACE),
+    ];
+    let formats = [("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let default = LogConfig::default();
+    let config = LogConfig {
+        level: s.choice("level", default.level, &levels),
+        format: s.choice("format", default.format, &formats),
+    };
+    s.finish();
+    config
+}
+
+fn source(mut s: Section<'_>) -> SourceConfig {
+    let replay = s.choice("kind", false, &[("ring", false), ("replay", true)]);
+    let path = s.text("path").map(PathBuf::from);
+    let heartbeat_timeout = millis(s.number("heartbeat_timeout_ms", 1000.0, 50.0..=60_000.0, "ms"));
+    let files = s.texts("files");
+    let speed = match s.number_or_word("speed", 0.001..=100_000.0, "times real time", "max") {
+        Some(NumberOrWord::Word) => ReplaySpeed::Unpaced,
+        Some(NumberOrWord::Number(times)) => ReplaySpeed::Times(times),
+        None => ReplaySpeed::Times(1.0),
+    };
+    let looping = s.boolean("loop", false);
+    let (foreign, kind): (&[&str], _) =
+        if replay { (&["path", "heartbeat_timeout_ms"], "ring") } else { (&["files", "speed", "loop"], "replay") };
+    for key in foreign.iter().filter(|key| s.has(key)) {
+        s.complain(key, format!("belongs to a source of kind = \"{kind}\"; take it out, or change the kind"));
+    }
+    if replay && files.as_ref().is_none_or(Vec::is_empty) && !s.has("files") {
+        s.complain("files", "a replay needs its files: files = [\"capture.fcap\"]");
+    }
+    if let Some(path) = path.as_ref().filter(|path| !path.is_absolute()) {
+        let text = format!(
+            "{} is not absolute; write it from the root, such as /dev/shm/fiberd.ring",
+            quoted(&path.to_string_lossy())
+        );
+        s.complain("path", text);
+    }
+    s.finish();
+    if replay {
+        let files = files.unwrap_or_default().into_iter().map(PathBuf::from).collect();
+        SourceConfig::Replay { files, speed, looping }
+    } else {
+        SourceConfig::Ring { path: path.unwrap_or_else(|| "/dev/shm/fiberd.ring".into()), heartbeat_timeout }
+    }
+}
+
+fn capture(mut s: Section<'_>, source: &SourceConfig) -> CaptureConfig {
+    let default = CaptureConfig::default();
+    let prr = match s.number_or_word("prr_hz", PRR_RANGE_HZ, "Hz", "declared") {
+        Some(NumberOrWord::Number(hz)) => Rational::from_f64(hz),
+        Some(NumberOrWord::Word) => None,
+        // A file was taken at its own rate.
+        None if matches!(source, SourceConfig::Replay { .. }) => None,
+        None => default.prr,
+    };
+    let block_ms = s.number("block_ms", 20.0, 1.0..=1000.0, "ms");
+    let config = CaptureConfig {
+        prr,
+        prr_tolerance_ppm: s.number(
+            "prr_tolerance_ppm",
+            default.prr_tolerance_ppm,
+            0.1..=100_000.0,
+            "parts per million",
+        ),
+        block: millis(block_ms),
+        pool_blocks: s.integer("pool_blocks", default.pool_blocks, 4..=4096, "blocks"),
+        cpu: s.optional_integer("cpu", 0..=1023, "number of a core"),
+        realtime_priority: s.optional_integer("realtime_priority", 1..=99, "SCHED_FIFO priority").map(|p| p as u8),
+        lock_ring: s.boolean("lock_ring", default.lock_ring),
+    };
+    if let Some(prr_hz) = config.prr.map(Rational::to_f64).filter(|hz| hz * block_ms < 1000.0) {
+        let pulse_ms = 1000.0 / prr_hz;
+        s.complain(
+            "block_ms",
+            format!(
+                "{block_ms} ms are shorter than the {pulse_ms} ms from pulse to pulse; at least one trace must fit"
+            ),
+        );
+    }
+    let held_ms = block_ms * config.pool_blocks as f64;
+    if held_ms < 100.0 {
+        s.complain(
+            "pool_blocks",
+            format!(
+                "{} blocks of {block_ms} ms hold {held_ms} ms; the pool must hold at least 100 ms",
+                config.pool_blocks
+            ),
+        );
+    }
+    s.finish();
+    config
+}
+
+fn signal(mut s: Section<'_>) -> SignalLimits {
+    let default = SignalLimits::default();
+    let limits = SignalLimits {
+        no_trace: millis(s.number("no_trace_ms", 500.0, 10.0..=600_000.0, "ms")),
+        stall: millis(s.number("stall_ms", 150.0, 1.0..=600_000.0, "ms")),
+        dark_power: s.number("dark_power", default.dark_power, 0.0..=1e18, "counts squared"),
+        light_factor: s.number("light_factor", default.light_factor, 1.0..=1e6, "times dark_power"),
+        dark_hold: millis(s.number("dark_hold_ms", 500.0, 0.0..=600_000.0, "ms")),
+    };
+    if limits.stall > limits.no_trace {
+        let text = format!(
+            "a stall of {} ms is longer than no_trace_ms, {} ms, after which the fiber counts as dark; make it shorter",
+            limits.stall.as_millis(),
+            limits.no_trace.as_millis()
+        );
+        s.complain("stall_ms", text);
+    }
+    s.finish();
+    limits
+}
+
+fn processing(mut s: Section<'_>, default: ProcessingConfig) -> ProcessingConfig {
+    let modes = [("keep", CommonMode::Keep), ("mean", CommonMode::Mean), ("median", CommonMode::Median)];
+    let condition = ConditionSpec {
+        strain_rate: s.boolean("strain_rate", false),
+        spatial_difference_channels: s.integer("spatial_difference_channels", 0, 0..=10_000, "channels"),
+        common_mode: s.choice("common_mode", CommonMode::Keep, &modes),
+        high_pass_hz: s.number("high_pass_hz", 0.0, 0.0..=100_000.0, "Hz"),
+    };
+    let config = ProcessingConfig {
+        condition,
+        threads: s.integer("threads", default.threads, 0..=1024, "threads (0 = one for each core)"),
+        egress_frames: s.integer("egress_frames", default.egress_frames, 1..=65_536, "frames"),
+    };
+    s.finish();
+    config
+}
+
+fn broker(mut s: Section<'_>, environment: &Environment) -> Option<BrokerConfig> {
+    let default = BrokerConfig::default();
+    let enabled = s.boolean("enabled", true);
+    let uri = s.text("uri").unwrap_or(default.uri);
+    if let Err(text) = check_uri(&uri) {
+        s.complain("uri", text);
+    }
+    let username = s.text("username").unwrap_or(default.username);
+    let password = match s.text("password_file") {
+        Some(path) => read_secret(&path, environment).unwrap_or_else(|text| {
+            s.complain("password_file", text);
+            Some(default.password.clone())
+        }),
+        None => Some(default.password.clone()),
+    };
+    let config = BrokerConfig {
+        uri,
+        username,
+        password: password.unwrap_or(default.password),
+        frames_exchange: exchange(&mut s, "frames_exchange", default.frames_exchange),
+        status_exchange: exchange(&mut s, "status_exchange", default.status_exchange),
+        window: s.integer("window", default.window, 1..=4096, "unconfirmed frames"),
+    };
+    if s.has("password") {
+        s.refuse(
+            "password",
+            "a password has no place in this file or in a variable; put it into a file and name that in password_file",
+        );
+    }
+    s.finish();
+    enabled.then_some(config)
+}
+
+fn exchange(s: &mut Section<'_>, key: &'static str, default: String) -> String {
+    let Some(name) = s.text(key) else {
+        return default;
+    };
+    if name.len() > 255 || name.starts_with("amq.") || name.chars().any(char::is_control) {
+        s.complain(
+            key,
+            format!("{} is no name for an exchange of ours; at most 255 bytes, not beginning with amq.", quoted(&name)),
+        );
+    }
+    name
+}
+
+/// Says what is wrong with a broker's address without ever showing it: it may hold a password.
+fn check_uri(uri: &str) -> Result<(), String> {
+    const RIGHT: &str = "write amqp://HOST:PORT/VHOST or amqps://HOST:PORT/VHOST, such as amqp://127.0.0.1:5672/%2f";
+    let rest = uri.strip_prefix("amqp://").or_else(|| uri.strip_prefix("amqps://"));
+    let rest = rest.ok_or_else(|| format!("this does not begin with amqp:// or amqps://; {RIGHT}"))?;
+    let authority = rest.split(['/', '?']).next().unwrap_or(rest);
+    if rest.contains('@') {
+        return Err("user and password stand inside the address; put them into username and password_file".into());
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        // The colons of [::1] are not those of a port.
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    if host.is_empty() || uri.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(format!("there is no host in this address; {RIGHT}"));
+    }
+    if port.is_some_and(|port| !matches!(port.parse::<u16>(), Ok(1..))) {
+        return Err(format!("the port of this address is not a number from 1 to 65535; {RIGHT}"));
+    }
+    let vhost = rest[authority.len()..].trim_start_matches('/').split('?').next().unwrap_or_default();
+    if vhost.contains('/') {
+        return Err(format!("a slash inside the vhost must be written %2f; {RIGHT}"));
+    }
+    Ok(())
+}
+
+/// The secret in the file; `None` when only the service manager could know it and this is an offline check.
+fn read_secret(path: &str, environment: &Environment) -> Result<Option<Secret>, String> {
+    const VARIABLE: &str = "${CREDENTIALS_DIRECTORY}";
+    let path = match environment.variables.get("CREDENTIALS_DIRECTORY") {
+        Some(folder) => path.replace(VARIABLE, folder),
+        None if path.contains(VARIABLE) && environment.offline => return Ok(None),
+        None if path.contains(VARIABLE) => {
+            return Err("CREDENTIALS_DIRECTORY is not set; systemd sets it for a unit with LoadCredential=".into());
+        }
+        None => path.to_owned(),
+    };
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        format!("{} cannot be read: {error}; it must hold the password and nothing else", quoted(&path))
+    })?;
+    let word = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+    if word.is_empty() || word.contains('\n') {
+        return Err(format!("{} must hold one line, the password", quoted(&path)));
+    }
+    Ok(Some(Secret::new(word)))
+}
+
+fn http(mut s: Section<'_>, default: HttpConfig) -> HttpConfig {
+    let mut config = default;
+    if let Some(text) = s.text("listen") {
+        match listen_address(&text) {
+            Ok(address) => config.listen = address,
+            Err(fault) => s.complain("listen", fault),
+        }
+    }
+    s.finish();
+    config
+}
+
+/// Reads `ADDRESS:PORT` and holds it to loopback. Also used for `--http`.
+///
+/// # Errors
+/// What is wrong, and what would be right.
+pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| {
+        format!("{} is not an address and a port; write ADDRESS:PORT, such as 127.0.0.1:5000", quoted(text))
+    })?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err(format!(
+            "{address} can be reached from outside; beyond loopback needs credentials, which this version does not have: \
+             write 127.0.0.1:{}",
+            address.port()
+        ))
+    }
+}
+
+fn fiber(mut s: Section<'_>, default: FiberConfig) -> (FiberConfig, bool) {
+    let types = [("int16", "int16"), ("float32", "float32"), ("iq16", "iq16")];
+    let config = FiberConfig {
+        channels: s.integer("channels", default.channels, 1..=1_000_000, "channels"),
+        dtype: s.choice("dtype", "int16", &types).to_owned(),
+        description: s.text("description").unwrap_or(default.description),
+    };
+    let told = s.has("channels");
+    s.finish();
+    (config, told)
+}
