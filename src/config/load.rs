@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::problem::{Origin, Problems};
-use super::section::{Findings, NumberOrWord, Section, quoted};
+use super::problem::{Origin, Problem, Problems};
+use super::section::{Findings, NumberOrWord, Section, UNKNOWN_KEY, quoted};
 use super::{
     BrokerConfig, CaptureConfig, Config, FiberConfig, HttpConfig, LogConfig, LogFormat, ProcessingConfig, ReplaySpeed,
     Secret, SourceConfig, tree, view,
@@ -69,7 +69,9 @@ impl Config {
     /// Everything that is wrong, at once.
     pub fn parse(name: &str, text: &str, environment: &Environment) -> Result<Self, Problems> {
         let (config, findings) = read(name, text, environment);
-        Problems::or(findings.problems.into_inner(), config)
+        let mut problems = findings.problems.into_inner();
+        drop_echoes(&mut problems);
+        Problems::or(problems, config)
     }
 
     /// Every key that there is, dotted: `capture.prr_hz`, `view.nfft`.
@@ -105,6 +107,17 @@ fn read(name: &str, text: &str, environment: &Environment) -> (Config, Findings)
     let http = http(top.section("http"), default.http);
     top.finish();
     (Config { site, source, capture, signal, processing, views, broker, http, fiber, log }, findings)
+}
+
+/// Below a broken line, keys may have ended up in the wrong section: that they are unknown there says nothing.
+fn drop_echoes(problems: &mut Vec<Problem>) {
+    let line = |problem: &Problem| match problem.origin {
+        Origin::File { line, .. } => Some(line),
+        _ => None,
+    };
+    if let Some(first) = problems.iter().filter(|p| p.text.starts_with(tree::SYNTAX)).filter_map(line).min() {
+        problems.retain(|p| !p.text.starts_with(UNKNOWN_KEY) || line(p).is_none_or(|line| line <= first));
+    }
 }
 
 fn millis(ms: f64) -> Duration {

@@ -8,6 +8,9 @@ use std::ops::RangeInclusive;
 use super::problem::{Origin, Problem};
 use super::tree::{self, Entry, Item, Value};
 
+/// How problems of unknown keys begin.
+pub(super) const UNKNOWN_KEY: &str = "there is no such key";
+
 /// What reading brings to light beside the values.
 #[derive(Default)]
 pub(super) struct Findings {
@@ -314,8 +317,8 @@ impl<'a> Section<'a> {
         for entry in self.entries.iter().filter(|e| !self.asked.contains(&e.key.as_str())) {
             let asked = |key: &str| if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
             let text = match nearest(&entry.key, &self.asked) {
-                Some(near) => format!("there is no such key; did you mean {}?", asked(near)),
-                None => format!("there is no such key; known here: {}", self.asked.join(", ")),
+                Some(near) => format!("{UNKNOWN_KEY}; did you mean {}?", asked(near)),
+                None => format!("{UNKNOWN_KEY}; known here: {}", self.asked.join(", ")),
             };
             let problem = Problem { origin: entry.origin.clone(), key: asked(&entry.key), text };
             self.findings.problems.borrow_mut().push(problem);

@@ -9,6 +9,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::{Origin, Problem};
 
+/// How problems of syntax begin.
+pub(super) const SYNTAX: &str = "this is not TOML";
+
 /// A value as it was written.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
@@ -93,7 +96,7 @@ pub(super) fn parse(name: &str, text: &str, problems: &mut Vec<Problem>) -> Vec<
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let origin = error.span().map_or_else(|| Origin::Whole(name.into()), |span| places.at(span.start));
-        let text = format!("this is not TOML: {}", error.message());
+        let text = format!("{SYNTAX}: {}", error.message());
         problems.push(Problem { origin, key: String::new(), text });
     }
     match places.table(table.get_ref()) {
