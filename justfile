@@ -1,0 +1,32 @@
+# The lines that CI runs, and the ones a developer wants daily. `just` alone lists them.
+
+default:
+    @just --list
+
+# Everything, as CI does it
+check:
+    ./check
+
+# Only what the tests need: broker, Python readers
+setup:
+    ./check setup
+
+# Build and start the demo: synthetic interrogator, live view, broker when there is one
+demo *args:
+    cargo run --release -- demo {{args}}
+
+# Fast turn-around: one module's tests, e.g. `just t source::ring`
+t *args:
+    cargo test --lib {{args}}
+
+# All benchmarks, with numbers
+bench *args:
+    cargo bench {{args}}
+
+# The ring's header and slots under the fuzzer (needs cargo-fuzz and a nightly toolchain)
+fuzz seconds="60":
+    cargo +nightly fuzz run ring -- -max_total_time={{seconds}}
+
+# The pure parts of the ring under miri (needs the miri component of a nightly toolchain)
+miri:
+    cargo +nightly miri test --lib source::ring::layout
