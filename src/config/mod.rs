@@ -19,6 +19,7 @@ use std::time::Duration;
 use crate::acquisition::SignalLimits;
 use crate::dsp::{ConditionSpec, Window};
 use crate::frame::{Dtype, ValueKind, View};
+pub use crate::source::ReplaySpeed;
 use crate::units::Rational;
 
 /// Everything a running daemon is told.
@@ -92,15 +93,6 @@ pub enum SourceConfig {
         /// Begin again at the end, with a new epoch.
         looping: bool,
     },
-}
-
-/// How fast a replay goes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum ReplaySpeed {
-    /// So many times as fast as it was taken.
-    Times(f64),
-    /// As fast as the pipeline takes it; loses nothing.
-    Unpaced,
 }
 
 /// The capture thread.

@@ -13,6 +13,15 @@ use std::time::Duration;
 use crate::acquisition::{Acquisition, DarkReason};
 use crate::block::RawBlock;
 
+/// How fast a replay goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ReplaySpeed {
+    /// So many times as fast as it was taken.
+    Times(f64),
+    /// As fast as the pipeline takes it; loses nothing.
+    Unpaced,
+}
+
 /// A fault that waiting does not mend. Anything that may pass by itself is an outcome, not an error.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::block::RawBlock;
-use crate::config::ReplaySpeed;
+use crate::source::ReplaySpeed;
 use crate::source::{Interrogator, Probe, ReadOutcome, SourceError};
 
 /// Files played back through the same trait as the hardware.
