@@ -1,4 +1,37 @@
 //! fiberd: from the glass of a distributed acoustic sensing interrogator to the message broker.
+//!
+//! # The map, as a sample falls
+//! 0. The interrogator measures one value at (trace, channel); its driver puts the trace into the hardware ring
+//!    ([`source::ring`]; [`source::synthetic`] is a stand-in with physics, [`source::replay`] plays captures).
+//! 1. [`capture`] (thread `das-capture`) has the source copy traces into a leased [`block`], exactly as they came.
+//! 2. The full queue carries the lease on; it cannot be full. A second consumer shares the lease, never copies.
+//! 3. [`pipeline`] (threads `das-dsp`, `das-fft-N`) conditions, windows, transforms: [`dsp`]. The lease flies home.
+//! 4. The sample is now part of a [`frame`], offered at [`egress`]: the fence, threads before it, tokio after it.
+//! 5. [`wire`] encodes. 6. [`publish`] sends and gathers confirms. 7. [`api`] shows how it all goes.
+//!
+//! Two places may drop, both counted and marked: step 1 without a free block, step 4 in front of a slow publisher.
+//! Whether there is signal is one pure state machine, [`acquisition::SignalMonitor`]; what everybody knows about the
+//! daemon is [`status`]. [`app`] builds the rooms and names them all; arrows between rooms point down only, and a test
+//! holds that.
+//!
+//! # Words
+//! | word | means here, and only this |
+//! |---|---|
+//! | pulse, PRR | one laser launch; launches per second, the sampling rate in time (`prr_hz`) |
+//! | trace | backscatter of one pulse over all channels |
+//! | sample | one value at (trace, channel) |
+//! | channel | a place on the fiber, `dx_m` from the next; from 1 for people, an index from 0 inside |
+//! | gauge length | length of fiber over which strain is averaged (`gauge_length_m`) |
+//! | block, lease | consecutive traces moved together; a share in a block |
+//! | frame, line | what is published; one row of a waterfall or spectrogram |
+//! | view, stream | what is looked at; one sequence of frames of a view (a band, a group of channels) |
+//! | nfft, hop, bin | window length in traces; step between windows; a frequency cell, `prr / nfft` wide |
+//! | band energy | sum of power over the bins of a band, both ends included |
+//! | epoch | generation of an acquisition |
+//! | gap, stall | missing traces; light without data |
+//! | tile, lane | neighbouring channels worked on together; one transform over the channels of a tile |
+//! | capture (file) | raw blocks on disk, `.fdas` |
+//! | spool | frames that wait for the broker |
 
 pub mod acquisition;
 pub mod api;
