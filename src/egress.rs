@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::frame::Frame;
 use crate::status::Counters;
@@ -20,6 +20,8 @@ pub struct Egress {
     news: Arc<Notify>,
     counters: Arc<Counters>,
     onlooker: Option<Onlooker>,
+    // Says nothing; that it is dropped is the message.
+    _alive: watch::Sender<()>,
 }
 
 /// Sees each frame in passing, for a live view on the same terminal. It must not wait: it runs on the dsp thread.
@@ -29,14 +31,16 @@ pub type Onlooker = Arc<dyn Fn(&Frame) + Send + Sync>;
 pub struct Outlet {
     frame_rx: Receiver<Frame>,
     news: Arc<Notify>,
+    alive: watch::Receiver<()>,
 }
 
 /// A fence that holds at most `frames` frames.
 pub fn fence(frames: usize, counters: Arc<Counters>) -> (Egress, Outlet) {
     let (frame_tx, frame_rx) = bounded(frames.max(1));
     let news = Arc::new(Notify::new());
-    let outlet = Outlet { frame_rx: frame_rx.clone(), news: Arc::clone(&news) };
-    (Egress { frame_tx, frame_rx, news, counters, onlooker: None }, outlet)
+    let alive = watch::Sender::new(());
+    let outlet = Outlet { frame_rx: frame_rx.clone(), news: Arc::clone(&news), alive: alive.subscribe() };
+    (Egress { frame_tx, frame_rx, news, counters, onlooker: None, _alive: alive }, outlet)
 }
 
 impl Egress {
@@ -97,6 +101,12 @@ impl Outlet {
                 Err(TryRecvError::Empty) => self.news.notified().await,
             }
         }
+    }
+
+    /// Returns once the pipeline's side is gone, whether frames still wait or not. Cancel-safe.
+    pub async fn closed(&self) {
+        let mut alive = self.alive.clone();
+        while alive.changed().await.is_ok() {}
     }
 
     /// As [`take`](Self::take), from a thread; `None` also when `timeout` has passed.
