@@ -1,0 +1,183 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::acquisition::{Acquisition, ClockQuality};
+use crate::frame::{ChannelAxis, Frame, FrequencyAxis, Stream, ValueKind};
+use crate::units::{Rational, TraceIndex};
+
+/// The example frame with every field set to something that could not be mistaken for its neighbour.
+fn golden(dtype: Dtype) -> Frame {
+    let frame = Frame::example();
+    let stream = Stream {
+        name: "Grüße".into(),
+        job: "0f8b".into(),
+        number: 3,
+        channels: ChannelAxis { start: 11, step: 2, count: 3 },
+        value: ValueKind::Decibel { reference: 1e-6 },
+        unit: "dB".into(),
+        dtype,
+        u8_range: (0.5, -60.0),
+        ..(*frame.stream).clone()
+    };
+    let acquisition = Acquisition {
+        epoch: 1_790_000_000_000_000,
+        prr: Rational::new(16089, 5).unwrap(),
+        fiber_start_m: 120.5,
+        clock: ClockQuality::Ptp,
+        ..(*frame.acquisition).clone()
+    };
+    Frame {
+        acquisition: Arc::new(acquisition),
+        stream: Arc::new(stream),
+        gap_traces: 17,
+        flags: 3,
+        running_min: -61.5,
+        running_max: 70.25,
+        values: vec![-61.5, -60.0, -0.25, 0.0, 67.5, 70.25].into(),
+        ..frame
+    }
+}
+
+#[test]
+fn the_bytes_of_version_1_never_change() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/wire");
+    for (dtype, name) in [(Dtype::F32, "f32"), (Dtype::F16, "f16"), (Dtype::U8, "u8")] {
+        let path = folder.join(format!("frame-v1-{name}.bin"));
+        let bytes = encode_vec(&golden(dtype), "north");
+        if std::env::var_os("FIBERD_WRITE_FIXTURES").is_some() {
+            std::fs::write(&path, &bytes).unwrap();
+        }
+        let kept = std::fs::read(&path).unwrap();
+        let difference = kept.iter().zip(&bytes).position(|(a, b)| a != b);
+        assert_eq!((difference, kept.len()), (None, bytes.len()), "first difference in {}", path.display());
+    }
+}
+
+#[test]
+fn stored_u8_is_the_nearest_step_and_saturates() {
+    let bytes = encode_vec(&golden(Dtype::U8), "north");
+    // (−61.5, −60, −0.25, 0, 67.5, 70.25 + 60) / 0.5, halves upwards
+    assert_eq!(bytes[HEADER_BYTES..], [0, 0, 120, 120, 255, 255]);
+    let frame =
+        Frame { values: vec![f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.1, 0.2, 0.3].into(), ..golden(Dtype::U8) };
+    assert_eq!(encode_vec(&frame, "north")[HEADER_BYTES..], [0, 255, 0, 120, 120, 121]);
+}
+
+#[test]
+fn texts_are_cut_between_characters() {
+    let site = "ä".repeat(40);
+    let bytes = encode_vec(&golden(Dtype::F32), &site);
+    assert_eq!(decode(&bytes).unwrap().site(), "ä".repeat(32));
+}
+
+fn any_frame() -> impl Strategy<Value = Frame> {
+    let shape = (0usize..3, 0usize..5, 0usize..40, 0usize..20);
+    let axis = (0usize..5000, 1usize..9, 0.0f64..1e4, 1e-3f64..1e3);
+    let rates = (1u64..1_000_000, 1u64..1000, 1u64..1000, 1u64..1000);
+    let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<i64>(), any::<i64>(), any::<u32>());
+    let words = ("[a-z]{1,12}", "\\PC{0,16}", "[ -~]{0,12}");
+    (shape, axis, rates, numbers, words, 0usize..3, 0usize..3, any::<u64>()).prop_map(
+        |((view, lines, channels, bins), axis, rates, numbers, words, value, dtype, seed)| {
+            let view = [View::Multi, View::Single, View::Waterfall][view];
+            let channels = if view == View::Single { 1 } else { channels };
+            let bins = if view == View::Waterfall { 1 } else { bins };
+            let stream = Stream {
+                view,
+                name: words.0,
+                job: words.1,
+                number: seed as u32,
+                channels: ChannelAxis { start: axis.0, step: axis.1, count: channels },
+                frequencies: FrequencyAxis { start_hz: axis.2, step_hz: axis.3, count: bins },
+                nfft: 1 << (seed % 15),
+                line_period_s: Rational::new(rates.2, rates.3).unwrap(),
+                value: [ValueKind::Amplitude, ValueKind::Power, ValueKind::Decibel { reference: axis.3 }][value],
+                unit: words.2,
+                dtype: [Dtype::F32, Dtype::F16, Dtype::U8][dtype],
+                u8_range: (0.25, -10.0),
+                durable: false,
+            };
+            let acquisition = Acquisition {
+                epoch: numbers.0,
+                prr: Rational::new(rates.0, rates.1).unwrap(),
+                clock: ClockQuality::ALL[(seed % 4) as usize],
+                ..Acquisition::example()
+            };
+            // Multiples of 1/4 in −10…53: exact in all three dtypes.
+            let values: Vec<f32> = (0..lines * channels * bins)
+                .map(|i| (seed.rotate_left(i as u32 % 64).wrapping_add(i as u64) % 253) as f32 * 0.25 - 10.0)
+                .collect();
+            Frame {
+                acquisition: Arc::new(acquisition),
+                stream: Arc::new(stream),
+                sequence: numbers.1,
+                first_line: numbers.2,
+                lines,
+                first_trace: TraceIndex(numbers.0),
+                end_trace: TraceIndex(numbers.1),
+                utc_first_ns: numbers.3,
+                utc_end_ns: numbers.4,
+                gap_traces: seed,
+                flags: numbers.5,
+                values: values.into(),
+                ..Frame::example()
+            }
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn what_is_decoded_is_what_was_encoded(frame in any_frame(), site in "[a-z-]{1,20}") {
+        let mut bytes = vec![0xA5; 17]; // dirty
+        encode(&frame, &site, &mut bytes);
+        let decoded = decode(&bytes).unwrap();
+        let (stream, header) = (&frame.stream, &decoded.header);
+        prop_assert_eq!((decoded.view, decoded.value, decoded.dtype), (stream.view, stream.value, stream.dtype));
+        prop_assert_eq!((decoded.prr, decoded.line_period_s), (frame.acquisition.prr, stream.line_period_s));
+        prop_assert_eq!((decoded.site(), decoded.name(), decoded.unit()), (&*site, &*stream.name, &*stream.unit));
+        prop_assert_eq!(decoded.job(), stream.job.split('\0').next().unwrap_or_default());
+        prop_assert_eq!(decoded.axes().split(',').count(), decoded.shape().len());
+        prop_assert_eq!((header.epoch, header.sequence), (frame.acquisition.epoch, frame.sequence));
+        prop_assert_eq!((header.first_line, header.first_trace), (frame.first_line, frame.first_trace.0));
+        prop_assert_eq!((header.end_trace, header.gap_traces), (frame.end_trace.0, frame.gap_traces));
+        prop_assert_eq!((header.utc_first_ns, header.utc_end_ns), (frame.utc_first_ns, frame.utc_end_ns));
+        prop_assert_eq!((header.flags, header.nfft), (frame.flags, stream.nfft as u32));
+        prop_assert_eq!(u32::from(header.clock), frame.acquisition.clock.code());
+        prop_assert!(decoded.values().eq(frame.values.iter().copied()));
+    }
+
+    #[test]
+    fn damage_is_noticed_and_never_panics(frame in any_frame(), at in any::<prop::sample::Index>(), flip in 1u8..) {
+        let mut bytes = encode_vec(&frame, "north");
+        let at = at.index(bytes.len());
+        bytes[at] ^= flip;
+        prop_assert!(decode(&bytes).is_err());
+        prop_assert!(decode(&bytes[..at]).is_err());
+    }
+
+    /// A liar who knows how to compute checksums gets an error or a frame that can be read to the end.
+    #[test]
+    fn lies_with_right_checksums_never_panic(frame in any_frame(), lies in prop::collection::vec((0usize..512, any::<u8>()), 1..8)) {
+        let mut bytes = encode_vec(&frame, "north");
+        for (at, byte) in lies {
+            bytes[at] = byte;
+        }
+        bytes[12..16].fill(0);
+        let header_bytes = usize::from(u16::from_le_bytes([bytes[10], bytes[11]])).clamp(512, bytes.len());
+        let crc = crc32fast::hash(&bytes[..header_bytes]);
+        bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+        if let Ok(decoded) = decode(&bytes) {
+            let values = decoded.shape().iter().map(|&n| n as usize).product::<usize>();
+            prop_assert_eq!(decoded.values().count(), values);
+            let _ = (decoded.site(), decoded.name(), decoded.job(), decoded.unit(), decoded.axes());
+        }
+    }
+
+    #[test]
+    fn noise_is_not_a_frame(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+        prop_assert!(decode(&bytes).is_err());
+    }
+}
