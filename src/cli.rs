@@ -1,1 +1,283 @@
-//! Arguments.
+//! The command line: what may be asked, and the help that teaches it. Knows clap and the types it parses into; does
+//! nothing itself.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::config::{DEFAULT_RING, ReplaySpeed, listen_address};
+
+const ABOUT: &str = "Acquisition and DSP daemon for fiber-optic interrogators (distributed acoustic sensing)";
+
+const LONG_ABOUT: &str = "\
+Acquisition and DSP daemon for fiber-optic interrogators (distributed acoustic sensing, DAS).
+
+A laser launches pulses into a fiber; the light that comes back from each pulse is one trace, with one \
+sample for each channel, a place on the fiber. fiberd takes the traces from the interrogator's \
+memory-mapped ring at the pulse repetition rate (PRR, Hz), makes waterfalls (band energy over distance \
+and time) and spectra of channels from them, and publishes these as frames to RabbitMQ.";
+
+const AFTER: &str = "\
+Begin here:
+  fiberd demo                          a synthetic fiber, live in this terminal; nothing to install
+  fiberd check-config fiberd.toml      every mistake at once, with its line and what would be right
+  fiberd run --config fiberd.toml      the daemon
+
+Each command explains itself: fiberd help COMMAND";
+
+const AFTER_LONG: &str = "\
+Begin here:
+  fiberd demo                          a synthetic fiber, live in this terminal; nothing to install
+  fiberd check-config fiberd.toml      every mistake at once, with its line and what would be right
+  fiberd run --config fiberd.toml      the daemon
+  fiberd replay capture.fcap           a recording as if it were live
+
+Words:
+  trace     backscatter of one laser pulse over all channels
+  channel   a place on the fiber, dx metres from the next; they count from 1
+  PRR       pulses launched in a second, Hz: the sampling rate in time
+  frame     what is published: lines of a waterfall, or spectra
+  waiting for fiber   no signal; not an error, fiberd looks again by itself
+
+Environment:
+  FIBERD__SECTION__KEY=VALUE   goes over a key of the configuration: FIBERD__CAPTURE__PRR_HZ=1000
+  CREDENTIALS_DIRECTORY        where systemd puts the broker's password; may stand in password_file
+  NO_COLOR                     when set, no colours in the terminal
+
+Exit codes:
+   0  done, or stopped by a signal        69  something needed is taken or missing
+  64  wrong arguments                     70  a fault in fiberd itself
+  65  a file is not what it should be     74  the operating system refused to read or write
+  66  a file is not there                 78  the configuration is wrong";
+
+/// Everything that stands on the command line.
+#[derive(Debug, Parser)]
+#[command(name = "fiberd", version, about = ABOUT, long_about = LONG_ABOUT, after_help = AFTER,
+    after_long_help = AFTER_LONG, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What fiberd can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon: from the interrogator's ring to the broker, until a signal
+    #[command(after_help = "\
+Examples:
+  fiberd run --config /etc/fiberd/fiberd.toml
+  FIBERD__BROKER__URI=amqp://broker.example:5672/%2f fiberd run --config fiberd.toml
+
+An absent broker or a dark fiber never ends the daemon: both are tried again. SIGTERM or SIGINT stops it \
+in order, frames that are inside still go out; a second signal leaves at once.
+What it does, in numbers: http://127.0.0.1:5000/live_metadata, /readyz and /metrics.")]
+    Run(Run),
+
+    /// Show everything at once: a synthetic fiber, live in the terminal
+    #[command(after_help = "\
+Examples:
+  fiberd demo                                  the built-in scene, until q or Ctrl-C
+  fiberd demo --scene scene.toml --http 127.0.0.1:5001
+  fiberd demo --replay capture.fcap            a recording in a loop instead of the synthetic fiber
+  fiberd demo --for 10 --plain > demo.txt      lines of text, for a log or a pipe
+
+The synthetic interrogator is a process of its own that writes the same ring as hardware would. Frames \
+go to the broker at 127.0.0.1:5672 when there is one; without it they are made and shown.")]
+    Demo(Demo),
+
+    /// Check a configuration and list every problem at once
+    #[command(after_help = "\
+Example:
+  $ fiberd check-config fiberd.toml
+  fiberd.toml:12:10: broker.window: 0 is too small; 1 to 4096 unconfirmed frames are allowed
+
+A line holds file:line:column, the key, what is wrong, and what would be right. FIBERD__… variables are \
+checked as well. Exit code 0 when nothing is wrong, 78 otherwise. Nothing is started or contacted; a \
+password file under ${CREDENTIALS_DIRECTORY} need not be there yet.")]
+    CheckConfig(CheckConfig),
+
+    /// Be an interrogator: write a synthetic fiber into a ring in real time
+    #[command(after_help = "\
+Examples:
+  fiberd simulate &                            the built-in scene into /dev/shm/fiberd.ring
+  fiberd simulate --scene scene.toml --ring /dev/shm/other.ring --for 60
+
+A scene is a small TOML file: fiber, noise, and what happens where and when (a walking person, a \
+vehicle, digging, a pump, a break). The same seed gives the same samples on every machine.")]
+    Simulate(Simulate),
+
+    /// Play captured files through the daemon as if they were live
+    #[command(after_help = "\
+Examples:
+  fiberd replay capture.fcap                   at the speed at which it was taken
+  fiberd replay capture.h5 --speed 10 --loop   ten times as fast, again and again
+  fiberd replay a.h5 b.h5 --speed max          as fast as the pipeline takes it; loses nothing
+
+Reads own captures, PRODML 2.0 and 2.1, ASN OptoDAS, Terra15, Febus, DAS-RCN (HDF5) and Sintela (.pb). \
+A replay is deterministic: the same file gives the same frames, bit for bit. Channels, PRR and scale \
+come from the file; views and broker from --config, or else the built-in ones.")]
+    Replay(Replay),
+
+    /// Record raw traces into a capture file
+    #[command(after_help = "\
+Examples:
+  fiberd record raw.fcap --for 60              a minute from /dev/shm/fiberd.ring
+  fiberd record raw.fcap --ring /dev/uio0 --traces 20000
+  fiberd record scene.fcap --scene scene.toml --for 10
+  fiberd record copy.fcap --replay vendor.h5   another format into our own
+
+Samples are stored as they came, with checksums. Ctrl-C ends a recording in order: everything up to \
+then is kept. A new acquisition (epoch) begins a new file beside the first.")]
+    Record(Record),
+
+    /// Say what is in a captured file
+    #[command(after_help = "\
+Examples:
+  fiberd info capture.fcap
+  fiberd info vendor.h5 --json | jq .
+
+Shows format, times (UTC), PRR (Hz), channels, distance between them (m), gauge length (m), sample type, \
+quantity and scale, gaps, and whether the checksums hold.")]
+    Info(Info),
+}
+
+/// `fiberd run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The configuration, TOML
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Where the control API listens, instead of what the configuration says; loopback only
+    #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
+    pub http: Option<SocketAddr>,
+    /// End by itself after this time, in seconds
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+    pub run_for: Option<Duration>,
+}
+
+/// `fiberd demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Where the control API listens [default: 127.0.0.1:5000]; loopback only
+    #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
+    pub http: Option<SocketAddr>,
+    /// Do not look for a broker
+    #[arg(long)]
+    pub no_broker: bool,
+    /// Replay these captures in a loop instead of the synthetic fiber
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "scene")]
+    pub replay: Vec<PathBuf>,
+    /// Scene of the synthetic fiber, TOML [default: the built-in one]
+    #[arg(long, value_name = "FILE")]
+    pub scene: Option<PathBuf>,
+    /// End by itself after this time, in seconds
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+    pub run_for: Option<Duration>,
+    /// Lines of text even on a terminal
+    #[arg(long)]
+    pub plain: bool,
+}
+
+/// `fiberd check-config`.
+#[derive(Debug, Args)]
+pub struct CheckConfig {
+    /// The configuration, TOML
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// `fiberd simulate`.
+#[derive(Debug, Args)]
+pub struct Simulate {
+    /// The scene, TOML [default: the built-in one]
+    #[arg(long, value_name = "FILE")]
+    pub scene: Option<PathBuf>,
+    /// The ring to write
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_RING)]
+    pub ring: PathBuf,
+    /// End by itself after this time, in seconds
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+    pub run_for: Option<Duration>,
+}
+
+/// `fiberd replay`.
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// Captured files, in order of time
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// So many times as fast as it was taken, or "max": as fast as the pipeline takes it
+    #[arg(long, value_name = "N|max", default_value = "1", value_parser = speed)]
+    pub speed: ReplaySpeed,
+    /// Begin again at the end, as a new acquisition
+    #[arg(long = "loop", action = ArgAction::SetTrue)]
+    pub looping: bool,
+    /// The configuration, TOML; its [source] is not used
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where the control API listens, instead of what the configuration says; loopback only
+    #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
+    pub http: Option<SocketAddr>,
+    /// End by itself after this time, in seconds
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+    pub run_for: Option<Duration>,
+    /// Do not look for a broker
+    #[arg(long)]
+    pub no_broker: bool,
+    /// Lines of text even on a terminal
+    #[arg(long)]
+    pub plain: bool,
+}
+
+/// `fiberd record`.
+#[derive(Debug, Args)]
+pub struct Record {
+    /// The capture to write; must not exist
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Record this ring [default: /dev/shm/fiberd.ring]
+    #[arg(long, value_name = "PATH", group = "input")]
+    pub ring: Option<PathBuf>,
+    /// Record these captures, as fast as they can be read
+    #[arg(long, value_name = "FILE", num_args = 1.., group = "input")]
+    pub replay: Vec<PathBuf>,
+    /// Record this scene, as fast as it can be computed
+    #[arg(long, value_name = "FILE", group = "input")]
+    pub scene: Option<PathBuf>,
+    /// Length of data, in seconds
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+    pub run_for: Option<Duration>,
+    /// Number of traces
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub traces: Option<u64>,
+}
+
+/// `fiberd info`.
+#[derive(Debug, Args)]
+pub struct Info {
+    /// A captured file of any format that replay reads
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// For programs: one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let longest = 1e9;
+    match text.parse::<f64>() {
+        Ok(s) if s > 0.0 && s <= longest => Ok(Duration::from_secs_f64(s)),
+        _ => Err("write a number of seconds above 0, such as 10 or 0.5".into()),
+    }
+}
+
+fn speed(text: &str) -> Result<ReplaySpeed, String> {
+    match text.parse::<f64>() {
+        _ if text == "max" => Ok(ReplaySpeed::Unpaced),
+        Ok(times) if (0.001..=100_000.0).contains(&times) => Ok(ReplaySpeed::Times(times)),
+        _ => Err("write a number from 0.001 to 100000, or max".into()),
+    }
+}

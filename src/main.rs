@@ -1,1 +1,41 @@
-fn main() {}
+//! Arguments in, exit code out. The only place that may exit.
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use fiberd::cli::{Cli, Command};
+
+use crate::commands::Failure;
+
+/// sysexits: wrong arguments.
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed pipe under the help is nobody's fault.
+            let _ = error.print();
+            let asked_for_help = !error.use_stderr();
+            return if asked_for_help { ExitCode::SUCCESS } else { ExitCode::from(USAGE) };
+        }
+    };
+    let done = match &cli.command {
+        Command::Run(args) => commands::run(args),
+        Command::Demo(args) => commands::demo(args),
+        Command::CheckConfig(args) => commands::check_config(args),
+        Command::Simulate(args) => commands::simulate(args),
+        Command::Replay(args) => commands::replay(args),
+        Command::Record(args) => commands::record(args),
+        Command::Info(args) => commands::info(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, text }) => {
+            eprintln!("{text}");
+            ExitCode::from(code)
+        }
+    }
+}

@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::problem::{Origin, Problem, Problems};
 use super::section::{Findings, NumberOrWord, Section, UNKNOWN_KEY, quoted};
 use super::{
-    BrokerConfig, CaptureConfig, Config, FiberConfig, HttpConfig, LogConfig, LogFormat, ProcessingConfig, ReplaySpeed,
-    Secret, SourceConfig, tree, view,
+    BrokerConfig, CaptureConfig, Config, DEFAULT_RING, FiberConfig, HttpConfig, LogConfig, LogFormat, ProcessingConfig,
+    ReplaySpeed, Secret, SourceConfig, tree, view,
 };
 use crate::acquisition::SignalLimits;
 use crate::dsp::{CommonMode, ConditionSpec};
@@ -164,7 +164,7 @@ fn source(mut s: Section<'_>) -> SourceConfig {
     }
     if let Some(path) = path.as_ref().filter(|path| !path.is_absolute()) {
         let text = format!(
-            "{} is not absolute; write it from the root, such as /dev/shm/fiberd.ring",
+            "{} is not absolute; write it from the root, such as {DEFAULT_RING}",
             quoted(&path.to_string_lossy())
         );
         s.complain("path", text);
@@ -174,7 +174,7 @@ fn source(mut s: Section<'_>) -> SourceConfig {
         let files = files.unwrap_or_default().into_iter().map(PathBuf::from).collect();
         SourceConfig::Replay { files, speed, looping }
     } else {
-        SourceConfig::Ring { path: path.unwrap_or_else(|| "/dev/shm/fiberd.ring".into()), heartbeat_timeout }
+        SourceConfig::Ring { path: path.unwrap_or_else(|| DEFAULT_RING.into()), heartbeat_timeout }
     }
 }
 

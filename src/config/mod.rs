@@ -22,6 +22,9 @@ use crate::frame::{Dtype, ValueKind, View};
 pub use crate::source::ReplaySpeed;
 use crate::units::Rational;
 
+/// The ring that simulator and daemon use when they are told nothing.
+pub const DEFAULT_RING: &str = "/dev/shm/fiberd.ring";
+
 /// Everything a running daemon is told.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -226,10 +229,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             site: "fiber".into(),
-            source: SourceConfig::Ring {
-                path: "/dev/shm/fiberd.ring".into(),
-                heartbeat_timeout: Duration::from_secs(1),
-            },
+            source: SourceConfig::Ring { path: DEFAULT_RING.into(), heartbeat_timeout: Duration::from_secs(1) },
             capture: CaptureConfig::default(),
             signal: SignalLimits::default(),
             processing: ProcessingConfig { condition: ConditionSpec::default(), threads: 0, egress_frames: 256 },

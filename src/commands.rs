@@ -1,0 +1,233 @@
+//! What each command does: arguments → one call into the library → an exit code and a sentence. No logic of its own.
+
+use std::fmt::Display;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use fiberd::app::{self, AppError, DemoOptions, RunOptions, Show};
+use fiberd::cli;
+use fiberd::config::{Config, Environment, Problems, ReplaySpeed, SourceConfig};
+use fiberd::record::{self, Progress};
+use fiberd::source::replay::{self, Replay};
+use fiberd::source::{Interrogator, SourceError};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Why a command ends with another code than 0.
+pub(crate) struct Failure {
+    /// sysexits.
+    pub(crate) code: u8,
+    /// For stderr; may have several lines.
+    pub(crate) text: String,
+}
+
+impl Failure {
+    fn new(code: u8, text: impl Display) -> Self {
+        Self { code, text: format!("fiberd: {text}") }
+    }
+}
+
+impl From<AppError> for Failure {
+    fn from(error: AppError) -> Self {
+        match error {
+            AppError::Source(error) => error.into(),
+            other => Self::new(other.exit_code(), &other),
+        }
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        let code = match &error {
+            SourceError::Unusable { .. } => 65,
+            SourceError::Io { error, .. } if error.kind() == ErrorKind::NotFound => 66,
+            SourceError::Io { .. } => 74,
+        };
+        Self::new(code, error)
+    }
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self { code: 78, text: problems.to_string() }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new(74, error)
+    }
+}
+
+/// A configuration that is not there is a missing input; one that is wrong is a wrong configuration.
+fn load(path: &Path, environment: &Environment) -> Result<Config, Failure> {
+    if let Err(error) = std::fs::File::open(path)
+        && error.kind() == ErrorKind::NotFound
+    {
+        return Err(Failure::new(66, format_args!("{}: {error}", path.display())));
+    }
+    Ok(Config::load(path, environment)?)
+}
+
+pub(crate) fn run(args: &cli::Run) -> Result<(), Failure> {
+    let mut config = load(&args.config, &Environment::of_process())?;
+    config.http.listen = args.http.unwrap_or(config.http.listen);
+    let options = RunOptions { show: Show::Log, run_for: args.run_for };
+    Ok(app::run(config, &options)?)
+}
+
+pub(crate) fn demo(args: &cli::Demo) -> Result<(), Failure> {
+    all_there(args.replay.iter().chain(&args.scene))?;
+    let options = DemoOptions {
+        http: args.http,
+        no_broker: args.no_broker,
+        replay: args.replay.clone(),
+        scene: args.scene.clone(),
+        run_for: args.run_for,
+        plain: args.plain,
+    };
+    Ok(app::demo(&options)?)
+}
+
+pub(crate) fn check_config(args: &cli::CheckConfig) -> Result<(), Failure> {
+    let config = load(&args.file, &Environment::of_process().offline())?;
+    let source = match &config.source {
+        SourceConfig::Ring { path, .. } => format!("ring {}", path.display()),
+        SourceConfig::Replay { files, .. } => format!("replay of {} file(s)", files.len()),
+    };
+    let broker = if config.broker.is_some() { "published to the broker" } else { "not published (no broker)" };
+    let views = config.views.len();
+    say(format_args!("{}: nothing wrong: {source}, {views} view(s), {broker}", args.file.display()))
+}
+
+pub(crate) fn simulate(args: &cli::Simulate) -> Result<(), Failure> {
+    all_there(&args.scene)?;
+    let _stop = stop_flag()?;
+    Err(Failure::new(70, "the simulator is not assembled yet"))
+}
+
+pub(crate) fn replay(args: &cli::Replay) -> Result<(), Failure> {
+    all_there(&args.files)?;
+    let environment = Environment::of_process();
+    let mut config = match &args.config {
+        Some(path) => load(path, &environment)?,
+        None => Config::parse("built-in configuration", "", &environment)?,
+    };
+    config.source = SourceConfig::Replay { files: args.files.clone(), speed: args.speed, looping: args.looping };
+    // A file was taken at its own rate, whatever the interrogator is asked for.
+    config.capture.prr = None;
+    config.http.listen = args.http.unwrap_or(config.http.listen);
+    if args.no_broker {
+        config.broker = None;
+    }
+    let options = RunOptions { show: Show::Live { plain: args.plain }, run_for: args.run_for };
+    Ok(app::run(config, &options)?)
+}
+
+pub(crate) fn record(args: &cli::Record) -> Result<(), Failure> {
+    all_there(args.replay.iter().chain(&args.scene))?;
+    let stop = stop_flag()?;
+    let source = record_source(args)?;
+    let limits = record::Limits { duration: args.run_for, traces: args.traces };
+    let mut meter = Meter::new(limits);
+    let recorded = record::record(source, &args.file, limits, &stop, &mut |progress| meter.show(progress))?;
+    meter.finish();
+    let Progress { traces, recorded: length, bytes, gap_traces, .. } = recorded.progress;
+    for file in &recorded.files {
+        say(file.display())?;
+    }
+    let seconds = length.as_secs_f64();
+    say(format_args!("{traces} traces, {seconds:.3} s, {bytes} bytes, {gap_traces} traces missing"))
+}
+
+fn record_source(args: &cli::Record) -> Result<Box<dyn Interrogator>, Failure> {
+    if !args.replay.is_empty() {
+        return Ok(Box::new(Replay::open(&args.replay, ReplaySpeed::Unpaced, false)?));
+    }
+    Err(Failure::new(70, "recording from a ring or a scene is not assembled yet"))
+}
+
+pub(crate) fn info(args: &cli::Info) -> Result<(), Failure> {
+    all_there([&args.file])?;
+    let info = replay::describe(&args.file)?;
+    if args.json {
+        let json = serde_json::to_string_pretty(&info).map_err(|error| Failure::new(70, error))?;
+        say(json)
+    } else {
+        say(info)
+    }
+}
+
+/// One or more lines to stdout. A reader that has gone (`| head`) is no failure.
+fn say(text: impl Display) -> Result<(), Failure> {
+    match writeln!(io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Names the first file that is not there, before anything is begun.
+fn all_there<'p>(files: impl IntoIterator<Item = &'p std::path::PathBuf>) -> Result<(), Failure> {
+    for file in files {
+        std::fs::metadata(file).map_err(|error| {
+            let code = if error.kind() == ErrorKind::NotFound { 66 } else { 74 };
+            Failure::new(code, format_args!("{}: {error}", file.display()))
+        })?;
+    }
+    Ok(())
+}
+
+/// Raised by SIGINT and SIGTERM; a second one ends the process at once.
+fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // The order matters: the first signal must find the flag still down.
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
+
+/// Progress of a recording on stderr: a bar on a terminal, a line every five seconds elsewhere.
+struct Meter {
+    bar: ProgressBar,
+    on_terminal: bool,
+    limits: record::Limits,
+    last_line: Option<std::time::Instant>,
+}
+
+impl Meter {
+    fn new(limits: record::Limits) -> Self {
+        let on_terminal = io::stderr().is_terminal();
+        let length = limits.traces.or_else(|| limits.duration.map(|d| d.as_millis() as u64));
+        let template = if length.is_some() { "{wide_bar} {percent:>3} %  {msg}" } else { "{spinner} {msg}" };
+        let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        Self { bar, on_terminal, limits, last_line: None }
+    }
+
+    fn show(&mut self, progress: &Progress) {
+        let done = if self.limits.traces.is_some() { progress.traces } else { progress.recorded.as_millis() as u64 };
+        let seconds = progress.recorded.as_secs_f64();
+        let mut text = format!("{}: {} traces, {seconds:.1} s", progress.state, progress.traces);
+        if progress.gap_traces > 0 {
+            text += &format!(", {} traces missing", progress.gap_traces);
+        }
+        if self.on_terminal {
+            self.bar.set_position(done);
+            self.bar.set_message(text);
+        } else if self.last_line.is_none_or(|at| at.elapsed() >= Duration::from_secs(5)) {
+            self.last_line = Some(std::time::Instant::now());
+            eprintln!("{text}");
+        }
+    }
+
+    fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
