@@ -1,1 +1,380 @@
-//! To come.
+//! Conditioning of a tile: raw samples of neighbouring channels to `f32` in physical units, as a worker does it before
+//! any transform. In: [`Raw`] rows as they lie in a block. Out: [`Rows`], trace-major, channel `c` of the tile being
+//! output channel `channels.start + c`.
+//!
+//! In this order: unpack (NaN, infinity and absurd values become 0 and are counted), demodulate `iq16` (phase,
+//! unwrapped along time), first difference in time (strain rate), difference over `g` channels, scale; then, by the
+//! pipeline's call, common mode and high-pass.
+//!
+//! Output channel `c` of a spatial difference is input channel `c + g` minus channel `c`; its place is the middle
+//! between the two, and there are `g` channels fewer. The first trace after a reset has no predecessor: its first
+//! difference, like its high-pass, is 0.
+
+use std::ops::Range;
+
+use super::common_mode::CommonMode;
+use super::demodulate::{Unwrapper, atan2};
+use super::high_pass::{HighPass, TINY};
+use super::rows::{Raw, Rows, Samples};
+use crate::acquisition::{Acquisition, Quantity, SampleFormat};
+
+/// Photo-elastic factor ξ of silica fiber: phase answers to strain with 0.78 of the change of path.
+pub const PHOTO_ELASTIC: f64 = 0.78;
+
+/// Largest magnitude of a conditioned sample. Beyond it, power would overflow `f32` in long windows.
+const LARGEST: f64 = 1e12;
+
+/// Rows of a tile are padded to so many samples (64 bytes).
+const ROW_SAMPLES: usize = 16;
+
+/// Conditioning of samples before the transform, applied in the order of the fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ConditionSpec {
+    /// Phase → strain rate: first difference in time × PRR × λ / (4π n ξ G), in nstrain/s.
+    pub strain_rate: bool,
+    /// Difference over this many channels (the gauge length in channels); 0 = none. Raw `iq16` input always needs one.
+    pub spatial_difference_channels: usize,
+    /// Common-mode removal.
+    pub common_mode: CommonMode,
+    /// First-order high-pass corner in Hz; 0 = none.
+    pub high_pass_hz: f64,
+}
+
+/// Why samples of an acquisition cannot be conditioned as asked.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ConditionError {
+    /// Strain rate from something else than phase.
+    #[error("strain rate is computed from optical phase in rad, but the samples are {quantity} in {unit:?}")]
+    NotPhase {
+        /// What the samples are.
+        quantity: &'static str,
+        /// Their unit.
+        unit: String,
+    },
+    /// Strain rate without the facts that it needs.
+    #[error("strain rate needs the {0}, which the interrogator does not state")]
+    Missing(&'static str),
+    /// Raw optical field without a gauge length.
+    #[error("raw iq16 samples need a spatial difference of at least one channel (the gauge length)")]
+    NoGauge,
+    /// More channels of difference than there are.
+    #[error("a difference over {gauge} channels is not possible on a fiber of {channels} channels")]
+    GaugeTooLong {
+        /// Channels of difference.
+        gauge: usize,
+        /// Channels of the fiber.
+        channels: usize,
+    },
+    /// Channels that conditioning does not give.
+    #[error("channels {start}..{end} are not among the {channels} that conditioning gives")]
+    Channels {
+        /// First channel asked for.
+        start: usize,
+        /// Behind the last channel asked for.
+        end: usize,
+        /// Channels that there are.
+        channels: usize,
+    },
+    /// High-pass corner.
+    #[error("a high-pass at {corner_hz} Hz is not possible: it must lie between 0 and PRR / 2 = {limit_hz} Hz")]
+    HighPass {
+        /// Corner asked for.
+        corner_hz: f64,
+        /// Half the PRR.
+        limit_hz: f64,
+    },
+    /// Scale of a count.
+    #[error("a scale of {0} a count is not usable: it must be finite, not zero, and keep samples below 1e12")]
+    Scale(f64),
+}
+
+/// See the module. One a tile; owns all it needs and allocates nothing while running.
+pub struct Conditioner {
+    inputs: Range<usize>,
+    gauge: usize,
+    difference_in_time: bool,
+    /// From a raw sample, or a radian, to the output's unit.
+    factor: f32,
+    /// Raw floats beyond this are taken for nonsense.
+    largest: f32,
+    now: Vec<f32>,
+    before: Vec<f32>,
+    primed: bool,
+    /// Only for `iq16`.
+    unwrapper: Option<Unwrapper>,
+    high_pass: Option<HighPass>,
+    tile: Vec<f32>,
+    stride: usize,
+    channels: usize,
+    traces: usize,
+    nonfinite: usize,
+}
+
+impl Conditioner {
+    /// Conditions output channels `channels`, at most `max_block_traces` traces at once.
+    ///
+    /// # Errors
+    /// What cannot be done with samples of this acquisition.
+    pub fn new(
+        spec: &ConditionSpec,
+        acquisition: &Acquisition,
+        channels: Range<usize>,
+        max_block_traces: usize,
+    ) -> Result<Self, ConditionError> {
+        let output = Self::output_acquisition(spec, acquisition)?;
+        if channels.start >= channels.end || channels.end > output.channels {
+            let Range { start, end } = channels;
+            return Err(ConditionError::Channels { start, end, channels: output.channels });
+        }
+        let factor = factor(spec, acquisition)?;
+        let gauge = spec.spatial_difference_channels;
+        let inputs = channels.start..channels.end + gauge;
+        let stride = channels.len().next_multiple_of(ROW_SAMPLES);
+        let iq = acquisition.sample_format == SampleFormat::Iq16;
+        let high_pass = (spec.high_pass_hz > 0.0)
+            .then(|| HighPass::new(spec.high_pass_hz, acquisition.prr.to_f64(), channels.len()));
+        Ok(Self {
+            gauge,
+            difference_in_time: spec.strain_rate,
+            factor: factor as f32,
+            // Two differences can each double a sample.
+            largest: (LARGEST / (4.0 * factor.abs())) as f32,
+            now: vec![0.0; inputs.len()],
+            before: vec![0.0; inputs.len()],
+            primed: false,
+            unwrapper: iq.then(|| Unwrapper::new(inputs.len())),
+            high_pass,
+            tile: vec![0.0; stride * max_block_traces],
+            stride,
+            channels: channels.len(),
+            traces: 0,
+            nonfinite: 0,
+            inputs,
+        })
+    }
+
+    /// How many channels come out: the last `g` channels of a spatial difference have no partner.
+    ///
+    /// # Errors
+    /// When none does.
+    pub fn output_channels(spec: &ConditionSpec, acquisition: &Acquisition) -> Result<usize, ConditionError> {
+        let (gauge, channels) = (spec.spatial_difference_channels, acquisition.channels);
+        channels.checked_sub(gauge).filter(|&n| n > 0).ok_or(ConditionError::GaugeTooLong { gauge, channels })
+    }
+
+    /// What comes out: quantity, unit, scale 1, channels, and where they are.
+    ///
+    /// # Errors
+    /// What cannot be done with samples of this acquisition.
+    pub fn output_acquisition(spec: &ConditionSpec, acquisition: &Acquisition) -> Result<Acquisition, ConditionError> {
+        let gauge = spec.spatial_difference_channels;
+        factor(spec, acquisition)?;
+        let limit_hz = acquisition.prr.to_f64() / 2.0;
+        // NaN is refused as well.
+        if !(spec.high_pass_hz >= 0.0 && spec.high_pass_hz < limit_hz) {
+            return Err(ConditionError::HighPass { corner_hz: spec.high_pass_hz, limit_hz });
+        }
+        let iq = acquisition.sample_format == SampleFormat::Iq16;
+        let (quantity, unit) = match acquisition.quantity {
+            _ if spec.strain_rate => (Quantity::StrainRate, "nstrain/s".into()),
+            _ if iq => (Quantity::Phase, "rad".into()),
+            as_it_is => (as_it_is, acquisition.unit.clone()),
+        };
+        Ok(Acquisition {
+            channels: Self::output_channels(spec, acquisition)?,
+            fiber_start_m: acquisition.fiber_start_m + gauge as f64 * acquisition.dx_m / 2.0,
+            gauge_length_m: gauge_length_m(spec, acquisition),
+            sample_format: SampleFormat::F32,
+            quantity,
+            scale: 1.0,
+            unit,
+            ..acquisition.clone()
+        })
+    }
+
+    /// Forgets what was before: a gap or a new epoch.
+    pub fn reset(&mut self) {
+        self.primed = false;
+        if let Some(unwrapper) = &mut self.unwrapper {
+            unwrapper.reset();
+        }
+        if let Some(high_pass) = &mut self.high_pass {
+            high_pass.reset();
+        }
+    }
+
+    /// Fills the tile from `raw`, which follows the traces of the call before. All steps but common mode and high-pass.
+    ///
+    /// # Panics
+    /// When `raw` has more traces than planned, fewer channels, or another format than the acquisition.
+    pub fn run(&mut self, raw: Raw<'_>) {
+        assert!(raw.traces() * self.stride <= self.tile.len(), "{} traces at once", raw.traces());
+        self.traces = raw.traces();
+        self.nonfinite = 0;
+        for trace in 0..self.traces {
+            let range = raw.range(trace, &self.inputs);
+            match (raw.samples(), self.unwrapper.is_some()) {
+                (Samples::I16(samples), false) => unpack_i16(&samples[range], &mut self.now),
+                (Samples::F32(samples), false) => {
+                    self.nonfinite += unpack_f32(&samples[range], self.largest, &mut self.now);
+                }
+                (Samples::Iq16(samples), true) => unpack_iq16(&samples[range], &mut self.now),
+                _ => panic!("raw samples come in the format of the acquisition"),
+            }
+            self.differences(trace);
+        }
+    }
+
+    /// Subtracts one offset from each trace of the tile.
+    ///
+    /// # Panics
+    /// When there are fewer offsets than traces.
+    pub fn subtract_offsets(&mut self, offsets: &[f32]) {
+        assert!(offsets.len() >= self.traces, "an offset for each trace");
+        for (trace, offset) in offsets.iter().enumerate().take(self.traces) {
+            self.row_mut(trace).iter_mut().for_each(|x| *x -= offset);
+        }
+    }
+
+    /// The last step, in place; nothing when none is configured.
+    pub fn high_pass(&mut self) {
+        let Some(high_pass) = &mut self.high_pass else { return };
+        for row in self.tile.chunks_exact_mut(self.stride).take(self.traces) {
+            high_pass.run(&mut row[..self.channels]);
+        }
+    }
+
+    /// The traces conditioned by the last run.
+    pub fn tile(&self) -> Rows<'_> {
+        Rows::new(&self.tile, self.stride, self.traces, self.channels)
+    }
+
+    /// Raw samples of the last run that were not finite, or absurdly large, and were replaced by 0. Neighbouring tiles
+    /// share raw channels when there is a spatial difference; each counts what it read.
+    pub const fn nonfinite(&self) -> usize {
+        self.nonfinite
+    }
+
+    fn row_mut(&mut self, trace: usize) -> &mut [f32] {
+        &mut self.tile[trace * self.stride..][..self.channels]
+    }
+
+    /// From the unpacked trace in `now` to a row of the tile.
+    fn differences(&mut self, trace: usize) {
+        let out = &mut self.tile[trace * self.stride..][..self.channels];
+        if let Some(unwrapper) = &mut self.unwrapper {
+            unwrapper.step(&mut self.now);
+            if self.difference_in_time {
+                difference_in_space(&self.now, self.gauge, self.factor, out);
+            } else {
+                difference_of_turns(unwrapper, self.gauge, out);
+            }
+            return;
+        }
+        if self.difference_in_time {
+            if !self.primed {
+                self.before.copy_from_slice(&self.now);
+                self.primed = true;
+            }
+            for (now, before) in self.now.iter_mut().zip(&mut self.before) {
+                (*before, *now) = (*now, *now - *before);
+            }
+        }
+        if self.gauge > 0 {
+            difference_in_space(&self.now, self.gauge, self.factor, out);
+        } else {
+            let factor = self.factor;
+            out.iter_mut().zip(&self.now).for_each(|(out, x)| *out = flush(factor * x));
+        }
+    }
+}
+
+fn difference_in_space(row: &[f32], gauge: usize, factor: f32, out: &mut [f32]) {
+    for ((out, near), far) in out.iter_mut().zip(row).zip(&row[gauge..]) {
+        *out = flush(factor * (far - near));
+    }
+}
+
+/// The unwrapped phase over the gauge length: phases and turns apart, so that only the difference is ever rounded.
+fn difference_of_turns(unwrapper: &Unwrapper, gauge: usize, out: &mut [f32]) {
+    let (phase, turns) = (unwrapper.phase(), unwrapper.turns());
+    let pairs = phase.iter().zip(&phase[gauge..]).zip(turns.iter().zip(&turns[gauge..]));
+    for (out, ((near, far), (near_turns, far_turns))) in out.iter_mut().zip(pairs) {
+        *out = (far - near) + far_turns.wrapping_sub(*near_turns) as f32 * std::f32::consts::TAU;
+    }
+}
+
+/// Values whose power could not be told from nothing become zero before they slow the machine down as denormals.
+#[inline]
+fn flush(x: f32) -> f32 {
+    if x.abs() < TINY { 0.0 } else { x }
+}
+
+fn unpack_i16(samples: &[i16], out: &mut [f32]) {
+    out.iter_mut().zip(samples).for_each(|(out, &x)| *out = f32::from(x));
+}
+
+/// Returns how many samples were replaced.
+fn unpack_f32(samples: &[f32], largest: f32, out: &mut [f32]) -> usize {
+    let mut replaced = 0u32;
+    for (out, &x) in out.iter_mut().zip(samples) {
+        // False for NaN.
+        let sound = x.abs() <= largest;
+        *out = if sound { x } else { 0.0 };
+        replaced += u32::from(!sound);
+    }
+    replaced as usize
+}
+
+fn unpack_iq16(samples: &[[i16; 2]], out: &mut [f32]) {
+    out.iter_mut().zip(samples).for_each(|(out, &[re, im])| *out = atan2(f32::from(im), f32::from(re)));
+}
+
+/// The gauge length of what comes out: that of a difference taken here, or else the interrogator's own.
+fn gauge_length_m(spec: &ConditionSpec, acquisition: &Acquisition) -> Option<f64> {
+    let phase = matches!(acquisition.quantity, Quantity::OpticalField | Quantity::Phase | Quantity::PhaseRate);
+    match spec.spatial_difference_channels {
+        0 => acquisition.gauge_length_m,
+        gauge if phase || acquisition.sample_format == SampleFormat::Iq16 => Some(gauge as f64 * acquisition.dx_m),
+        _ => acquisition.gauge_length_m,
+    }
+}
+
+/// From a raw sample (or from a radian of `iq16`) to the output's unit.
+fn factor(spec: &ConditionSpec, acquisition: &Acquisition) -> Result<f64, ConditionError> {
+    let iq = acquisition.sample_format == SampleFormat::Iq16;
+    if iq && spec.spatial_difference_channels == 0 {
+        return Err(ConditionError::NoGauge);
+    }
+    // The scale of an optical field is no business of its phase.
+    let scale = if iq { 1.0 } else { acquisition.scale };
+    let factor = if spec.strain_rate { scale * strain_rate_factor(spec, acquisition)? } else { scale };
+    let largest_sample = match acquisition.sample_format {
+        SampleFormat::I16 => 32768.0,
+        SampleFormat::F32 | SampleFormat::Iq16 => 1.0,
+    };
+    if !(factor as f32).is_normal() || 4.0 * largest_sample * factor.abs() > LARGEST {
+        return Err(ConditionError::Scale(acquisition.scale));
+    }
+    Ok(factor)
+}
+
+/// nstrain/s for one radian of change from trace to trace: PRR × λ / (4π n ξ G) × 10⁹.
+///
+/// # Errors
+/// When the samples are not phase, or a fact is missing.
+pub fn strain_rate_factor(spec: &ConditionSpec, acquisition: &Acquisition) -> Result<f64, ConditionError> {
+    let iq = acquisition.sample_format == SampleFormat::Iq16;
+    let radians = ["rad", "radian", "radians"].iter().any(|name| acquisition.unit.eq_ignore_ascii_case(name));
+    if !iq && !(acquisition.quantity == Quantity::Phase && radians) {
+        let (quantity, unit) = (acquisition.quantity.name(), acquisition.unit.clone());
+        return Err(ConditionError::NotPhase { quantity, unit });
+    }
+    let fact =
+        |value: Option<f64>, name| value.filter(|v| v.is_finite() && *v > 0.0).ok_or(ConditionError::Missing(name));
+    let wavelength = fact(acquisition.wavelength_m, "wavelength")?;
+    let index = fact(acquisition.refractive_index, "refractive index")?;
+    let gauge = fact(gauge_length_m(spec, acquisition), "gauge length")?;
+    let strain_per_radian = wavelength / (4.0 * std::f64::consts::PI * index * PHOTO_ELASTIC * gauge);
+    Ok(acquisition.prr.to_f64() * strain_per_radian * 1e9)
+}
