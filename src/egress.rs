@@ -22,7 +22,14 @@ pub struct Egress {
     onlooker: Option<Onlooker>,
     // Says nothing; that it is dropped is the message.
     _alive: watch::Sender<()>,
+    patience: Option<Patience>,
 }
+
+/// Whether it is worth waiting for the publisher. Only for sources that can wait: a replay as fast as it goes.
+pub type Patience = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// How long one turn of patience lasts before the question is asked again.
+const PATIENCE_TURN: Duration = Duration::from_millis(50);
 
 /// Sees each frame in passing, for a live view on the same terminal. It must not wait: it runs on the dsp thread.
 pub type Onlooker = Arc<dyn Fn(&Frame) + Send + Sync>;
@@ -40,7 +47,7 @@ pub fn fence(frames: usize, counters: Arc<Counters>) -> (Egress, Outlet) {
     let news = Arc::new(Notify::new());
     let alive = watch::Sender::new(());
     let outlet = Outlet { frame_rx: frame_rx.clone(), news: Arc::clone(&news), alive: alive.subscribe() };
-    (Egress { frame_tx, frame_rx, news, counters, onlooker: None, _alive: alive }, outlet)
+    (Egress { frame_tx, frame_rx, news, counters, onlooker: None, patience: None, _alive: alive }, outlet)
 }
 
 impl Egress {
@@ -51,7 +58,15 @@ impl Egress {
         self
     }
 
-    /// Takes `frame` over. Never waits: a full fence drops its oldest frame and counts it.
+    /// The same fence that, when it is full, waits for room as long as `patience` says that this is worth it.
+    #[must_use]
+    pub fn patient(mut self, patience: Patience) -> Self {
+        self.patience = Some(patience);
+        self
+    }
+
+    /// Takes `frame` over. Never waits unless it is [`patient`](Self::patient): a full fence drops its oldest frame and
+    /// counts it.
     pub fn offer(&self, frame: Frame) {
         let mut frame = frame;
         self.counters.frames_made.add(1);
@@ -61,6 +76,12 @@ impl Egress {
         loop {
             match self.frame_tx.try_send(frame) {
                 Ok(()) => break,
+                Err(TrySendError::Full(back)) if self.patience.as_ref().is_some_and(|worth_it| worth_it()) => {
+                    match self.frame_tx.send_timeout(back, PATIENCE_TURN) {
+                        Ok(()) => break,
+                        Err(later) => frame = later.into_inner(),
+                    }
+                }
                 Err(TrySendError::Full(back)) => {
                     if self.frame_rx.try_recv().is_ok() {
                         self.counters.frames_dropped_at_egress.add(1);
@@ -117,5 +138,66 @@ impl Outlet {
     /// Frames that wait.
     pub fn depth(&self) -> usize {
         self.frame_rx.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    fn numbered(sequence: u64) -> Frame {
+        Frame { sequence, ..Frame::example() }
+    }
+
+    fn drain(outlet: &Outlet) -> Vec<u64> {
+        std::iter::from_fn(|| outlet.take_within(Duration::ZERO)).map(|f| f.sequence).collect()
+    }
+
+    #[test]
+    fn a_full_fence_drops_its_oldest_and_counts() {
+        let counters = Arc::new(Counters::default());
+        let (egress, outlet) = fence(3, Arc::clone(&counters));
+        (0..10).for_each(|n| egress.offer(numbered(n)));
+        assert_eq!(drain(&outlet), [7, 8, 9]);
+        assert_eq!(counters.frames_dropped_at_egress.get(), 7);
+        assert_eq!(counters.frames_made.get(), 10);
+    }
+
+    #[test]
+    fn a_patient_fence_drops_nothing_while_it_is_worth_it() {
+        let counters = Arc::new(Counters::default());
+        let worth_it = Arc::new(AtomicBool::new(true));
+        let asked = Arc::clone(&worth_it);
+        let (egress, outlet) = fence(2, Arc::clone(&counters));
+        let egress = egress.patient(Arc::new(move || asked.load(Ordering::Relaxed)));
+        let offering = std::thread::spawn(move || {
+            (0..100).for_each(|n| egress.offer(numbered(n)));
+            egress
+        });
+        let got: Vec<_> = (0..100).map(|_| outlet.take_within(Duration::from_secs(10)).unwrap().sequence).collect();
+        assert!(got.iter().copied().eq(0..100));
+        let egress = offering.join().unwrap();
+        worth_it.store(false, Ordering::Relaxed);
+        (0..5).for_each(|n| egress.offer(numbered(n)));
+        assert_eq!(drain(&outlet), [3, 4]);
+    }
+
+    #[tokio::test]
+    async fn the_outlet_ends_when_the_last_sender_is_gone_and_what_was_inside_is_out() {
+        let (egress, outlet) = fence(3, Arc::default());
+        let second = egress.clone();
+        let taking = tokio::spawn(async move {
+            let mut got = Vec::new();
+            while let Some(frame) = outlet.take().await {
+                got.push(frame.sequence);
+            }
+            got
+        });
+        egress.offer(numbered(1));
+        drop(egress);
+        second.offer(numbered(2));
+        drop(second);
+        assert_eq!(taking.await.unwrap(), [1, 2]);
     }
 }
