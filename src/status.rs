@@ -163,6 +163,43 @@ pub struct Counters {
     pub confirm_latency: Histogram,
 }
 
+/// A stage whose heartbeat is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// The thread that talks to hardware.
+    Capture,
+    /// The DSP thread.
+    Pipeline,
+    /// The task that talks to the broker.
+    Publisher,
+}
+
+impl Stage {
+    /// Every stage, as a sample meets them.
+    pub const ALL: [Self; 3] = [Self::Capture, Self::Pipeline, Self::Publisher];
+
+    /// Name in the log, the metrics and status.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Capture => "capture",
+            Self::Pipeline => "pipeline",
+            Self::Publisher => "publisher",
+        }
+    }
+}
+
+impl Counters {
+    /// The heartbeat of `stage`.
+    pub const fn ticks(&self, stage: Stage) -> &Counter {
+        match stage {
+            Stage::Capture => &self.capture_ticks,
+            Stage::Pipeline => &self.pipeline_ticks,
+            Stage::Publisher => &self.publisher_ticks,
+        }
+    }
+}
+
 /// How it stands with the broker.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -258,6 +295,7 @@ pub struct Status {
     started: Instant,
     phase_tx: watch::Sender<PhaseSince>,
     broker: Mutex<BrokerState>,
+    stuck: Mutex<Vec<Stage>>,
     last_trace_utc_ns: AtomicU64,
 }
 
@@ -272,6 +310,7 @@ impl Status {
             started: Instant::now(),
             phase_tx: watch::Sender::new(first),
             broker: Mutex::default(),
+            stuck: Mutex::default(),
             last_trace_utc_ns: AtomicU64::new(0),
         })
     }
@@ -305,6 +344,16 @@ impl Status {
     /// Called by the publisher on each change.
     pub fn set_broker(&self, state: BrokerState) {
         *self.broker_slot() = state;
+    }
+
+    /// Stages whose heartbeat has stopped.
+    pub fn stuck(&self) -> Vec<Stage> {
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Called by the supervisor in [`notify`](crate::notify) on each change.
+    pub fn set_stuck(&self, stages: &[Stage]) {
+        *self.stuck.lock().unwrap_or_else(PoisonError::into_inner) = stages.to_vec();
     }
 
     fn broker_slot(&self) -> MutexGuard<'_, BrokerState> {
