@@ -240,6 +240,9 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Every [`name`](Self::name), in the order of a day.
+    pub const NAMES: [&'static str; 4] = ["waiting for fiber", "acquiring", "stalled", "draining"];
+
     /// The words for people and programs: `waiting for fiber`, `acquiring`, `stalled`, `draining`.
     pub const fn name(&self) -> &'static str {
         match self {

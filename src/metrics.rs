@@ -1,1 +1,362 @@
-//! The same numbers as Prometheus text.
+#![doc = include_str!("metrics.md")]
+
+use std::fmt::{Display, Write};
+
+use crate::acquisition::Phase;
+use crate::status::{BrokerState, Counters, Histogram, LATENCY_EDGES_S, Report, Stage, Status};
+
+/// Content type of [`render`]ed text.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// One exposed metric.
+pub struct Metric {
+    /// `fiberd_<noun>_<unit>[_total]`.
+    pub name: &'static str,
+    /// Unit, in a word.
+    pub unit: &'static str,
+    /// What it says.
+    pub help: &'static str,
+    read: Read,
+}
+
+/// How values are found: one, one for each value of a label, or a histogram.
+enum Read {
+    Count(fn(&Look<'_>) -> f64),
+    CountBy(&'static str, ByLabel),
+    Gauge(fn(&Look<'_>) -> Option<f64>),
+    GaugeBy(&'static str, ByLabel),
+    Histogram(fn(&Counters) -> &Histogram),
+}
+
+type ByLabel = fn(&Look<'_>) -> Vec<(&'static str, f64)>;
+
+/// What metrics are read from, at one moment.
+struct Look<'a> {
+    counters: &'a Counters,
+    report: Report,
+    stuck: Vec<Stage>,
+    process: Process,
+}
+
+impl Metric {
+    /// `counter`, `gauge` or `histogram`.
+    pub const fn kind(&self) -> &'static str {
+        match self.read {
+            Read::Count(_) | Read::CountBy(..) => "counter",
+            Read::Gauge(_) | Read::GaugeBy(..) => "gauge",
+            Read::Histogram(_) => "histogram",
+        }
+    }
+
+    fn render(&self, look: &Look<'_>, text: &mut String) {
+        let name = self.name;
+        let _ = writeln!(text, "# HELP {name} {}\n# TYPE {name} {}", self.help, self.kind());
+        match self.read {
+            Read::Count(read) => sample(text, name, "", read(look)),
+            Read::Gauge(read) => {
+                if let Some(value) = read(look) {
+                    sample(text, name, "", value);
+                }
+            }
+            Read::CountBy(label, read) | Read::GaugeBy(label, read) => {
+                for (of, value) in read(look) {
+                    sample(text, name, &format!("{{{label}=\"{of}\"}}"), value);
+                }
+            }
+            Read::Histogram(read) => histogram(text, name, read(look.counters)),
+        }
+    }
+}
+
+fn sample(text: &mut String, name: &str, labels: &str, value: impl Display) {
+    let _ = writeln!(text, "{name}{labels} {value}");
+}
+
+fn histogram(text: &mut String, name: &str, histogram: &Histogram) {
+    let mut total = 0;
+    let edges = LATENCY_EDGES_S.iter().map(ToString::to_string).chain(["+Inf".to_owned()]);
+    for (edge, cell) in edges.zip(histogram.cells()) {
+        total += cell;
+        sample(text, name, &format!("_bucket{{le=\"{edge}\"}}"), total);
+    }
+    sample(text, name, "_sum", histogram.sum_s());
+    sample(text, name, "_count", total);
+}
+
+/// All metrics as Prometheus text, format 0.0.4.
+pub fn render(status: &Status) -> String {
+    let look =
+        Look { counters: &status.counters, report: status.report(), stuck: status.stuck(), process: Process::look() };
+    let mut text = String::with_capacity(16 << 10);
+    for metric in TABLE {
+        metric.render(&look, &mut text);
+    }
+    text
+}
+
+/// What the system says about this process. What it does not say is left out.
+#[derive(Default)]
+struct Process {
+    resident_bytes: Option<f64>,
+    threads: Option<f64>,
+    open_fds: Option<f64>,
+    cpu_s: f64,
+}
+
+impl Process {
+    fn look() -> Self {
+        let state = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let number = |key: &str| {
+            let line = state.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+            line.split_whitespace().next()?.parse::<f64>().ok()
+        };
+        let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Self {
+            resident_bytes: number("VmRSS").map(|kib| kib * 1024.0),
+            threads: number("Threads"),
+            // The listing itself holds one.
+            open_fds: std::fs::read_dir("/proc/self/fd").ok().map(|fds| fds.count().saturating_sub(1) as f64),
+            cpu_s: cpu.tv_sec as f64 + cpu.tv_nsec as f64 * 1e-9,
+        }
+    }
+}
+
+const fn count(name: &'static str, unit: &'static str, help: &'static str, read: fn(&Look<'_>) -> f64) -> Metric {
+    Metric { name, unit, help, read: Read::Count(read) }
+}
+
+const fn gauge(
+    name: &'static str,
+    unit: &'static str,
+    help: &'static str,
+    read: fn(&Look<'_>) -> Option<f64>,
+) -> Metric {
+    Metric { name, unit, help, read: Read::Gauge(read) }
+}
+
+/// 1 for the name that holds, 0 for the others.
+fn one_hot<const N: usize>(names: [&'static str; N], holds: &str) -> Vec<(&'static str, f64)> {
+    names.map(|name| (name, flag(name == holds))).to_vec()
+}
+
+fn flag(holds: bool) -> f64 {
+    f64::from(u8::from(holds))
+}
+
+const BROKER_STATES: [&str; 5] = ["disabled", "connecting", "connected", "blocked", "away"];
+
+const fn broker_word(state: &BrokerState) -> &'static str {
+    match state {
+        BrokerState::Disabled => "disabled",
+        BrokerState::Connecting => "connecting",
+        BrokerState::Connected => "connected",
+        BrokerState::Blocked => "blocked",
+        BrokerState::Away => "away",
+    }
+}
+
+/// Every metric there is, in the order in which it is exposed.
+pub const TABLE: &[Metric] = &[
+    Metric {
+        name: "fiberd_build_info",
+        unit: "1",
+        help: "Always 1; the label is the version of the daemon.",
+        read: Read::GaugeBy("version", |look| vec![(look.report.version, 1.0)]),
+    },
+    gauge("fiberd_uptime_seconds", "seconds", "Time since the daemon began.", |look| Some(look.report.uptime_s)),
+    // signal
+    Metric {
+        name: "fiberd_phase",
+        unit: "1",
+        help: "1 for the phase that holds, 0 for the others.",
+        read: Read::GaugeBy("phase", |look| one_hot(Phase::NAMES, look.report.phase)),
+    },
+    gauge(
+        "fiberd_phase_since_timestamp_seconds",
+        "seconds",
+        "When the present phase began, since the UNIX epoch.",
+        |look| Some(look.report.since_ms as f64 / 1e3),
+    ),
+    count("fiberd_phase_changes_total", "changes", "Times that the phase changed.", |look| {
+        look.counters.phase_changes.get() as f64
+    }),
+    count("fiberd_epochs_total", "acquisitions", "Acquisitions begun.", |look| look.counters.epochs.get() as f64),
+    gauge(
+        "fiberd_fiber_channels",
+        "channels",
+        "Channels of the present acquisition; absent while there is none.",
+        |look| look.report.channels.map(|n| n as f64),
+    ),
+    gauge(
+        "fiberd_prr_configured_hertz",
+        "hertz",
+        "PRR that the configuration asks for; absent when it asks for none.",
+        |look| look.report.prr_asked_hz,
+    ),
+    gauge(
+        "fiberd_prr_declared_hertz",
+        "hertz",
+        "PRR that the producer declares; absent while there is no acquisition.",
+        |look| look.report.prr_declared_hz,
+    ),
+    gauge("fiberd_prr_measured_hertz", "hertz", "PRR measured against the clock; absent until it is known.", |look| {
+        look.report.prr_measured_hz
+    }),
+    gauge(
+        "fiberd_last_trace_timestamp_seconds",
+        "seconds",
+        "UTC of the newest trace, since the UNIX epoch; absent before the first.",
+        |look| look.report.last_trace_ms.map(|ms| ms as f64 / 1e3),
+    ),
+    // capture
+    count("fiberd_traces_total", "traces", "Traces read from the source.", |look| look.counters.traces.get() as f64),
+    count("fiberd_blocks_total", "blocks", "Blocks passed from capture to the pipeline.", |look| {
+        look.counters.blocks.get() as f64
+    }),
+    count("fiberd_gaps_total", "gaps", "Times that traces were missing.", |look| look.counters.gaps.get() as f64),
+    count("fiberd_gap_traces_total", "traces", "Traces missing, for whatever reason.", |look| {
+        look.counters.gap_traces.get() as f64
+    }),
+    Metric {
+        name: "fiberd_dropped_traces_total",
+        unit: "traces",
+        help: "Traces of the gaps above by the place that lost them: before_ring (declared by the producer) or no_block (no free block, the pipeline was too slow).",
+        read: Read::CountBy("place", |look| {
+            vec![
+                ("before_ring", look.counters.traces_lost_before_ring.get() as f64),
+                ("no_block", look.counters.traces_dropped_no_block.get() as f64),
+            ]
+        }),
+    },
+    gauge("fiberd_capture_queue_blocks", "blocks", "Blocks that wait for the pipeline.", |look| {
+        Some(look.report.capture_queue_blocks)
+    }),
+    // pipeline
+    count("fiberd_processed_blocks_total", "blocks", "Blocks that went through the pipeline.", |look| {
+        look.counters.blocks_processed.get() as f64
+    }),
+    count("fiberd_lines_total", "lines", "Lines computed.", |look| look.counters.lines.get() as f64),
+    count(
+        "fiberd_nonfinite_samples_total",
+        "samples",
+        "Input samples that were not finite and were replaced by zero.",
+        |look| look.counters.nonfinite_samples.get() as f64,
+    ),
+    count("fiberd_clock_steps_total", "steps", "Steps of the time base.", |look| {
+        look.counters.clock_steps.get() as f64
+    }),
+    gauge(
+        "fiberd_pipeline_load_ratio",
+        "ratio",
+        "Time spent on a block divided by the length of the block; 1 is as much as can be borne.",
+        |look| Some(look.report.pipeline_load),
+    ),
+    // frames and broker
+    count("fiberd_made_frames_total", "frames", "Frames made by the pipeline.", |look| {
+        look.counters.frames_made.get() as f64
+    }),
+    Metric {
+        name: "fiberd_dropped_frames_total",
+        unit: "frames",
+        help: "Frames dropped, by place: egress (the publisher was too slow or the broker away).",
+        read: Read::CountBy("place", |look| vec![("egress", look.counters.frames_dropped_at_egress.get() as f64)]),
+    },
+    gauge("fiberd_waiting_frames", "frames", "Frames that wait for the broker.", |look| {
+        Some(look.report.frames_waiting)
+    }),
+    count("fiberd_published_frames_total", "frames", "Frames handed to the broker.", |look| {
+        look.counters.frames_published.get() as f64
+    }),
+    count("fiberd_confirmed_frames_total", "frames", "Frames that the broker confirmed.", |look| {
+        look.counters.frames_confirmed.get() as f64
+    }),
+    count("fiberd_confirmed_bytes_total", "bytes", "Bytes of the frames that the broker confirmed.", |look| {
+        look.counters.bytes_confirmed.get() as f64
+    }),
+    count("fiberd_unroutable_frames_total", "frames", "Frames that no queue wanted.", |look| {
+        look.counters.frames_unroutable.get() as f64
+    }),
+    count("fiberd_refused_frames_total", "frames", "Frames that the broker refused.", |look| {
+        look.counters.frames_refused.get() as f64
+    }),
+    count(
+        "fiberd_unconfirmed_frames_total",
+        "frames",
+        "Frames lost because the connection broke before they were confirmed.",
+        |look| look.counters.frames_unconfirmed.get() as f64,
+    ),
+    count("fiberd_confirmed_status_messages_total", "messages", "Status messages that the broker confirmed.", |look| {
+        look.counters.status_confirmed.get() as f64
+    }),
+    Metric {
+        name: "fiberd_confirm_latency_seconds",
+        unit: "seconds",
+        help: "From the last trace of a frame in hand to its confirm.",
+        read: Read::Histogram(|counters| &counters.confirm_latency),
+    },
+    Metric {
+        name: "fiberd_broker_state",
+        unit: "1",
+        help: "1 for the state of the connection that holds, 0 for the others.",
+        read: Read::GaugeBy("state", |look| one_hot(BROKER_STATES, broker_word(&look.report.broker))),
+    },
+    count("fiberd_broker_connections_total", "connections", "Connections made to a broker.", |look| {
+        look.counters.broker_connections.get() as f64
+    }),
+    count("fiberd_broker_failures_total", "failures", "Connections, and attempts at one, that failed.", |look| {
+        look.counters.broker_failures.get() as f64
+    }),
+    // the daemon itself
+    Metric {
+        name: "fiberd_stage_ticks_total",
+        unit: "turns",
+        help: "Turns of the loop of each stage; grows also while it waits.",
+        read: Read::CountBy("stage", |look| {
+            Stage::ALL.map(|stage| (stage.name(), look.counters.ticks(stage).get() as f64)).to_vec()
+        }),
+    },
+    Metric {
+        name: "fiberd_stage_stuck",
+        unit: "1",
+        help: "1 for a stage that stands still, 0 for the others.",
+        read: Read::GaugeBy("stage", |look| {
+            Stage::ALL.map(|stage| (stage.name(), flag(look.stuck.contains(&stage)))).to_vec()
+        }),
+    },
+    gauge("fiberd_live_jobs", "jobs", "Live jobs.", |look| Some(look.report.jobs as f64)),
+    count("fiberd_process_cpu_seconds_total", "seconds", "Processor time spent by the process.", |look| {
+        look.process.cpu_s
+    }),
+    gauge("fiberd_process_resident_memory_bytes", "bytes", "Memory of the process that is resident.", |look| {
+        look.process.resident_bytes
+    }),
+    gauge("fiberd_process_threads", "threads", "Threads of the process.", |look| look.process.threads),
+    gauge("fiberd_process_open_fds", "descriptors", "Open file descriptors of the process.", |look| {
+        look.process.open_fds
+    }),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_beside_the_code_lists_exactly_these_metrics() {
+        let page: Vec<_> = include_str!("metrics.md").lines().filter(|line| line.starts_with("| `fiberd_")).collect();
+        let row = |m: &Metric| format!("| `{}` | {} | {} | {} |", m.name, m.kind(), m.unit, m.help);
+        let table: Vec<_> = TABLE.iter().map(row).collect();
+        assert_eq!(page, table, "metrics.md must list the metrics as the table has them, in its order");
+    }
+
+    #[test]
+    fn names_follow_the_house_rule() {
+        for m in TABLE {
+            assert_eq!(m.name.ends_with("_total"), m.kind() == "counter", "{}", m.name);
+            let named_unit = ["seconds", "hertz", "bytes", "ratio", "channels", "traces", "blocks", "frames"];
+            if named_unit.contains(&m.unit) {
+                assert!(m.name.contains(m.unit), "{} has the unit {}", m.name, m.unit);
+            }
+            assert!(!m.help.contains(['\\', '\n', '|']), "{}", m.name);
+        }
+    }
+}

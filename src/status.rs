@@ -163,7 +163,7 @@ pub struct Counters {
     pub confirm_latency: Histogram,
 }
 
-/// A stage whose heartbeat is watched.
+/// A stage whose heartbeat is watched. It ticks at least once a second, whatever it waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {

@@ -1,0 +1,260 @@
+//! Routes that only look: metadata, channels, health, metrics.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Json;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde::Serialize;
+use serde_json::json;
+
+use super::ApiState;
+use super::error::ApiError;
+use crate::acquisition::{DarkReason, Phase};
+use crate::metrics;
+use crate::status::{BrokerState, PhaseSince, Report, Status};
+
+/// What clients of this API look for in place of a version and a description while there is no signal.
+const WAITING: &str = "waiting for fiber";
+
+pub(super) fn routes() -> Router<ApiState> {
+    let sensors = Arc::new(SensorList::default());
+    Router::new()
+        .route("/live_metadata", get(live_metadata))
+        .route("/channels", get(channels))
+        .route("/sensors", get(move |State(state): State<ApiState>| async move { sensors.answer(state.channels()) }))
+        .route("/ack", get(ack))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(prometheus))
+}
+
+/// What the fiber looks like now. The first ten fields are those that clients know; the others are ours.
+#[derive(Debug, Serialize)]
+struct LiveMetadata {
+    /// Hz; 0 while waiting for fiber.
+    prr: f64,
+    /// Metres from channel to channel; 0 while waiting for fiber.
+    dx: f64,
+    /// Metres of optical distance in a sample; no source tells it yet.
+    dy: Option<f64>,
+    number_of_channels: usize,
+    num_samples_per_trace: usize,
+    dtype: String,
+    fiber_start_meters: Option<i64>,
+    fiber_length_meters: Option<i64>,
+    sw_version: &'static str,
+    fiber_description: String,
+    state: &'static str,
+    reason: Option<String>,
+    /// Seconds since the UNIX epoch.
+    since: f64,
+    epoch: Option<u64>,
+    gap_count: u64,
+    missing_traces: u64,
+    trace_count: u64,
+    /// Hz.
+    measured_prr: Option<f64>,
+    /// Hz.
+    configured_prr: Option<f64>,
+    /// Seconds since the UNIX epoch.
+    last_trace_time: Option<f64>,
+    /// Metres.
+    gauge_length: Option<f64>,
+    quantity: Option<&'static str>,
+    unit: Option<String>,
+    clock_quality: Option<&'static str>,
+}
+
+async fn live_metadata(State(state): State<ApiState>) -> Json<LiveMetadata> {
+    let status = &state.status;
+    // One look at the phase for all fields: it may change at any time.
+    let (PhaseSince { phase, since_ms }, report) = (status.phase(), status.report());
+    let acquisition = phase.acquisition();
+    let channels = acquisition.map_or(state.config.fiber.channels, |a| a.channels);
+    Json(LiveMetadata {
+        prr: acquisition.map_or(0.0, |a| a.prr.to_f64()),
+        dx: acquisition.map_or(0.0, |a| finite(a.dx_m).unwrap_or(0.0)),
+        dy: None,
+        number_of_channels: channels,
+        num_samples_per_trace: channels,
+        dtype: acquisition.map_or_else(|| state.config.fiber.dtype.clone(), |a| a.sample_format.dtype().into()),
+        fiber_start_meters: acquisition.map(|a| a.fiber_start_m.round() as i64),
+        fiber_length_meters: acquisition.map(|a| a.fiber_length_m().round() as i64),
+        sw_version: if acquisition.is_some() { report.version } else { WAITING },
+        fiber_description: acquisition.map_or_else(|| WAITING.into(), |a| a.description.clone()),
+        state: phase.name(),
+        reason: public_reason(&phase),
+        since: since_ms as f64 / 1e3,
+        epoch: acquisition.map(|a| a.epoch),
+        gap_count: report.gaps,
+        missing_traces: report.gap_traces,
+        trace_count: report.traces,
+        measured_prr: acquisition.and(report.prr_measured_hz).and_then(finite),
+        configured_prr: report.prr_asked_hz,
+        last_trace_time: report.last_trace_ms.map(|ms| ms as f64 / 1e3),
+        gauge_length: acquisition.and_then(|a| a.gauge_length_m).and_then(finite),
+        quantity: acquisition.map(|a| a.quantity.name()),
+        unit: acquisition.map(|a| a.unit.clone()),
+        clock_quality: acquisition.map(|a| a.clock.name()),
+    })
+}
+
+fn finite(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
+}
+
+/// Why there is no signal, in words for everybody: files and devices of this machine are for its operators, who find
+/// them in the log.
+fn public_reason(phase: &Phase) -> Option<String> {
+    match phase {
+        Phase::WaitingForFiber(DarkReason::NoInterface(_)) => Some("the hardware interface is not there".into()),
+        Phase::WaitingForFiber(DarkReason::Refused(why)) => Some(without_paths(why)),
+        Phase::WaitingForFiber(reason) => Some(reason.to_string()),
+        _ => None,
+    }
+}
+
+/// `text` with every word that holds an absolute path left out.
+fn without_paths(text: &str) -> String {
+    let holds_path = |word: &str| {
+        word.match_indices('/').any(|(at, _)| {
+            let before = word[..at].chars().next_back();
+            !before.is_some_and(char::is_alphanumeric) && word[at + 1..].starts_with(char::is_alphanumeric)
+        })
+    };
+    let words: Vec<_> = text.split_whitespace().map(|word| if holds_path(word) { "…" } else { word }).collect();
+    words.join(" ")
+}
+
+async fn channels(State(state): State<ApiState>) -> impl IntoResponse {
+    Json(json!({ "lowest_channel": 1, "highest_channel": state.channels() }))
+}
+
+/// The list 0…N-1, written once for each N and not once for each request.
+#[derive(Default)]
+struct SensorList(Mutex<Option<(usize, Bytes)>>);
+
+impl SensorList {
+    fn answer(&self, channels: usize) -> Response {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let body = match &*kept {
+            Some((known, body)) if *known == channels => body.clone(),
+            _ => {
+                let sensors: Vec<_> = (0..channels).collect();
+                let body = Bytes::from(json!({ "sensors": sensors }).to_string());
+                *kept = Some((channels, body.clone()));
+                body
+            }
+        };
+        ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+    }
+}
+
+async fn ack(State(state): State<ApiState>) -> impl IntoResponse {
+    let report = state.status.report();
+    let last_update_ms = report.since_ms.max(report.last_trace_ms.unwrap_or(0));
+    Json(json!({
+        "status": "ok",
+        "pipeline_status": report.phase,
+        "uptime_sec": report.uptime_s,
+        "version": report.version,
+        "last_update_ts": last_update_ms as f64 / 1e3,
+        "channels_count": state.channels(),
+    }))
+}
+
+async fn healthz(State(state): State<ApiState>) -> impl IntoResponse {
+    let report = state.status.report();
+    Json(json!({ "status": "ok", "uptime_sec": report.uptime_s, "version": report.version }))
+}
+
+/// Whether the daemon can do its job, and what holds it back.
+#[derive(Debug, Serialize)]
+struct Readiness {
+    ready: bool,
+    phase: &'static str,
+    /// What keeps the daemon from its job.
+    reasons: Vec<String>,
+    /// What does not work, although the daemon as a whole does.
+    degraded: Vec<String>,
+}
+
+impl Readiness {
+    fn of(status: &Status, prr_tolerance_ppm: f64) -> Self {
+        let (phase, report) = (status.phase().phase, status.report());
+        let mut reasons = Vec::new();
+        match (&phase, public_reason(&phase)) {
+            (_, Some(reason)) => reasons.push(format!("{}: {reason}", phase.name())),
+            (Phase::Draining, _) => reasons.push("draining: the daemon is stopping or the replay has ended".into()),
+            _ => {}
+        }
+        reasons.extend(status.stuck().iter().map(|stage| format!("{} stands still", stage.name())));
+        let degraded = degraded(&phase, &report, prr_tolerance_ppm);
+        Self { ready: reasons.is_empty(), phase: phase.name(), reasons, degraded }
+    }
+}
+
+fn degraded(phase: &Phase, report: &Report, prr_tolerance_ppm: f64) -> Vec<String> {
+    let mut degraded = Vec::new();
+    match report.broker {
+        BrokerState::Disabled | BrokerState::Connected => {}
+        BrokerState::Connecting => degraded.push("broker: connecting".into()),
+        BrokerState::Blocked => degraded.push("broker: connected, but it accepts nothing".into()),
+        BrokerState::Away => degraded.push("broker: away".into()),
+    }
+    if matches!(phase, Phase::Stalled(_)) {
+        degraded.push("signal: stalled, no new traces".into());
+    }
+    if let (Some(measured_hz), Some(acquisition)) = (report.prr_measured_hz, phase.acquisition()) {
+        let declared_hz = acquisition.prr.to_f64();
+        let ppm = (measured_hz / declared_hz - 1.0) * 1e6;
+        if ppm.abs() > prr_tolerance_ppm {
+            degraded.push(format!("PRR: declared {declared_hz} Hz, measured {measured_hz:.3} Hz ({ppm:+.0} ppm)"));
+        }
+    }
+    degraded
+}
+
+async fn readyz(State(state): State<ApiState>) -> Response {
+    let readiness = Readiness::of(&state.status, state.config.capture.prr_tolerance_ppm);
+    if readiness.ready {
+        return Json(readiness).into_response();
+    }
+    let message = "the daemon goes on by itself when the reasons are gone";
+    let mut refusal = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready", message)
+        .because(readiness.reasons.join("; "));
+    refusal.status = match state.status.phase().phase {
+        Phase::WaitingForFiber(_) => "waiting_for_fiber",
+        Phase::Draining => "draining",
+        Phase::Acquiring(_) | Phase::Stalled(_) => "standing_still",
+    };
+    refusal.details = json!(readiness);
+    refusal.into_response()
+}
+
+async fn prometheus(State(state): State<ApiState>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&state.status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stay_inside_and_other_slashes_do_not_matter() {
+        let cases = [
+            ("ring header: 2000 Hz asked, 1000 Hz found", "ring header: 2000 Hz asked, 1000 Hz found"),
+            ("/dev/shm/fiberd.ring: too short", "… too short"),
+            ("cannot map '/dev/uio0' now", "cannot map … now"),
+            ("file:/etc/x in nstrain/s at 1/2", "… in nstrain/s at 1/2"),
+        ];
+        for (given, wanted) in cases {
+            assert_eq!(without_paths(given), wanted);
+        }
+    }
+}
