@@ -1,0 +1,158 @@
+//! The real binary as a process of its own, and what can be asked of it from outside.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{free_port, wait_for};
+
+/// A child process whose lines are kept, and which is killed when it is dropped.
+pub struct Process {
+    pub child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Process {
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let streams: [Box<dyn Read + Send>; 2] =
+            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        for stream in streams {
+            let lines = Arc::clone(&lines);
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    lines.lock().unwrap().push(line);
+                }
+            });
+        }
+        Self { child, lines }
+    }
+
+    /// `fiberd ARGS`.
+    pub fn fiberd<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
+        Self::spawn(Command::new(env!("CARGO_BIN_EXE_fiberd")).args(args).env("FIBERD_LOG", "info"))
+    }
+
+    /// All that it has printed so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    pub fn lines_with(&self, text: &str) -> usize {
+        self.lines().iter().filter(|line| line.contains(text)).count()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its own end.
+    pub fn ended(&mut self) -> ExitStatus {
+        let lines = Arc::clone(&self.lines);
+        wait_for(&format!("the end of a process that said {:#?}", lines.lock().unwrap()), || self.child.try_wait().unwrap())
+    }
+
+    /// Asks it to stop and waits.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.ended()
+    }
+
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Resident memory in bytes.
+    pub fn rss(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// Open file descriptors, mappings, threads.
+    pub fn handles(&self) -> (usize, usize, usize) {
+        let proc = format!("/proc/{}", self.child.id());
+        let count = |dir: &str| fs::read_dir(format!("{proc}/{dir}")).unwrap().count();
+        let maps = fs::read_to_string(format!("{proc}/maps")).unwrap().lines().count();
+        (count("fd"), maps, count("task"))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// `fiberd run` with a configuration.
+pub struct Daemon {
+    pub process: Process,
+    pub port: u16,
+}
+
+impl Daemon {
+    /// Starts the daemon in `dir` with `config`, whose `[http]` section is added here, and waits until it answers.
+    pub fn start(dir: &Path, config: &str) -> Self {
+        let port = free_port();
+        let file = dir.join(format!("fiberd-{port}.toml"));
+        fs::write(&file, format!("{config}\n[http]\nlisten = \"127.0.0.1:{port}\"\n")).unwrap();
+        let mut process = Process::fiberd(["run", "--config", file.to_str().unwrap()]);
+        wait_for("the daemon answers", || {
+            if let Some(status) = process.child.try_wait().unwrap() {
+                panic!("the daemon ended with {status}: {:#?}", process.lines());
+            }
+            get(port, "/healthz").ok()
+        });
+        Self { process, port }
+    }
+
+    /// Status code and body of `GET path`.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        get(self.port, path).unwrap_or_else(|e| panic!("GET {path}: {e}: {:#?}", self.process.lines()))
+    }
+
+    pub fn json(&self, path: &str) -> serde_json::Value {
+        let (_, body) = self.get(path);
+        serde_json::from_str(&body).unwrap_or_else(|e| panic!("GET {path}: {e}: {body}"))
+    }
+
+    /// Waits until `/live_metadata` says `state`.
+    pub fn wait_state(&self, state: &str) {
+        wait_for(&format!("state {state}: {}", self.json("/live_metadata")), || {
+            (self.json("/live_metadata")["state"] == state).then_some(())
+        });
+    }
+
+    /// The value of a metric line that begins with `name`.
+    pub fn metric(&self, name: &str) -> f64 {
+        let (_, text) = self.get("/metrics");
+        let line = text.lines().find(|l| l.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])));
+        line.and_then(|l| l.rsplit(' ').next()).and_then(|v| v.parse().ok()).unwrap_or_else(|| panic!("no {name} in\n{text}"))
+    }
+}
+
+/// A plain HTTP request, without a client library between us and the bytes.
+pub fn get(port: u16, path: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let bad = || std::io::Error::other(format!("not an HTTP answer: {answer:?}"));
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(bad)?;
+    let code = head.split(' ').nth(1).and_then(|c| c.parse().ok()).ok_or_else(bad)?;
+    Ok((code, body.to_owned()))
+}
