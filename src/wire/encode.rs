@@ -119,7 +119,7 @@ fn header(frame: &Frame, site: &str) -> Header {
 }
 
 /// Dimensions in use and their lengths, in the order of [`axes`].
-pub(super) fn shape(frame: &Frame) -> (u32, [u32; 4]) {
+pub(crate) fn shape(frame: &Frame) -> (u32, [u32; 4]) {
     let (lines, channels, bins) = frame.shape();
     let (lines, channels, bins) = (lines as u32, channels as u32, bins as u32);
     match frame.stream.view {

@@ -10,6 +10,7 @@ mod encode;
 mod header;
 
 pub use decode::{Decoded, WireError, decode};
+pub(crate) use encode::shape;
 pub use encode::{encode, encode_vec};
 pub use header::{HEADER_BYTES, Header, MAGIC, SCHEMA};
 

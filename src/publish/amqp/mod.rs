@@ -1,12 +1,37 @@
-//! RabbitMQ.
+//! RabbitMQ through lapin, which is used in this folder only. One task on tokio, one connection at a time.
+//!
+//! ```text
+//!            Link::open ──────────► session: publish, confirm ──────────► closed: flushed, farewell
+//!                ▲                      │ fault
+//!                └── back-off 0.2…10 s ◄┘   (unanswered messages stay in the outbox and are sent again first)
+//! ```
+//! Nothing here can make the pipeline wait or let memory grow: the outbox holds at most a window of frames, everything
+//! else waits at the fence, where the oldest goes first. Passwords stay inside [`link`] and are never logged.
 
+mod link;
+mod message;
+mod news;
+mod outbox;
+mod session;
+
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use tokio::time::sleep;
+use tracing::{debug, error, info, warn};
+
+use self::link::{Fault, Link, place};
+use self::news::News;
+use self::outbox::Outbox;
 use super::FrameSink;
 use crate::config::BrokerConfig;
 use crate::egress::Outlet;
-use crate::status::Status;
+use crate::status::{BrokerState, Status};
+
+const BACK_OFF_FIRST: Duration = Duration::from_millis(200);
+const BACK_OFF_MAX: Duration = Duration::from_secs(10);
 
 /// The publisher for one broker.
 #[derive(Debug)]
@@ -15,13 +40,155 @@ pub struct Amqp {
     pub config: BrokerConfig,
     /// What is told and counted.
     pub status: Arc<Status>,
-    /// How long outstanding confirms are waited for at the end.
+    /// How long the end waits for outstanding confirms.
     pub grace: Duration,
 }
 
 impl FrameSink for Amqp {
     async fn run(self, outlet: Outlet) {
-        // The connection follows in the next change; until then frames go nowhere.
-        while outlet.take().await.is_some() {}
+        let Self { config, status, grace } = self;
+        let mut publisher = Publisher {
+            place: place(&config),
+            outbox: Outbox::new(Arc::clone(&status.counters)),
+            news: News::new(Arc::clone(&status)),
+            refused: false,
+            config,
+            status,
+        };
+        publisher.tell(BrokerState::Connecting, None);
+        let grace_over = async {
+            outlet.closed().await;
+            sleep(grace).await;
+        };
+        tokio::select! {
+            () = publisher.work(&outlet) => {}
+            () = grace_over => {}
+        }
+        publisher.finish(&outlet);
     }
+}
+
+/// What outlives a connection.
+struct Publisher {
+    config: BrokerConfig,
+    status: Arc<Status>,
+    place: String,
+    outbox: Outbox,
+    news: News,
+    refused: bool,
+}
+
+impl Publisher {
+    /// Connects, publishes, and begins again after each fault, until the fence is closed and nothing is left.
+    async fn work(&mut self, outlet: &Outlet) {
+        let mut back_off = BACK_OFF_FIRST;
+        loop {
+            let config = self.config.clone();
+            let site = self.status.site.clone();
+            let fault = match self.meanwhile(outlet, Link::open(&config, &site)).await {
+                Ok(mut link) => {
+                    self.status.counters.broker_connections.add(1);
+                    self.tell(BrokerState::Connected, None);
+                    let answered =
+                        self.status.counters.frames_confirmed.get() + self.status.counters.status_confirmed.get();
+                    let fault = match self.session(&mut link, outlet).await {
+                        Ok(()) => return link.close().await,
+                        Err(fault) => fault,
+                    };
+                    if self.status.counters.frames_confirmed.get() + self.status.counters.status_confirmed.get()
+                        > answered
+                    {
+                        back_off = BACK_OFF_FIRST;
+                    }
+                    self.learn_from(fault)
+                }
+                Err(fault) => fault,
+            };
+            self.news.listened_to(false);
+            self.status.counters.broker_failures.add(1);
+            let wait = if matches!(fault, Fault::Refused(_)) { BACK_OFF_MAX } else { back_off };
+            self.tell(BrokerState::Away, Some(&fault));
+            if outlet.closed().now_or_never().is_some() && outlet.depth() == 0 && self.outbox.len() == 0 {
+                return;
+            }
+            self.meanwhile(outlet, sleep(jittered(wait))).await;
+            back_off = (back_off * 2).min(BACK_OFF_MAX);
+        }
+    }
+
+    /// Waits for `work` and keeps the changes of the phase that happen in between.
+    async fn meanwhile<T>(&mut self, outlet: &Outlet, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        loop {
+            self.gauge(outlet);
+            tokio::select! {
+                done = &mut work => return done,
+                () = self.news.gather() => {}
+            }
+        }
+    }
+
+    /// A message that the broker can never take must not come back with every connection.
+    fn learn_from(&mut self, fault: Fault) -> Fault {
+        if let Fault::Impossible(text) = &fault {
+            let (refused, bytes) = self.outbox.refuse_largest();
+            error!(refused, bytes, "the broker takes a message for impossible, so the largest are given up: {text}");
+        }
+        fault
+    }
+
+    fn gauge(&self, outlet: &Outlet) {
+        self.status.counters.frames_waiting.set((outlet.depth() + self.outbox.len()) as f64);
+    }
+
+    /// Sets how it stands with the broker; one line in the log for each change.
+    fn tell(&mut self, state: BrokerState, fault: Option<&Fault>) {
+        let place = &self.place;
+        let refused = matches!(fault, Some(Fault::Refused(_)));
+        let text = fault.map(ToString::to_string).unwrap_or_default();
+        if self.status.broker() == state && self.refused == refused {
+            debug!("broker {place}: {state:?} {text}");
+            return;
+        }
+        match &state {
+            BrokerState::Connecting | BrokerState::Disabled => info!("broker {place}: connecting"),
+            BrokerState::Connected => info!("broker {place}: connected"),
+            BrokerState::Blocked => {
+                warn!(
+                    "broker {place}: accepts nothing at present (its memory or disk alarm); frames wait, oldest dropped first"
+                );
+            }
+            BrokerState::Away if refused => {
+                error!(
+                    "broker {place}: does not accept what the configuration says: {text}. Check user, password, vhost, rights, certificates and exchange types; tried again every 10 s"
+                );
+            }
+            BrokerState::Away => {
+                warn!("broker {place}: away: {text}; tried again for ever, frames are dropped oldest first")
+            }
+        }
+        self.refused = refused;
+        self.status.set_broker(state);
+    }
+
+    /// The end: what is left is counted.
+    fn finish(&mut self, outlet: &Outlet) {
+        let unconfirmed = self.outbox.give_up();
+        let mut left = 0;
+        while outlet.take().now_or_never().flatten().is_some() {
+            left += 1;
+        }
+        self.status.counters.frames_dropped_at_egress.add(left);
+        self.gauge(outlet);
+        if unconfirmed + left > 0 {
+            warn!("broker {}: stopped with {unconfirmed} frames unconfirmed and {left} never sent", self.place);
+        }
+    }
+}
+
+/// Between half of `wait` and all of it, so that many daemons do not come back in step.
+fn jittered(wait: Duration) -> Duration {
+    // A fresh hasher's keys are random enough to spread clients.
+    let random = RandomState::new().hash_one(0u8);
+    wait.mul_f64(0.5 + 0.5 * (random as f64 / u64::MAX as f64))
 }

@@ -1,0 +1,194 @@
+//! One connection to the broker, from the first packet to the last. The only file that knows how lapin connects.
+//!
+//! lapin runs a thread per connection that lives as long as its socket: a hanging handshake or a connection blocked by
+//! an alarm would keep the thread and all it has queued. So we hold a handle of the socket ourselves, and when a
+//! [`Link`] is dropped, for whatever reason, the socket is shut and everything behind it ends.
+
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::Stream;
+use lapin::options::{ConfirmSelectOptions, ExchangeDeclareOptions};
+use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
+use lapin::tcp::{AsyncTcpStream, TLSConfig};
+use lapin::types::{FieldTable, ShortString};
+use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, Event, ExchangeKind};
+use tokio::time::timeout;
+
+use crate::config::BrokerConfig;
+
+/// For TCP, TLS and the AMQP handshake; and again for channel and exchanges.
+const CONNECT: Duration = Duration::from_secs(5);
+/// For the farewell.
+const CLOSE: Duration = Duration::from_secs(2);
+/// A peer silent for twice this long is gone.
+const HEARTBEAT_S: u16 = 5;
+
+/// Why there is no connection (any more).
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// The broker is absent, broken or does not answer: tried again soon.
+    #[error("{0}")]
+    Away(String),
+    /// The broker does not accept what the configuration says: tried again slowly, a person has to act.
+    #[error("{0}")]
+    Refused(String),
+    /// A message that the broker takes for impossible, most likely too large: sent again it would fail again.
+    #[error("{0}")]
+    Impossible(String),
+}
+
+impl From<lapin::Error> for Fault {
+    fn from(error: lapin::Error) -> Self {
+        let text = error.to_string();
+        match error.kind() {
+            ErrorKind::ProtocolError(protocol) => match protocol.kind() {
+                AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => Self::Impossible(text),
+                AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED)
+                | AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED | AMQPHardError::COMMANDINVALID) => Self::Refused(text),
+                _ => Self::Away(text),
+            },
+            // What rustls says about certificates.
+            ErrorKind::IOError(io) if io.kind() == io::ErrorKind::InvalidData => Self::Refused(text),
+            ErrorKind::AuthProviderError(_) => Self::Refused(text),
+            _ => Self::Away(text),
+        }
+    }
+}
+
+/// A connection with its channel in confirm mode and both exchanges declared.
+pub(super) struct Link {
+    // Dropped first: ends lapin's thread whatever state it is in.
+    _socket: SocketGuard,
+    pub(super) connection: Connection,
+    pub(super) channel: Channel,
+    pub(super) events: Pin<Box<dyn Stream<Item = Event> + Send>>,
+}
+
+impl Link {
+    /// Connects and makes everything ready, or says why not, within 10 s.
+    pub(super) async fn open(config: &BrokerConfig, site: &str) -> Result<Self, Fault> {
+        let (socket, uri) = (SocketGuard::default(), with_credentials(config)?);
+        let late = |_| Fault::Away("no answer within 5 s".into());
+        let connection = timeout(CONNECT, connect(uri, site, Arc::clone(&socket.0))).await.map_err(late)??;
+        let events = Box::pin(connection.events_listener());
+        let channel = timeout(CONNECT, prepare(&connection, config)).await.map_err(late)??;
+        Ok(Self { _socket: socket, connection, channel, events })
+    }
+
+    /// Says farewell, for at most 2 s.
+    pub(super) async fn close(self) {
+        // Nothing depends on the answer: every message is confirmed or counted already.
+        let _ = timeout(CLOSE, self.connection.close(200, "fiberd stops".into())).await;
+    }
+}
+
+/// `host:port/vhost` for logs; never more of the URI than that.
+pub(super) fn place(config: &BrokerConfig) -> String {
+    config.uri.parse::<AMQPUri>().map_or_else(
+        |_| "an address that cannot be read".into(),
+        |uri| format!("{}:{}/{}", host(&config.uri, &uri), uri.authority.port, uri.vhost.trim_start_matches('/')),
+    )
+}
+
+/// The host, also when it is an IPv6 address in brackets, which the URI parser takes for `localhost`.
+fn host(text: &str, uri: &AMQPUri) -> String {
+    let bracketed = text.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+    bracketed.map_or_else(|| uri.authority.host.clone(), |(address, _)| address.into())
+}
+
+fn with_credentials(config: &BrokerConfig) -> Result<AMQPUri, Fault> {
+    // The parser's own words could repeat the URI, and that may hold what nobody should read.
+    let wrong = || Fault::Refused("the broker's URI cannot be read: it should be amqp://host:port/vhost".into());
+    let mut uri: AMQPUri = config.uri.parse().map_err(|_| wrong())?;
+    // lapin panics on longer ones.
+    let vhost = ShortString::try_new(uri.vhost.clone());
+    vhost.map_err(|_| Fault::Refused("the vhost has more than 255 bytes".into()))?;
+    uri.authority.host = host(&config.uri, &uri);
+    uri.authority.userinfo.username.clone_from(&config.username);
+    uri.authority.userinfo.password = config.password.reveal().into();
+    uri.query.heartbeat = Some(HEARTBEAT_S);
+    Ok(uri)
+}
+
+async fn connect(uri: AMQPUri, site: &str, slot: Arc<Mutex<Slot>>) -> Result<Connection, lapin::Error> {
+    let properties = ConnectionProperties::default()
+        .with_connection_name(format!("fiberd {site}").into())
+        .with_client_property("product".into(), "fiberd".into())
+        .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into());
+    let runtime = lapin::runtime::default_runtime()?;
+    // The same runtime comes back as an argument, but only this one has a type that can be told.
+    let reactor = runtime.clone();
+    let connector = async move |uri: AMQPUri, _| {
+        let host = uri.authority.host.clone();
+        let open = async {
+            let addresses: Vec<_> = tokio::net::lookup_host((host.as_str(), uri.authority.port)).await?.collect();
+            let stream = AsyncTcpStream::connect(&reactor, addresses).await?;
+            if let AsyncTcpStream::Plain(plain) = &stream {
+                keep(&slot, plain.get_ref().as_fd().try_clone_to_owned()?.into())?;
+            }
+            match uri.scheme {
+                AMQPScheme::AMQP => Ok(stream),
+                AMQPScheme::AMQPS => stream.into_tls(&host, TLSConfig::default()).await,
+            }
+        };
+        // lapin's thread waits for this: without a limit it would wait for a black hole for minutes.
+        let opened = timeout(CONNECT, open).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        opened.map_err(lapin::Error::from)
+    };
+    Connection::connector(uri, runtime, connector, properties).await
+}
+
+async fn prepare(connection: &Connection, config: &BrokerConfig) -> Result<Channel, Fault> {
+    let channel = connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    for name in [&config.frames_exchange, &config.status_exchange] {
+        let long = |_| Fault::Refused("the name of an exchange has more than 255 bytes".into());
+        let exchange = ShortString::try_new(name.as_str()).map_err(long)?;
+        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let declared = channel.exchange_declare(exchange, ExchangeKind::Topic, options, FieldTable::default()).await;
+        declared.map_err(|error| match Fault::from(error) {
+            // It exists already as something else: a person has to choose.
+            Fault::Impossible(text) => Fault::Refused(text),
+            other => other,
+        })?;
+    }
+    Ok(channel)
+}
+
+/// The socket of a connection that is being made or is there.
+#[derive(Default)]
+enum Slot {
+    #[default]
+    Empty,
+    Open(TcpStream),
+    GivenUp,
+}
+
+#[derive(Default)]
+struct SocketGuard(Arc<Mutex<Slot>>);
+
+/// Puts a fresh socket under guard; an error when nobody waits for it any more.
+fn keep(slot: &Mutex<Slot>, socket: std::os::fd::OwnedFd) -> io::Result<()> {
+    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    if matches!(*slot, Slot::GivenUp) {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    *slot = Slot::Open(socket.into());
+    Ok(())
+}
+
+impl Drop for SocketGuard {
+    fn drop(&mut self) {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Slot::Open(socket) = std::mem::replace(&mut *slot, Slot::GivenUp) {
+            // Already shut by the peer: all the better.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}

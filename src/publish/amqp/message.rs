@@ -1,0 +1,132 @@
+//! What is sent: bytes, where to, and what the message says about itself. The headers are described in `FRAME.md`.
+
+use std::time::Instant;
+
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldArray, FieldTable, ShortString};
+
+use crate::frame::{Dtype, Frame, Stream};
+use crate::status::{Report, now_ms};
+use crate::wire;
+
+/// Which of the two exchanges a message goes to, and what its confirm means.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// A frame whose last trace was in hand at this moment.
+    Frame { captured_at: Instant },
+    /// A status message.
+    Status,
+}
+
+/// One message, kept until it is confirmed so that it can be sent again with the same id.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) kind: Kind,
+    pub(super) key: ShortString,
+    pub(super) properties: BasicProperties,
+    pub(super) body: Vec<u8>,
+}
+
+impl Message {
+    /// The message of a frame.
+    pub(super) fn frame(frame: &Frame, site: &str) -> Self {
+        let stream = &frame.stream;
+        let (epoch, first_line) = (frame.acquisition.epoch, frame.first_line);
+        let key = format!("{}.{}.{}.{}", word(site), stream.view.name(), word(&stream.name), stream.number);
+        let id = format!("{site}/{}/{}/{epoch}/{first_line}", stream.name, stream.number);
+        let properties = BasicProperties::default()
+            .with_content_type("application/vnd.fiberd.frame".into())
+            .with_type("frame.v1".into())
+            .with_message_id(short(&id))
+            .with_timestamp(u64::try_from(frame.utc_first_ns / 1_000_000_000).unwrap_or_default())
+            .with_delivery_mode(if stream.durable { 2 } else { 1 })
+            .with_headers(headers(frame, stream, site));
+        let kind = Kind::Frame { captured_at: frame.captured_at };
+        Self { kind, key: short(&key), properties, body: wire::encode_vec(frame, site) }
+    }
+
+    /// The message of a status report. `event` says why it is sent: `phase`, `periodic` or `connected`; `id` must be
+    /// unique for ever.
+    pub(super) fn status(report: &Report, event: &'static str, id: &str) -> Self {
+        let mut headers = FieldTable::default();
+        headers.insert("event".into(), text(event));
+        headers.insert("site".into(), text(&report.site));
+        headers.insert("phase".into(), text(report.phase));
+        let properties = BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_type("status.v1".into())
+            .with_message_id(short(id))
+            .with_timestamp((now_ms() / 1000).unsigned_abs())
+            .with_delivery_mode(if event == "periodic" { 1 } else { 2 })
+            .with_headers(headers);
+        // A report is plain numbers and texts, which always have a JSON form; an empty object beats no message.
+        let body = serde_json::to_vec(report).unwrap_or_else(|_| b"{}".to_vec());
+        Self { kind: Kind::Status, key: short(&format!("{}.state", word(&report.site))), properties, body }
+    }
+
+    /// The message id.
+    pub(super) fn id(&self) -> &str {
+        self.properties.message_id().as_ref().map_or("", ShortString::as_str)
+    }
+
+    /// Frames are told when no queue wants them; a status message that nobody wants is nobody's loss.
+    pub(super) const fn mandatory(&self) -> bool {
+        matches!(self.kind, Kind::Frame { .. })
+    }
+}
+
+fn headers(frame: &Frame, stream: &Stream, site: &str) -> FieldTable {
+    let (ndim, lengths) = wire::shape(frame);
+    let shape: Vec<AMQPValue> = lengths[..ndim as usize].iter().map(|&n| int(u64::from(n))).collect();
+    let mut fields = vec![
+        ("schema", int(u64::from(wire::SCHEMA))),
+        ("site", text(site)),
+        ("view", text(stream.view.name())),
+        ("name", text(&stream.name)),
+        ("job", text(&stream.job)),
+        ("stream", int(u64::from(stream.number))),
+        ("epoch", int(frame.acquisition.epoch)),
+        ("sequence", int(frame.sequence)),
+        ("first_line", int(frame.first_line)),
+        ("lines", int(frame.lines as u64)),
+        ("utc_first_ns", AMQPValue::LongLongInt(frame.utc_first_ns)),
+        ("utc_end_ns", AMQPValue::LongLongInt(frame.utc_end_ns)),
+        ("dtype", text(wire::numpy_dtype(stream.dtype))),
+        ("shape", AMQPValue::FieldArray(FieldArray::from(shape))),
+        ("axes", text(wire::axes(stream.view))),
+        ("offset", int(wire::HEADER_BYTES as u64)),
+        ("value", text(stream.value.name())),
+        ("unit", text(&stream.unit)),
+        ("gap", int(frame.gap_traces)),
+    ];
+    if stream.dtype == Dtype::U8 {
+        let (scale, offset) = stream.u8_range;
+        fields.push(("u8_scale", AMQPValue::Double(f64::from(scale))));
+        fields.push(("u8_offset", AMQPValue::Double(f64::from(offset))));
+    }
+    let mut table = FieldTable::default();
+    for (name, value) in fields {
+        table.insert(name.into(), value);
+    }
+    table
+}
+
+fn text(text: &str) -> AMQPValue {
+    AMQPValue::LongString(text.into())
+}
+
+/// AMQP has no unsigned 64-bit integer.
+fn int(value: u64) -> AMQPValue {
+    AMQPValue::LongLongInt(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+/// One word of a routing key: a dot would make two of it.
+fn word(text: &str) -> String {
+    text.replace('.', "_")
+}
+
+/// AMQP's short strings end at 255 bytes, and lapin panics behind that.
+pub(super) fn short(text: &str) -> ShortString {
+    let end = (0..=text.len().min(255)).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    text[..end].into()
+}

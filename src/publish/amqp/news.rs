@@ -1,0 +1,72 @@
+//! Status messages: one on each change of the phase, every 5 s, and after each connection. They wait here, a bounded
+//! number of them, and go before all frames.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Interval, MissedTickBehavior, interval_at};
+
+use super::message::Message;
+use crate::status::{PhaseSince, Status, now_ms};
+
+const PERIOD: Duration = Duration::from_secs(5);
+/// Changes that may wait for the broker; more than these in one outage are told by the newest.
+const WAITING: usize = 64;
+
+/// What is to be told about the daemon.
+pub(super) struct News {
+    status: Arc<Status>,
+    phase_rx: watch::Receiver<PhaseSince>,
+    tick: Interval,
+    waiting: VecDeque<Message>,
+    listened_to: bool,
+    began_ms: i64,
+    number: u64,
+}
+
+impl News {
+    pub(super) fn new(status: Arc<Status>) -> Self {
+        let mut tick = interval_at(tokio::time::Instant::now() + PERIOD, PERIOD);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let phase_rx = status.watch_phase();
+        Self { status, phase_rx, tick, waiting: VecDeque::new(), listened_to: false, began_ms: now_ms(), number: 0 }
+    }
+
+    /// Waits for the next change or tick and keeps what is to be told. Cancel-safe.
+    pub(super) async fn gather(&mut self) {
+        tokio::select! {
+            changed = self.phase_rx.changed() => if changed.is_ok() { self.push("phase") },
+            _ = self.tick.tick() => if self.listened_to { self.push("periodic") },
+        }
+    }
+
+    /// A connection is there: what waited goes out, and then how things stand.
+    pub(super) fn connected(&mut self) {
+        self.push("connected");
+    }
+
+    /// Whether messages leave at present; while they do not, only changes are kept.
+    pub(super) fn listened_to(&mut self, yes: bool) {
+        self.listened_to = yes;
+    }
+
+    /// The oldest message that waits.
+    pub(super) fn pop(&mut self) -> Option<Message> {
+        self.waiting.pop_front()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    fn push(&mut self, event: &'static str) {
+        self.number += 1;
+        let id = format!("{}/state/{}/{}", self.status.site, self.began_ms, self.number);
+        if self.waiting.len() == WAITING {
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back(Message::status(&self.status.report(), event, &id));
+    }
+}

@@ -1,0 +1,117 @@
+//! Every message that was handed to the broker and is not settled yet, in order, so that a new connection can send it
+//! again with the same id: at most duplicated, never missing. Here is where the counting is done, each frame once.
+//! The later spool takes this place: it holds the same messages on disk.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use lapin::Confirmation;
+
+use super::link::Fault;
+use super::message::{Kind, Message};
+use crate::status::Counters;
+
+/// Number of a message in the order of its first publishing.
+pub(super) type Number = u64;
+/// What became of a message on one connection.
+pub(super) type Outcome = (Number, Result<Confirmation, lapin::Error>);
+
+/// Messages without an answer.
+pub(super) struct Outbox {
+    messages: BTreeMap<Number, Arc<Message>>,
+    next: Number,
+    counters: Arc<Counters>,
+}
+
+impl Outbox {
+    pub(super) fn new(counters: Arc<Counters>) -> Self {
+        Self { messages: BTreeMap::new(), next: 0, counters }
+    }
+
+    /// Takes a message that is about to be published for the first time.
+    pub(super) fn put(&mut self, message: Message) -> (Number, Arc<Message>) {
+        if matches!(message.kind, Kind::Frame { .. }) {
+            self.counters.frames_published.add(1);
+        }
+        let (number, message) = (self.next, Arc::new(message));
+        self.next += 1;
+        self.messages.insert(number, Arc::clone(&message));
+        (number, message)
+    }
+
+    /// Messages without an answer.
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// What a new connection has to send again: status first, each kind in order.
+    pub(super) fn unanswered(&self) -> VecDeque<(Number, Arc<Message>)> {
+        let (status, frames): (Vec<_>, Vec<_>) = self
+            .messages
+            .iter()
+            .map(|(&number, message)| (number, Arc::clone(message)))
+            .partition(|(_, message)| matches!(message.kind, Kind::Status));
+        status.into_iter().chain(frames).collect()
+    }
+
+    /// Settles what was answered. A message without a good answer stays, and the fault is returned.
+    ///
+    /// lapin hands a returned message to whichever confirm it completes next, so a whole batch of outcomes is looked
+    /// through for returned message ids before anything is counted as confirmed.
+    pub(super) fn settle(&mut self, batch: Vec<Outcome>) -> Result<(), Fault> {
+        let (mut returned, mut fault) = (HashSet::new(), None);
+        let mut answered = Vec::with_capacity(batch.len());
+        for (number, outcome) in batch {
+            match outcome {
+                Ok(confirmation) => {
+                    answered.push((number, confirmation.is_ack()));
+                    if let Some(back) = confirmation.take_message() {
+                        returned.extend(back.properties.message_id().clone());
+                    }
+                }
+                Err(error) => fault = Some(Fault::from(error)),
+            }
+        }
+        for (number, ack) in answered {
+            let Some(message) = self.messages.remove(&number) else { continue };
+            let unroutable = returned.iter().any(|id| id.as_str() == message.id());
+            self.count(&message, ack, unroutable);
+        }
+        fault.map_or(Ok(()), Err)
+    }
+
+    fn count(&self, message: &Message, ack: bool, unroutable: bool) {
+        let c = &self.counters;
+        match (message.kind, ack) {
+            (Kind::Frame { .. }, _) if unroutable => c.frames_unroutable.add(1),
+            (Kind::Frame { captured_at }, true) => {
+                c.frames_confirmed.add(1);
+                c.bytes_confirmed.add(message.body.len() as u64);
+                c.confirm_latency.record(captured_at.elapsed());
+            }
+            (Kind::Frame { .. }, false) => c.frames_refused.add(1),
+            (Kind::Status, true) => c.status_confirmed.add(1),
+            (Kind::Status, false) => {}
+        }
+    }
+
+    /// The broker takes a message for impossible and does not say which. Too large is the only way to be impossible,
+    /// and if any is too large then the largest are: they are refused, so that the others get through. Their number
+    /// and size.
+    pub(super) fn refuse_largest(&mut self) -> (u64, usize) {
+        let largest = self.messages.values().map(|message| message.body.len()).max().unwrap_or(0);
+        let before = self.messages.len();
+        self.messages.retain(|_, message| message.body.len() < largest);
+        let refused = (before - self.messages.len()) as u64;
+        self.counters.frames_refused.add(refused);
+        (refused, largest)
+    }
+
+    /// The end: what has no answer now will have none. How many frames that were.
+    pub(super) fn give_up(&mut self) -> u64 {
+        let frames = self.messages.values().filter(|message| message.mandatory()).count() as u64;
+        self.messages.clear();
+        self.counters.frames_unconfirmed.add(frames);
+        frames
+    }
+}
