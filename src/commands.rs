@@ -214,10 +214,11 @@ impl Meter {
     fn show(&mut self, progress: &Progress) {
         let done = if self.limits.traces.is_some() { progress.traces } else { progress.recorded.as_millis() as u64 };
         let seconds = progress.recorded.as_secs_f64();
-        let mut text = format!("{}: {} traces, {seconds:.1} s", progress.state, progress.traces);
-        if progress.gap_traces > 0 {
-            text += &format!(", {} traces missing", progress.gap_traces);
-        }
+        let missing = match progress.gap_traces {
+            0 => String::new(),
+            n => format!(", {n} traces missing"),
+        };
+        let text = format!("{}: {} traces, {seconds:.1} s{missing}", progress.state, progress.traces);
         if self.on_terminal {
             self.bar.set_position(done);
             self.bar.set_message(text);

@@ -22,6 +22,9 @@ use crate::frame::{Dtype, ValueKind, View};
 pub use crate::source::ReplaySpeed;
 use crate::units::Rational;
 
+const TENTH: Rational = Rational::new(1, 10).expect("positive");
+const TWENTIETH: Rational = Rational::new(1, 20).expect("positive");
+
 /// The ring that simulator and daemon use when they are told nothing.
 pub const DEFAULT_RING: &str = "/dev/shm/fiberd.ring";
 
@@ -111,7 +114,7 @@ pub struct CaptureConfig {
     pub pool_blocks: usize,
     /// Core to pin the capture thread to.
     pub cpu: Option<usize>,
-    /// SCHED_FIFO priority of the capture thread.
+    /// `SCHED_FIFO` priority of the capture thread.
     pub realtime_priority: Option<u8>,
     /// Lock the ring in memory.
     pub lock_ring: bool,
@@ -266,7 +269,7 @@ impl ViewConfig {
             channel_max: None,
             nfft: 256,
             window: Window::Hann,
-            line_period_s: Rational::new(1, 20).expect("positive"),
+            line_period_s: TWENTIETH,
             bands_hz: vec![(5.0, 200.0)],
             frequency_range_hz: None,
             value: ValueKind::Power,
@@ -287,7 +290,7 @@ impl ViewConfig {
             channel_min: channel,
             channel_max: Some(channel),
             nfft: 1024,
-            line_period_s: Rational::new(1, 10).expect("positive"),
+            line_period_s: TENTH,
             bands_hz: Vec::new(),
             value: ValueKind::Decibel { reference: 1.0 },
             ..Self::waterfall()
