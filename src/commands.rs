@@ -74,7 +74,7 @@ fn load(path: &Path, environment: &Environment) -> Result<Config, Failure> {
 pub(crate) fn run(args: &cli::Run) -> Result<(), Failure> {
     let mut config = load(&args.config, &Environment::of_process())?;
     config.http.listen = args.http.unwrap_or(config.http.listen);
-    let options = RunOptions { show: Show::Log, run_for: args.run_for };
+    let options = RunOptions { show: Show::Log, run_for: args.run_for, fit_views: false };
     Ok(app::run(config, &options)?)
 }
 
@@ -122,7 +122,8 @@ pub(crate) fn replay(args: &cli::Replay) -> Result<(), Failure> {
     if args.no_broker {
         config.broker = None;
     }
-    let options = RunOptions { show: Show::Live { plain: args.plain }, run_for: args.run_for };
+    let options =
+        RunOptions { show: Show::Live { plain: args.plain }, run_for: args.run_for, fit_views: args.config.is_none() };
     Ok(app::run(config, &options)?)
 }
 

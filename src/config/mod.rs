@@ -236,7 +236,7 @@ impl Default for Config {
             capture: CaptureConfig::default(),
             signal: SignalLimits::default(),
             processing: ProcessingConfig { condition: ConditionSpec::default(), threads: 0, egress_frames: 256 },
-            views: vec![ViewConfig::waterfall(), ViewConfig::single("near", 100), ViewConfig::single("far", 1000)],
+            views: ViewConfig::standing(2337),
             broker: Some(BrokerConfig::default()),
             http: HttpConfig { listen: SocketAddr::from(([127, 0, 0, 1], 5000)) },
             fiber: FiberConfig { channels: 2337, dtype: "int16".into(), description: String::new() },
@@ -260,6 +260,12 @@ impl Default for CaptureConfig {
 }
 
 impl ViewConfig {
+    /// The built-in views of a fiber of so many channels: the whole as a waterfall, and two single channels.
+    pub fn standing(channels: usize) -> Vec<Self> {
+        let (near, far) = (100.min(channels / 10 + 1), 1000.min(channels / 2 + 1));
+        vec![Self::waterfall(), Self::single("near", near), Self::single("far", far)]
+    }
+
     /// The waterfall of the whole fiber: energy of 5–200 Hz, 20 lines a second.
     pub fn waterfall() -> Self {
         Self {
