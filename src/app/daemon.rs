@@ -6,24 +6,26 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
-use super::{AppError, RunOptions};
+use super::live::LiveView;
+use super::{AppError, RunOptions, Show};
 use crate::api::{self, ApiState};
 use crate::capture::{Capture, CaptureEnd, filled_queue_blocks};
 use crate::config::Config;
-use crate::egress::{Egress, Onlooker, fence};
+use crate::egress::{Egress, fence};
 use crate::notify;
 use crate::pipeline::Pipeline;
 use crate::publish;
 use crate::source::{Interrogator, SourceError};
 use crate::status::{BrokerState, Stage, Status};
+use crate::telemetry;
 
 /// How long what is inside may take to leave after a stop.
 const GRACE: Duration = Duration::from_secs(5);
@@ -31,15 +33,21 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Threads behind the fence: one may be busy encoding while the other answers.
 const IO_THREADS: usize = 2;
 
-/// Runs until a signal, the end of the source, `run_for`, or a fault.
+/// Runs until a signal, the end of the source, `run_for`, a person at the live view, or a fault.
 pub(super) fn start_and_wait(
     config: Config,
     source: Box<dyn Interrogator>,
     options: &RunOptions,
 ) -> Result<(), AppError> {
-    crate::telemetry::init(super::log_options(&config.log)).map_err(|e| AppError::Unavailable(e.to_string()))?;
+    let mut log = super::log_options(&config.log);
+    let view = match options.show {
+        Show::Log => None,
+        Show::Live { plain } => Some(LiveView::new(&config, plain)),
+    };
+    log.writer = view.as_ref().map(LiveView::log_writer);
+    telemetry::init(log).map_err(|e| AppError::Config(e.to_string()))?;
     let runtime = io_runtime()?;
-    let outcome = runtime.block_on(run(config, source, options.run_for, None));
+    let outcome = runtime.block_on(run(config, source, options.run_for, view));
     // Whatever still hangs on a socket is left behind: everything that counts has been waited for.
     runtime.shutdown_timeout(Duration::from_millis(200));
     outcome
@@ -49,7 +57,7 @@ async fn run(
     config: Config,
     source: Box<dyn Interrogator>,
     run_for: Option<Duration>,
-    onlooker: Option<Onlooker>,
+    view: Option<LiveView>,
 ) -> Result<(), AppError> {
     let config = Arc::new(config);
     let status = Status::new(&config.site, config.capture.prr.map(|prr| prr.to_f64()));
@@ -67,7 +75,7 @@ async fn run(
     };
 
     // In front of it: the dsp thread, then the capture thread.
-    let egress = dressed(egress, source.is_live(), &status, onlooker);
+    let egress = dressed(egress, source.is_live(), &status, view.as_ref());
     let (stop_tx, stop_rx) = bounded(0);
     let (dsp, capture) = start_threads(&config, source, egress, &status, stop_rx)?;
 
@@ -81,11 +89,34 @@ async fn run(
     let watched: &[Stage] = if config.broker.is_some() { &Stage::ALL } else { &[Stage::Capture, Stage::Pipeline] };
     let manager = notify::Manager::from_env();
     let notify = tokio::spawn(notify::run(Arc::clone(&status), manager, watched.to_vec(), closed(services_rx)));
+    let screen = view.map(|view| view.start(Arc::clone(&status)));
 
-    let outcome = until_all_have_ended(news_rx, signals, run_for, stop_tx).await;
+    let left = screen.as_ref().map(|screen| Arc::clone(&screen.left));
+    let outcome = until_all_have_ended(news_rx, signals, asked_to_stop(run_for, left), stop_tx).await;
     drop(services_tx);
     let _ = tokio::time::timeout(Duration::from_secs(1), async { (api.await, notify.await) }).await;
+    drop(screen);
     outcome
+}
+
+/// Returns, with the reason, when the time is over or a person has left the live view.
+async fn asked_to_stop(run_for: Option<Duration>, left: Option<Arc<Notify>>) -> &'static str {
+    let time = async {
+        match run_for {
+            Some(time) => tokio::time::sleep(time).await,
+            None => std::future::pending().await,
+        }
+    };
+    let person = async {
+        match left {
+            Some(left) => left.notified().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = time => "the time is over",
+        () = person => "asked at the terminal",
+    }
 }
 
 /// A stage has ended.
@@ -117,40 +148,31 @@ impl News {
 async fn until_all_have_ended(
     mut news_rx: mpsc::UnboundedReceiver<News>,
     mut signals: Signals,
-    run_for: Option<Duration>,
-    stop_tx: crossbeam_channel::Sender<()>,
+    asked: impl Future<Output = &'static str>,
+    stop_tx: Sender<()>,
 ) -> Result<(), AppError> {
     let mut stop_tx = Some(stop_tx);
     let mut outcome = Ok(());
-    let time_over = async {
-        match run_for {
-            Some(time) => tokio::time::sleep(time).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::pin!(time_over);
+    tokio::pin!(asked);
     loop {
-        tokio::select! {
+        let reason = tokio::select! {
             news = news_rx.recv() => match news {
                 Some(news) => {
                     // The first fault is the one to tell: others may only follow from it.
                     outcome = outcome.and(news.judge());
                     stop_tx = None;
+                    continue;
                 }
                 None => return outcome,
             },
-            name = signals.next() => {
-                if stop_tx.take().is_none() {
-                    warn!(signal = name, "leaving at once");
-                    return outcome;
-                }
-                info!(signal = name, "stopping: what is inside still goes out; a second signal leaves at once");
-            }
-            () = &mut time_over, if stop_tx.is_some() => {
-                info!("stopping: the time is over");
-                stop_tx = None;
-            }
+            reason = &mut asked, if stop_tx.is_some() => reason,
+            signal = signals.next() => signal,
+        };
+        if stop_tx.take().is_none() {
+            warn!(reason, "leaving at once");
+            return outcome;
         }
+        info!(reason, "stopping: what is inside still goes out; a second signal leaves at once");
     }
 }
 
@@ -186,9 +208,9 @@ type Threads = (JoinHandle<()>, JoinHandle<Result<CaptureEnd, SourceError>>);
 
 /// The fence with what this run needs: an onlooker for the live view, and patience when the source can wait. Patience
 /// ends when the broker is away: a replay must not hang on a broker that is not there.
-fn dressed(egress: Egress, live: bool, status: &Arc<Status>, onlooker: Option<Onlooker>) -> Egress {
-    let egress = match onlooker {
-        Some(onlooker) => egress.seen_by(onlooker),
+fn dressed(egress: Egress, live: bool, status: &Arc<Status>, view: Option<&LiveView>) -> Egress {
+    let egress = match view {
+        Some(view) => egress.seen_by(view.onlooker()),
         None => egress,
     };
     if live {

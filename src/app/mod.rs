@@ -6,6 +6,7 @@
 
 mod daemon;
 mod demo;
+mod live;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

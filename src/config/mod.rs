@@ -304,6 +304,14 @@ impl ViewConfig {
     }
 }
 
+impl BrokerConfig {
+    /// Host and port, for people.
+    pub fn address(&self) -> String {
+        let rest = self.uri.split_once("://").map_or(self.uri.as_str(), |(_, rest)| rest);
+        rest.split(['/', '?']).next().unwrap_or_default().to_owned()
+    }
+}
+
 impl Default for BrokerConfig {
     fn default() -> Self {
         Self {
