@@ -106,7 +106,11 @@ Examples:
   fiberd simulate --scene scene.toml --ring /dev/shm/other.ring --for 60
 
 A scene is a small TOML file: fiber, noise, and what happens where and when (a walking person, a \
-vehicle, digging, a pump, a break). The same seed gives the same samples on every machine.")]
+vehicle, digging, a pump, a break). The same seed gives the same samples on every machine.
+
+While it runs: create the file RING.pulled (the ring's path with .pulled behind it) to pull the fiber, \
+remove it to plug the fiber in again. A daemon may ask for another PRR within the scene's limits. Ctrl-C \
+or SIGTERM switches the laser off, removes the ring and ends.")]
     Simulate(Simulate),
 
     /// Play captured files through the daemon as if they were live

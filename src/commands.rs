@@ -12,6 +12,8 @@ use fiberd::cli;
 use fiberd::config::{Config, Environment, Problems, ReplaySpeed, SourceConfig};
 use fiberd::record::{self, Progress};
 use fiberd::source::replay::{self, Replay};
+use fiberd::source::ring::RingError;
+use fiberd::source::synthetic::{self, Scene, SceneError, SceneSource, SimulateError, SimulateOptions};
 use fiberd::source::{Interrogator, SourceError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -49,6 +51,22 @@ impl From<SourceError> for Failure {
     }
 }
 
+impl From<SceneError> for Failure {
+    fn from(error: SceneError) -> Self {
+        Self::new(if matches!(error, SceneError::Io { .. }) { 74 } else { 65 }, error)
+    }
+}
+
+impl From<SimulateError> for Failure {
+    fn from(error: SimulateError) -> Self {
+        match error {
+            SimulateError::Scene(error) => error.into(),
+            SimulateError::Ring(error @ RingError::Io { .. }) => Self::new(74, error),
+            SimulateError::Ring(error @ RingError::Spec(_)) => Self::new(65, error),
+        }
+    }
+}
+
 impl From<Problems> for Failure {
     fn from(problems: Problems) -> Self {
         Self { code: 78, text: problems.to_string() }
@@ -74,7 +92,7 @@ fn load(path: &Path, environment: &Environment) -> Result<Config, Failure> {
 pub(crate) fn run(args: &cli::Run) -> Result<(), Failure> {
     let mut config = load(&args.config, &Environment::of_process())?;
     config.http.listen = args.http.unwrap_or(config.http.listen);
-    let options = RunOptions { show: Show::Log, run_for: args.run_for, fit_views: false };
+    let options = RunOptions { show: Show::Log, run_for: args.run_for };
     Ok(app::run(config, &options)?)
 }
 
@@ -104,8 +122,31 @@ pub(crate) fn check_config(args: &cli::CheckConfig) -> Result<(), Failure> {
 
 pub(crate) fn simulate(args: &cli::Simulate) -> Result<(), Failure> {
     all_there(&args.scene)?;
-    let _stop = stop_flag()?;
-    Err(Failure::new(70, "the simulator is not assembled yet"))
+    let stop = stop_flag()?;
+    let mut options = SimulateOptions::new(scene(args.scene.as_deref())?, args.ring.clone());
+    options.duration = args.run_for;
+    let shape = options.scene.acquisition(0);
+    let (channels, prr, length_km) = (shape.channels, shape.prr, shape.fiber_length_m() / 1000.0);
+    let ring = args.ring.display();
+    say(format_args!("{channels} channels over {length_km:.3} km at {prr} Hz into {ring}"))?;
+    let on_terminal = io::stderr().is_terminal();
+    let mut line = ProgressBar::hidden();
+    if on_terminal {
+        line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    }
+    let done = synthetic::simulate(&options, &stop, &mut |p| {
+        let light = if p.light { "light" } else { "no light" };
+        let load = 100.0 * p.load;
+        line.set_message(format!("{light}, {} traces, {} lost, {load:.1} % of a core", p.traces, p.lost));
+        line.tick();
+    })?;
+    line.finish_and_clear();
+    say(format_args!("{} traces, {} lost, {} of them to stalls", done.traces, done.lost, done.lost_to_stalls))
+}
+
+/// The scene of a file, or the built-in one.
+fn scene(file: Option<&Path>) -> Result<Scene, Failure> {
+    Ok(file.map_or_else(|| Ok(Scene::default()), Scene::from_file)?)
 }
 
 pub(crate) fn replay(args: &cli::Replay) -> Result<(), Failure> {
@@ -122,8 +163,7 @@ pub(crate) fn replay(args: &cli::Replay) -> Result<(), Failure> {
     if args.no_broker {
         config.broker = None;
     }
-    let options =
-        RunOptions { show: Show::Live { plain: args.plain }, run_for: args.run_for, fit_views: args.config.is_none() };
+    let options = RunOptions { show: Show::Live { plain: args.plain }, run_for: args.run_for };
     Ok(app::run(config, &options)?)
 }
 
@@ -147,7 +187,10 @@ fn record_source(args: &cli::Record) -> Result<Box<dyn Interrogator>, Failure> {
     if !args.replay.is_empty() {
         return Ok(Box::new(Replay::open(&args.replay, ReplaySpeed::Unpaced, false)?));
     }
-    Err(Failure::new(70, "recording from a ring or a scene is not assembled yet"))
+    if args.scene.is_some() {
+        return Ok(Box::new(SceneSource::new(&scene(args.scene.as_deref())?)?));
+    }
+    Err(Failure::new(70, "recording from a ring is not assembled yet"))
 }
 
 pub(crate) fn info(args: &cli::Info) -> Result<(), Failure> {
@@ -215,11 +258,10 @@ impl Meter {
     fn show(&mut self, progress: &Progress) {
         let done = if self.limits.traces.is_some() { progress.traces } else { progress.recorded.as_millis() as u64 };
         let seconds = progress.recorded.as_secs_f64();
-        let missing = match progress.gap_traces {
-            0 => String::new(),
-            n => format!(", {n} traces missing"),
-        };
-        let text = format!("{}: {} traces, {seconds:.1} s{missing}", progress.state, progress.traces);
+        let mut text = format!("{}: {} traces, {seconds:.1} s", progress.state, progress.traces);
+        if progress.gap_traces > 0 {
+            text += &format!(", {} traces missing", progress.gap_traces);
+        }
         if self.on_terminal {
             self.bar.set_position(done);
             self.bar.set_message(text);
