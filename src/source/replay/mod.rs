@@ -1,60 +1,27 @@
-//! Captured files as if they were live.
+//! Captured files as if they were live: our own (`CAPTURE.md`) and those of vendors.
+//!
+//! [`Replay`] plays files through the same trait as the hardware, on the capture thread; a thread of its own reads
+//! ahead. [`describe`] says what is in a file. Every format has one file here that turns a path into a `Capture`
+//! (metadata, times, rows); nothing behind that knows formats. Nothing in a file, however broken, may panic or cost
+//! memory beyond a few slabs.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+mod ahead;
+mod capture;
+mod dasrcn;
+mod fdas;
+mod febus;
+pub(crate) mod format;
+mod h5;
+mod h5rows;
+mod info;
+mod optodas;
+mod player;
+mod playlist;
+mod prodml;
+mod sintela;
+mod terra15;
+mod times;
+mod words;
 
-use crate::block::RawBlock;
-use crate::source::ReplaySpeed;
-use crate::source::{Interrogator, Probe, ReadOutcome, SourceError};
-
-/// Files played back through the same trait as the hardware.
-pub struct Replay {
-    _private: (),
-}
-
-impl Replay {
-    /// Opens `files`, which become one acquisition while their parameters agree and their times follow.
-    ///
-    /// # Errors
-    /// When a file cannot be read or is of no known format.
-    pub fn open(files: &[PathBuf], speed: ReplaySpeed, looping: bool) -> Result<Self, SourceError> {
-        let _ = (speed, looping);
-        Err(SourceError::Unusable { what: format!("{files:?}"), why: "replay is not built yet".into() })
-    }
-}
-
-impl Interrogator for Replay {
-    fn probe(&mut self) -> Result<Probe, SourceError> {
-        Err(SourceError::Unusable { what: "replay".into(), why: "not built yet".into() })
-    }
-
-    fn read_block(&mut self, _block: &mut RawBlock, _deadline: Duration) -> Result<ReadOutcome, SourceError> {
-        Ok(ReadOutcome::EndOfStream)
-    }
-
-    fn kind(&self) -> &'static str {
-        "replay"
-    }
-}
-
-/// What is in a capture: for `fiberd info`.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct Info {
-    /// The file.
-    pub path: PathBuf,
-}
-
-impl fmt::Display for Info {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.path.display())
-    }
-}
-
-/// Reads the whole of a capture and says what is in it.
-///
-/// # Errors
-/// When the file cannot be read or is of no known format.
-pub fn describe(path: &Path) -> Result<Info, SourceError> {
-    Err(SourceError::Unusable { what: path.display().to_string(), why: "info is not built yet".into() })
-}
+pub use info::{Gap, Info, Samples, describe};
+pub use player::Replay;

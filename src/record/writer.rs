@@ -1,0 +1,235 @@
+//! The disk's side of a recording, on thread `das-record`: leases in, captures out, one file for each epoch.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use crate::acquisition::Acquisition;
+use crate::block::{Lease, RawBlock};
+use crate::source::SourceError;
+use crate::source::replay::format::{self, Chunk, End};
+
+/// Written data stays in the program's own buffer no longer than this, so that a crash costs no more.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// Bytes gathered before they go to the system.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// What the writer has done, for whoever watches.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) traces: AtomicU64,
+    pub(super) gap_traces: AtomicU64,
+    pub(super) bytes: AtomicU64,
+    pub(super) recorded_ns: AtomicU64,
+    pub(super) dropped: AtomicU64,
+}
+
+/// One capture being written.
+pub(super) struct CaptureFile {
+    name: PathBuf,
+    part: PathBuf,
+    out: BufWriter<File>,
+    written: End,
+    /// Index behind the last trace written.
+    next_trace: u64,
+}
+
+/// Writes leases into files until their queue closes.
+pub(super) struct Writer {
+    /// The name that was asked for.
+    name: PathBuf,
+    /// The first file, made before the first lease so that a bad name is an error at once.
+    made: Option<CaptureFile>,
+    open: Option<(Arc<Acquisition>, CaptureFile)>,
+    finished: Vec<PathBuf>,
+    counters: Arc<Counters>,
+    flushed: Instant,
+}
+
+fn io_error(path: &Path, deed: &str) -> impl Fn(io::Error) -> SourceError {
+    let what = format!("{} ({deed})", path.display());
+    move |error| SourceError::Io { what: what.clone(), error }
+}
+
+impl CaptureFile {
+    /// Makes `NAME.part`. Nothing is ever overwritten.
+    pub(super) fn create(name: &Path) -> Result<Self, SourceError> {
+        let mut part = name.as_os_str().to_owned();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        if name.exists() {
+            let why = "exists already; recordings are not overwritten".into();
+            return Err(SourceError::Unusable { what: name.display().to_string(), why });
+        }
+        let file = OpenOptions::new().write(true).create_new(true).open(&part).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => SourceError::Unusable {
+                what: part.display().to_string(),
+                why: "a recording that was cut short, or still goes on: rename it (it can be replayed) or remove it"
+                    .into(),
+            },
+            _ => io_error(&part, "create")(error),
+        })?;
+        Ok(Self {
+            name: name.to_owned(),
+            part,
+            out: BufWriter::with_capacity(BUFFER_BYTES, file),
+            written: End::default(),
+            next_trace: 0,
+        })
+    }
+
+    /// Begins the file.
+    pub(super) fn header(&mut self, acquisition: &Acquisition) -> Result<(), SourceError> {
+        self.put(&format::encode_header(acquisition))
+    }
+
+    /// Appends a block as a chunk; says how many traces are missing before it. `samples` is scratch.
+    pub(super) fn chunk(&mut self, block: &RawBlock, samples: &mut Vec<u8>) -> Result<u64, SourceError> {
+        samples.clear();
+        for trace in 0..block.traces {
+            samples.extend_from_slice(block.row(trace));
+        }
+        let first_trace = block.first_trace.0;
+        let first = self.written.chunks == 0;
+        let gap_before = if first { 0 } else { first_trace.saturating_sub(self.next_trace) };
+        let payload_bytes = samples.len();
+        if payload_bytes > format::MAX_PAYLOAD {
+            let why = format!("a block of {payload_bytes} bytes; chunks have {} at most", format::MAX_PAYLOAD);
+            return Err(SourceError::Unusable { what: self.part.display().to_string(), why });
+        }
+        let chunk = Chunk {
+            first_trace,
+            traces: block.traces as u32,
+            utc_ns: block.utc_ns,
+            gap_before,
+            payload_bytes: payload_bytes as u32,
+            payload_crc: crc32fast::hash(samples),
+        };
+        samples.resize(format::padded(payload_bytes), 0);
+        self.put(&format::encode_chunk(&chunk))?;
+        self.put(samples)?;
+        self.next_trace = first_trace + block.traces as u64;
+        self.written.chunks += 1;
+        self.written.traces += block.traces as u64;
+        self.written.gap_traces += gap_before;
+        Ok(gap_before)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
+        self.out.write_all(bytes).map_err(io_error(&self.part, "write"))
+    }
+
+    fn flush(&mut self) -> Result<(), SourceError> {
+        self.out.flush().map_err(io_error(&self.part, "write"))
+    }
+
+    /// Ends the file: end mark, sync, name.
+    pub(super) fn finish(mut self) -> Result<PathBuf, SourceError> {
+        self.put(&format::encode_end(&self.written))?;
+        self.flush()?;
+        self.out.get_ref().sync_all().map_err(io_error(&self.part, "sync"))?;
+        std::fs::rename(&self.part, &self.name).map_err(io_error(&self.part, "rename"))?;
+        // The new name is durable when its directory is; some file systems cannot sync one, and then it is so anyway.
+        let directory = self.name.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if let Ok(directory) = File::open(directory) {
+            let _ = directory.sync_all();
+        }
+        Ok(self.name)
+    }
+
+    /// Removes a file into which nothing was written.
+    fn discard(self) {
+        let _ = std::fs::remove_file(&self.part);
+    }
+}
+
+impl Writer {
+    /// A writer that begins with the file `name`.
+    pub(super) fn new(name: &Path, counters: Arc<Counters>) -> Result<Self, SourceError> {
+        Ok(Self {
+            name: name.to_owned(),
+            made: Some(CaptureFile::create(name)?),
+            open: None,
+            finished: Vec::new(),
+            counters,
+            flushed: Instant::now(),
+        })
+    }
+
+    /// Writes until the queue closes.
+    pub(super) fn run(mut self, queue: &Receiver<Lease>) -> Result<Vec<PathBuf>, SourceError> {
+        let mut samples = Vec::new();
+        loop {
+            match queue.recv_timeout(FLUSH_EVERY) {
+                Ok(lease) if lease.traces > 0 => self.write(&lease, &mut samples)?,
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.flushed.elapsed() >= FLUSH_EVERY {
+                self.flushed = Instant::now();
+                if let Some((_, file)) = &mut self.open {
+                    file.flush()?;
+                }
+            }
+        }
+        if let Some((_, file)) = self.open.take() {
+            self.finished.push(file.finish()?);
+        } else if let Some(file) = self.made.take() {
+            file.discard();
+        }
+        Ok(self.finished)
+    }
+
+    fn write(&mut self, block: &RawBlock, samples: &mut Vec<u8>) -> Result<(), SourceError> {
+        if self.open.as_ref().is_none_or(|(acquisition, _)| acquisition.epoch != block.acquisition.epoch) {
+            self.begin(&block.acquisition)?;
+        }
+        let Some((acquisition, file)) = &mut self.open else { return Ok(()) };
+        let gap = file.chunk(block, samples)?;
+        let traces = block.traces as u64;
+        self.counters.traces.fetch_add(traces, Relaxed);
+        self.counters.gap_traces.fetch_add(gap, Relaxed);
+        self.counters.bytes.fetch_add((format::CHUNK_HEAD + samples.len()) as u64, Relaxed);
+        self.counters.recorded_ns.fetch_add(acquisition.prr.traces_to_ns(traces.saturating_add(gap)) as u64, Relaxed);
+        Ok(())
+    }
+
+    /// Ends the file of the epoch before, if any, and begins the next one.
+    fn begin(&mut self, acquisition: &Arc<Acquisition>) -> Result<(), SourceError> {
+        if let Some((_, file)) = self.open.take() {
+            self.finished.push(file.finish()?);
+        }
+        let mut file = match self.made.take() {
+            Some(file) => file,
+            None => CaptureFile::create(&numbered(&self.name, self.finished.len() + 1))?,
+        };
+        file.header(acquisition)?;
+        self.open = Some((Arc::clone(acquisition), file));
+        Ok(())
+    }
+}
+
+/// `fiber.fdas` becomes `fiber-2.fdas`.
+fn numbered(name: &Path, number: usize) -> PathBuf {
+    let stem = name.file_stem().unwrap_or_default().to_string_lossy();
+    match name.extension() {
+        Some(extension) => name.with_file_name(format!("{stem}-{number}.{}", extension.to_string_lossy())),
+        None => name.with_file_name(format!("{stem}-{number}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_of_later_epochs_are_numbered() {
+        assert_eq!(numbered(Path::new("/d/fiber.fdas"), 2), Path::new("/d/fiber-2.fdas"));
+        assert_eq!(numbered(Path::new("fiber"), 3), Path::new("fiber-3"));
+    }
+}

@@ -1,0 +1,166 @@
+//! The thread that reads ahead (`das-replay`), so that neither a slow disk nor decompression delays a paced replay.
+//!
+//! It walks over the playlist, reads slabs of a few MB and sends them through a short queue; empty buffers come back the
+//! same way, so that nothing is allocated in steady state outside of the HDF5 library. It ends when the replay is
+//! dropped. Rows that are damaged become a gap.
+
+use std::sync::Arc;
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::capture::{self, Capture, RowsError};
+use super::playlist::{Epoch, Part, Playlist};
+use crate::acquisition::Acquisition;
+use crate::source::SourceError;
+
+/// Slabs read but not yet played.
+const AHEAD: usize = 2;
+
+/// Consecutive rows, packed `[trace][channel]`.
+pub(super) struct Slab {
+    /// What was acquired; another `Arc` means another epoch.
+    pub(super) acquisition: Arc<Acquisition>,
+    /// Index of the first trace in its epoch.
+    pub(super) first_trace: u64,
+    /// Traces missing before it.
+    pub(super) gap_before: u64,
+    /// Number of traces.
+    pub(super) traces: usize,
+    /// The samples.
+    pub(super) bytes: Vec<u8>,
+    times: Arc<Part>,
+    first_row: u64,
+    shift_ns: i64,
+}
+
+impl Slab {
+    /// UTC of trace `offset` of this slab, in nanoseconds.
+    pub(super) fn utc_ns(&self, offset: usize) -> i64 {
+        self.times.utc_ns(&self.acquisition, self.first_row + offset as u64).saturating_add(self.shift_ns)
+    }
+}
+
+/// The near end of the thread.
+pub(super) struct Ahead {
+    /// Slabs in order; an error is the last thing that comes; closed at the end.
+    pub(super) slabs: Receiver<Result<Slab, SourceError>>,
+    spent: Sender<Vec<u8>>,
+}
+
+impl Ahead {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(super) fn start(playlist: Playlist, looping: bool) -> Result<Self, SourceError> {
+        let (slab_tx, slabs) = bounded(AHEAD);
+        let (spent, spent_rx) = bounded(AHEAD + 2);
+        thread::Builder::new()
+            .name("das-replay".into())
+            .spawn(move || Reader { slab_tx, spent_rx }.run(&playlist, looping))
+            .map_err(|error| SourceError::Io { what: "start the reading thread".into(), error })?;
+        Ok(Self { slabs, spent })
+    }
+
+    /// Gives the memory of a slab that was played back to the reader.
+    pub(super) fn reuse(&self, slab: Slab) {
+        // The reader may have ended, or have enough: then the memory is freed.
+        let _ = self.spent.try_send(slab.bytes);
+    }
+}
+
+struct Reader {
+    slab_tx: Sender<Result<Slab, SourceError>>,
+    spent_rx: Receiver<Vec<u8>>,
+}
+
+/// The replay is gone, or something has broken and was reported: nothing more to do.
+struct Over;
+
+impl Reader {
+    fn run(&self, playlist: &Playlist, looping: bool) {
+        let span_ns = playlist.span_ns();
+        let mut last_epoch = 0;
+        let mut open: Option<(usize, Capture)> = None;
+        for round in 0i64.. {
+            let Some(shift_ns) = span_ns.checked_mul(round) else { return };
+            for epoch in &playlist.epochs {
+                let shifted = epoch.acquisition.epoch.saturating_add((shift_ns / 1000) as u64);
+                last_epoch = shifted.max(last_epoch + 1);
+                let acquisition = Arc::new(Acquisition { epoch: last_epoch, ..epoch.acquisition.clone() });
+                if self.play(playlist, epoch, &acquisition, shift_ns, &mut open).is_err() {
+                    return;
+                }
+            }
+            if !looping {
+                return;
+            }
+        }
+    }
+
+    fn play(
+        &self,
+        playlist: &Playlist,
+        epoch: &Epoch,
+        acquisition: &Arc<Acquisition>,
+        shift_ns: i64,
+        open: &mut Option<(usize, Capture)>,
+    ) -> Result<(), Over> {
+        // What is missing since the last slab: gaps, and rows that turned out to be damaged.
+        let mut gap_before = 0u64;
+        for part in &epoch.parts {
+            if open.as_ref().is_none_or(|(file, _)| *file != part.file) {
+                *open = None;
+                match capture::open(&playlist.files[part.file]) {
+                    Ok(capture) => *open = Some((part.file, capture)),
+                    Err(error) => return self.send(Err(error)).and(Err(Over)),
+                }
+            }
+            let Some((_, capture)) = open else { return Err(Over) };
+            let times = Arc::new(part.clone());
+            gap_before = gap_before.saturating_add(part.gap_before);
+            let (mut row, end) = (part.first_row, part.first_row + part.rows);
+            while row < end {
+                let mut bytes = self.spent_rx.try_recv().unwrap_or_default();
+                // Slabs end where what is stored together ends.
+                let together = capture.slab_rows as u64;
+                let wanted = (together - row % together).min(end - row) as usize;
+                match capture.rows.read(row, wanted, &mut bytes) {
+                    Ok(()) => {}
+                    Err(RowsError::Damaged { good_from, why }) => {
+                        tracing::warn!(file = %playlist.files[part.file].display(), "{why}: a gap instead");
+                        let next = good_from.clamp(row + 1, end);
+                        gap_before = gap_before.saturating_add(next - row);
+                        row = next;
+                        continue;
+                    }
+                    Err(RowsError::Fatal(error)) => return self.send(Err(error)).and(Err(Over)),
+                }
+                let row_bytes = acquisition.channels * acquisition.sample_format.bytes();
+                let traces = (bytes.len() / row_bytes).min(wanted);
+                if traces == 0 {
+                    let why = format!("no samples at row {row} though there should be");
+                    return self.send(Err(capture::unusable(&playlist.files[part.file], why))).and(Err(Over));
+                }
+                self.send(Ok(Slab {
+                    acquisition: Arc::clone(acquisition),
+                    first_trace: part.first_trace + (row - part.first_row),
+                    gap_before,
+                    traces,
+                    bytes,
+                    times: Arc::clone(&times),
+                    first_row: row,
+                    shift_ns,
+                }))?;
+                gap_before = 0;
+                row += traces as u64;
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&self, message: Result<Slab, SourceError>) -> Result<(), Over> {
+        self.slab_tx.send(message).map_err(|_| Over)
+    }
+}

@@ -1,0 +1,193 @@
+//! A capture of whatever format, opened: what was acquired, when, and its rows.
+//!
+//! Every format's file in this room turns a path into a [`Capture`]. The format is told by the content, never by the
+//! name. Opening reads metadata only; rows are read in slabs of bounded size by [`Rows::read`], on the thread that
+//! reads ahead (replay) or on the caller's (info).
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::format::{MAGIC, MAX_CHANNELS};
+use super::{dasrcn, fdas, febus, h5::H5, optodas, prodml, sintela, terra15};
+use crate::acquisition::Acquisition;
+use crate::source::SourceError;
+
+/// Bytes of samples that are read at once, about.
+pub(super) const SLAB_BYTES: usize = 4 << 20;
+
+/// From this row on, times count from this instant by the rate, up to the next anchor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Anchor {
+    /// Row of the file.
+    pub(super) row: u64,
+    /// Its UTC in nanoseconds since the UNIX epoch.
+    pub(super) utc_ns: i64,
+    /// Traces missing before it: known, or to be worked out from the times.
+    pub(super) gap_before: Option<u64>,
+}
+
+/// An open capture.
+pub(super) struct Capture {
+    /// Name of the format and its version.
+    pub(super) format: String,
+    /// What was acquired; `epoch` is that of the first row.
+    pub(super) acquisition: Acquisition,
+    /// Number of traces in the file.
+    pub(super) total_rows: u64,
+    /// Times; the first is that of row 0.
+    pub(super) anchors: Vec<Anchor>,
+    /// How far the file's own times scatter; smaller steps between two files are no gap.
+    pub(super) jitter_ns: u64,
+    /// Whether the rate was worked out from the file's own times, and so differs a little from file to file.
+    pub(super) rate_is_measured: bool,
+    /// Rows that are best read at once: a multiple of what is stored together.
+    pub(super) slab_rows: usize,
+    /// What is odd about the file and was survived.
+    pub(super) notes: Vec<String>,
+    /// Whether the format has checksums of its own over all samples.
+    pub(super) checksummed: bool,
+    /// Access to the samples.
+    pub(super) rows: Box<dyn Rows>,
+}
+
+/// Why rows did not come.
+#[derive(Debug)]
+pub(super) enum RowsError {
+    /// Rows from the first asked for up to this one are damaged; what follows can be read.
+    Damaged {
+        /// First row that may be good again.
+        good_from: u64,
+        /// What is wrong.
+        why: String,
+    },
+    /// Nothing more can be read.
+    Fatal(SourceError),
+}
+
+impl From<SourceError> for RowsError {
+    fn from(error: SourceError) -> Self {
+        Self::Fatal(error)
+    }
+}
+
+/// The samples of a capture.
+pub(super) trait Rows: Send {
+    /// Fills `out` with `rows` rows from row `first` on, packed `[trace][channel]` in the acquisition's sample format.
+    /// The caller asks for rows that exist only. Comes back with fewer rows, but at least one, when damage cuts it short.
+    fn read(&mut self, first: u64, rows: usize, out: &mut Vec<u8>) -> Result<(), RowsError>;
+}
+
+/// `what` cannot be used.
+pub(super) fn unusable(path: &Path, why: impl Into<String>) -> SourceError {
+    SourceError::Unusable { what: path.display().to_string(), why: why.into() }
+}
+
+/// The operating system's answer to `deed`.
+pub(super) fn io_error(path: &Path, deed: &str, error: std::io::Error) -> SourceError {
+    SourceError::Io { what: format!("{} ({deed})", path.display()), error }
+}
+
+/// Opens a capture of any known format.
+///
+/// # Errors
+/// When the file cannot be read, is of no known format, or contradicts itself.
+pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
+    let mut start = [0; 16];
+    let mut file = File::open(path).map_err(|e| io_error(path, "open", e))?;
+    let meta = file.metadata().map_err(|e| io_error(path, "stat", e))?;
+    if !meta.is_file() {
+        return Err(unusable(path, "a capture is a file; this is not one"));
+    }
+    let mut filled = 0;
+    while filled < start.len() {
+        match file.read(&mut start[filled..]).map_err(|e| io_error(path, "read", e))? {
+            0 => break,
+            n => filled += n,
+        }
+    }
+    let start = &start[..filled];
+    let capture = if start.starts_with(MAGIC) {
+        fdas::open(path)?
+    } else if start.starts_with(b"PBUF") {
+        sintela::open(path)?
+    } else if hdf5_pure::is_hdf5(path).unwrap_or(false) {
+        open_hdf5(path)?
+    } else {
+        return Err(unusable(path, unknown(start)));
+    };
+    checked(path, capture)
+}
+
+fn unknown(start: &[u8]) -> String {
+    if start.is_empty() {
+        return "the file is empty".into();
+    }
+    if start.starts_with(b"TDSm") {
+        return "Silixa TDMS is not read; convert it to PRODML HDF5".into();
+    }
+    format!(
+        "no known capture format: looked for fiberd's own (.fdas, magic `FDAS`), HDF5 (PRODML, OptoDAS, Terra15, \
+         Febus, DAS-RCN) and Sintela protobuf (magic `PBUF`); the file begins with {start:02x?}"
+    )
+}
+
+fn open_hdf5(path: &Path) -> Result<Capture, SourceError> {
+    let file = H5::open(path)?;
+    // The order matters little: the marks exclude each other.
+    if prodml::is_it(&file)? {
+        prodml::open(file)
+    } else if optodas::is_it(&file)? {
+        optodas::open(file)
+    } else if terra15::is_it(&file)? {
+        terra15::open(file)
+    } else if dasrcn::is_it(&file)? {
+        dasrcn::open(file)
+    } else if let Some(zone) = febus::find_zone(&file)? {
+        febus::open(file, &zone)
+    } else {
+        Err(unusable(
+            path,
+            "HDF5, but of no known layout: looked for group `Acquisition` with `schemaVersion` (PRODML), `header/dt` \
+             beside `data` (OptoDAS), root attributes `file_version` and `data_product` (Terra15), \
+             `DasRawData/RawData` (DAS-RCN), and `<instrument>/Source1/Zone1` (Febus)",
+        ))
+    }
+}
+
+/// The bounds that hold for every format: nothing after this needs to look again.
+fn checked(path: &Path, mut capture: Capture) -> Result<Capture, SourceError> {
+    let a = &mut capture.acquisition;
+    let wrong = if a.channels == 0 || a.channels > MAX_CHANNELS {
+        Some(format!("{} channels; 1 to {MAX_CHANNELS} make sense", a.channels))
+    } else if !(1e-3..=1e6).contains(&a.prr.to_f64()) {
+        Some(format!("a rate of {} Hz; 0.001 Hz to 1 MHz make sense", a.prr))
+    } else if !(a.dx_m.is_finite() && a.dx_m > 0.0 && a.dx_m < 1e5) {
+        Some(format!("channels are {} m apart; it should be a positive number of metres", a.dx_m))
+    } else if !(a.fiber_start_m.is_finite() && a.fiber_start_m.abs() < 1e9) {
+        Some(format!("the first channel lies at {} m", a.fiber_start_m))
+    } else if !(a.scale.is_finite() && a.scale != 0.0) {
+        Some(format!("one count is worth {} {}; it should be a number other than zero", a.scale, a.unit))
+    } else if capture.total_rows == 0 {
+        Some("there is not one trace in it".into())
+    } else if capture.total_rows > 1 << 40 {
+        Some(format!("{} traces; at most 2^40 make sense", capture.total_rows))
+    } else if capture.anchors.first().is_none_or(|anchor| anchor.row != 0) {
+        Some("the time of the first trace is not known".into())
+    } else {
+        None
+    };
+    if let Some(why) = wrong {
+        return Err(unusable(path, why));
+    }
+    for value in [&mut a.gauge_length_m, &mut a.wavelength_m, &mut a.refractive_index] {
+        *value = value.filter(|v| v.is_finite() && *v > 0.0);
+    }
+    if a.epoch == 0 {
+        a.epoch = (capture.anchors[0].utc_ns / 1000).max(1) as u64;
+    }
+    let stored_together = capture.slab_rows.max(1);
+    let row_bytes = a.channels * a.sample_format.bytes();
+    capture.slab_rows = (SLAB_BYTES / row_bytes / stored_together).max(1) * stored_together;
+    Ok(capture)
+}

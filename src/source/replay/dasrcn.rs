@@ -1,0 +1,80 @@
+//! The layout of the DAS research coordination network, as in the GDR archive: `DasRawData/RawData` with a time for
+//! every line and a tree of metadata in which numbers are often text and `NaN` means "not known".
+//!
+//! The file does not say where on the fiber its first channel lies: distances count from there.
+
+use super::capture::Capture;
+use super::h5::H5;
+use super::h5rows;
+use super::times::{Anchors, believable_rate};
+use super::words::{hertz_in, metres_in, quantity};
+use crate::acquisition::{Acquisition, ClockQuality};
+use crate::source::SourceError;
+use crate::units::Rational;
+
+const DATA: &str = "DasRawData/RawData";
+const TIMES: &str = "DasRawData/DasTimeArray";
+
+/// Whether the file has the marks of the layout.
+pub(super) fn is_it(file: &H5) -> Result<bool, SourceError> {
+    Ok(file.has(DATA)? && file.has(TIMES)?)
+}
+
+/// Opens the file.
+pub(super) fn open(file: H5) -> Result<Capture, SourceError> {
+    let missing = |what: &str| file.unusable(format!("DAS-RCN without {what}"));
+    let acq = file.group_attrs("DasMetadata/Interrogator/Acquisition")?.unwrap_or_default();
+    let attrs = file.dataset_attrs(DATA)?.unwrap_or_default();
+    let first_dimension = attrs.texts("DasDimensions").into_iter().next().unwrap_or_default();
+    let samples = file.samples(DATA)?.ok_or_else(|| missing(DATA))?;
+    let table = h5rows::table(samples, first_dimension == "locus")?;
+
+    let mut notes = Vec::new();
+    let hertz = hertz_in(acq.text("AcquisitionSampleRateUnit").as_deref()).map_err(|why| file.unusable(why))?;
+    let declared = acq.number("AcquisitionSampleRate").and_then(|rate| Rational::from_f64(rate * hertz));
+    let (prr, differs) = believable_rate(declared, 1000, |each| file.each_i64(TIMES, each).map(|_| ()))?
+        .ok_or_else(|| missing("AcquisitionSampleRate, and its times give no rate"))?;
+    if let Some(declared) = declared.filter(|_| differs) {
+        notes.push(format!("the declared rate of {declared} Hz contradicts the times: {prr} Hz is used"));
+    }
+    let mut anchors = Anchors::new(prr);
+    let stamps = file.each_i64(TIMES, |utc_ns| anchors.push(utc_ns, 1, None))?;
+    if stamps != Some(table.traces) {
+        return Err(file.unusable(format!("{} values in {TIMES} for {} traces", stamps.unwrap_or(0), table.traces)));
+    }
+
+    let metres =
+        |name: &str| metres_in(acq.text(name).as_deref()).map_err(|why| file.unusable(format!("{name}: {why}")));
+    let dx = acq.number("SpatialSamplingInterval").ok_or_else(|| missing("SpatialSamplingInterval"))?;
+    let gauge = acq.number("GaugeLength");
+    let unit = acq.text("UnitOfMeasure").unwrap_or_default();
+    let fiber = file.group_attrs("DasMetadata/Cable/Fiber")?.unwrap_or_default();
+    let acquisition = Acquisition {
+        epoch: 0,
+        prr,
+        channels: table.channels,
+        dx_m: dx * metres("SpatialSamplingIntervalUnit")?,
+        fiber_start_m: 0.0,
+        gauge_length_m: gauge.map(|g| Ok::<_, SourceError>(g * metres("GaugeLengthUnit")?)).transpose()?,
+        wavelength_m: None,
+        refractive_index: fiber.number("FiberRefractionIndex"),
+        sample_format: table.format,
+        quantity: quantity(&unit, ""),
+        scale: 1.0,
+        unit,
+        clock: ClockQuality::FreeRunning,
+        description: file.group_attrs("DasMetadata")?.and_then(|meta| meta.text("Location")).unwrap_or_default(),
+    };
+    Ok(Capture {
+        format: "DAS-RCN HDF5".into(),
+        acquisition,
+        total_rows: table.traces,
+        anchors: anchors.finish(),
+        jitter_ns: 1000,
+        rate_is_measured: differs,
+        slab_rows: table.slab_rows,
+        notes,
+        checksummed: false,
+        rows: table.rows,
+    })
+}

@@ -1,0 +1,213 @@
+//! Febus A1 HDF5: `<instrument>/Source1/Zone1/<name>`, blocks `[block][time][channel]` that overlap their neighbours.
+//!
+//! **Which rows count.** A block covers more time than passes until the next one (`BlockRate`); half of the surplus is
+//! cut at each side, so that each trace comes exactly once. The outer halves of the first and last block are cut too.
+//!
+//! **When is the first sample?** Three known readers disagree. Here a block's time stamp plus `Origin[1]` (milliseconds)
+//! is the time of the block's first *stored* row, so the first row that counts comes later by the rows cut before it. It
+//! is DASCore's reading, and the only one of the three that uses what the file itself says (`Origin`); xdas puts the
+//! stamp at the middle of the block, others take it for the first row that counts.
+
+use std::ops::Range;
+
+use super::capture::{Anchor, Capture};
+use super::h5::{Attrs, H5};
+use super::h5rows::Blocks;
+use super::times::seconds_to_ns;
+use super::words::quantity;
+use crate::acquisition::{Acquisition, ClockQuality};
+use crate::source::SourceError;
+use crate::units::Rational;
+
+/// Bytes of one block at most: it is read whole.
+const MAX_BLOCK: u64 = 256 << 20;
+
+/// Where the samples are.
+pub(super) struct Zone {
+    source: String,
+    zone: String,
+    dataset: String,
+    /// Zones beside this one.
+    others: usize,
+}
+
+/// The first zone with samples, when the file has the shape of Febus.
+pub(super) fn find_zone(file: &H5) -> Result<Option<Zone>, SourceError> {
+    let mut found: Option<Zone> = None;
+    for instrument in file.groups("")? {
+        for source in file.groups(&instrument)?.iter().filter(|name| name.starts_with("Source")) {
+            let source = format!("{instrument}/{source}");
+            for zone in file.groups(&source)? {
+                let zone = format!("{source}/{zone}");
+                let Some(dataset) = file.datasets(&zone)?.into_iter().next() else { continue };
+                match &mut found {
+                    Some(found) => found.others += 1,
+                    None => {
+                        found =
+                            Some(Zone { source: source.clone(), dataset: format!("{zone}/{dataset}"), zone, others: 0 })
+                    }
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Opens the samples of `zone`.
+pub(super) fn open(file: H5, zone: &Zone) -> Result<Capture, SourceError> {
+    let missing = |what: &str| file.unusable(format!("Febus without {what}"));
+    let attrs = file.group_attrs(&zone.zone)?.ok_or_else(|| missing("attributes of its zone"))?;
+    let samples = file.samples(&zone.dataset)?.ok_or_else(|| missing(&zone.dataset))?;
+    let [blocks, block_rows, channels] = samples.shape[..] else {
+        return Err(file.unusable(format!(
+            "{} has the shape {:?}; it should be [block][time][channel]",
+            zone.dataset, samples.shape
+        )));
+    };
+    if samples.row_values().saturating_mul(4) > MAX_BLOCK {
+        return Err(file.unusable(format!("a block of {block_rows} times {channels} samples is too big")));
+    }
+    let stamps = file.numbers(&format!("{}/time", zone.source))?.ok_or_else(|| missing("Source1/time"))?;
+    if (stamps.len() as u64) < blocks || blocks == 0 {
+        return Err(file.unusable(format!("{} times for {blocks} blocks", stamps.len())));
+    }
+    let timing = timing(&file, &attrs, block_rows, &stamps)?;
+    let mut notes = Vec::new();
+    if zone.others > 0 {
+        notes.push(format!("{} more zones: only {} is read", zone.others, zone.zone));
+    }
+    let (spacing, origin, extent) = (attrs.numbers("Spacing"), attrs.numbers("Origin"), attrs.numbers("Extent"));
+    let dx_m = *spacing.first().ok_or_else(|| missing("Spacing"))?;
+    let first = |values: &[f64]| values.first().copied().unwrap_or(0.0);
+    let name = zone.dataset.rsplit('/').next().unwrap_or_default();
+    let kept = timing.keep.end - timing.keep.start;
+    let (slab_rows, format) = (kept as usize, samples.format);
+    let quantity = quantity("", name);
+    let acquisition = Acquisition {
+        epoch: 0,
+        prr: timing.prr,
+        channels: channels as usize,
+        dx_m,
+        fiber_start_m: first(&extent) * dx_m + first(&origin),
+        gauge_length_m: attrs.number("GaugeLength"),
+        wavelength_m: None,
+        refractive_index: None,
+        sample_format: format,
+        quantity,
+        scale: 1.0,
+        unit: unit_in(name),
+        clock: ClockQuality::FreeRunning,
+        description: attrs.text("Hostname").unwrap_or_default(),
+    };
+    let anchors = anchors(&file, &stamps[..blocks as usize], &timing, first(origin.get(1..).unwrap_or(&[])))?;
+    Ok(Capture {
+        format: format!("Febus HDF5, version {}", attrs.text("Version").unwrap_or_else(|| "1".into())),
+        acquisition,
+        total_rows: blocks * kept,
+        anchors,
+        // Stamps are taken by the computer: they scatter within a block.
+        jitter_ns: timing.prr.traces_to_ns(kept) as u64 / 2,
+        rate_is_measured: false,
+        slab_rows,
+        notes,
+        checksummed: false,
+        rows: Box::new(Blocks::new(samples, timing.keep)),
+    })
+}
+
+struct Timing {
+    prr: Rational,
+    /// Rows of a block that count.
+    keep: Range<u64>,
+}
+
+fn timing(file: &H5, attrs: &Attrs, block_rows: u64, stamps: &[f64]) -> Result<Timing, SourceError> {
+    let extent = attrs.numbers("Extent");
+    let versioned = attrs.has("Version");
+    // Files without a version have wrong extents, and files before 2021 a SamplingRate that is a placeholder.
+    let sampling = attrs.number("SamplingRate").filter(|&rate| !versioned && rate > 0.0 && rate < 1e8);
+    let spacing_ms = attrs.numbers("Spacing").get(1).copied().filter(|&ms| ms > 0.0);
+    let dt = sampling
+        .map(f64::recip)
+        .or(spacing_ms.map(|ms| ms / 1000.0))
+        .ok_or_else(|| file.unusable("Febus without Spacing[1], the time between samples"))?;
+    let block_rate_mhz = attrs.number("BlockRate").or_else(|| attrs.number("FreqRes")).filter(|&rate| rate > 0.0);
+    let block_s = match block_rate_mhz {
+        Some(rate) => 1000.0 / rate,
+        None => mean_step(stamps).ok_or_else(|| file.unusable("Febus without BlockRate, and its times do not rise"))?,
+    };
+    let padded = match extent[..] {
+        [_, _, first, last, ..] if versioned && last > first => {
+            ((last - first) as u64).saturating_add(1).min(block_rows)
+        }
+        _ => block_rows,
+    };
+    let edges_cut = extent.get(2).is_some_and(|&first| first != 0.0);
+    let overlap = attrs.number("Overlap").or_else(|| attrs.number("BlockOverlap")).unwrap_or(100.0);
+    let counted = if edges_cut { block_s / dt } else { padded as f64 / (1.0 + overlap / 100.0) };
+    let counted = counted.round() as u64;
+    if counted == 0 || counted > padded {
+        return Err(file.unusable(format!(
+            "a block has {padded} rows of {dt} s and comes every {block_s} s: {counted} of its rows should count"
+        )));
+    }
+    let start = (padded - counted) / 2;
+    // Whole rows a block times blocks a second is exact where the spacing is a rounded decimal.
+    let exact =
+        block_rate_mhz.and_then(Rational::from_f64).and_then(|mhz| mhz.checked_mul(Rational::new(counted, 1000)?));
+    let prr = exact
+        .filter(|prr| (prr.to_f64() * dt - 1.0).abs() < 1e-3)
+        .or_else(|| Rational::from_f64(dt).map(Rational::recip))
+        .ok_or_else(|| file.unusable(format!("{dt} s between samples")))?;
+    Ok(Timing { prr, keep: start..start + counted })
+}
+
+fn mean_step(stamps: &[f64]) -> Option<f64> {
+    let (first, last) = (stamps.first()?, stamps.last()?);
+    Some((last - first) / (stamps.len() - 1) as f64).filter(|step| step.is_finite() && *step > 0.0)
+}
+
+/// Blocks follow each other by the rate; a stamp that is later by more than half a block means that blocks are missing.
+fn anchors(file: &H5, stamps: &[f64], timing: &Timing, origin_ms: f64) -> Result<Vec<Anchor>, SourceError> {
+    let kept = timing.keep.end - timing.keep.start;
+    let block_ns = timing.prr.traces_to_ns(kept);
+    let offset_ns = (origin_ms * 1e6).round() as i64 + timing.prr.traces_to_ns(timing.keep.start);
+    let mut anchors: Vec<Anchor> = Vec::new();
+    let mut before: Option<i64> = None;
+    for (block, &stamp) in stamps.iter().enumerate() {
+        let ns =
+            seconds_to_ns(stamp).ok_or_else(|| file.unusable(format!("the time of block {block} is {stamp} s")))?;
+        let utc_ns = ns.saturating_add(offset_ns);
+        let missing = before.map(|before| {
+            let late = ns.saturating_sub(before).saturating_sub(block_ns);
+            (late.saturating_add(block_ns / 2)).div_euclid(block_ns.max(1))
+        });
+        // Blocks are lost whole.
+        match missing {
+            Some(0) => {}
+            Some(blocks) if blocks > 0 => {
+                anchors.push(Anchor {
+                    row: block as u64 * kept,
+                    utc_ns,
+                    gap_before: Some((blocks as u64).saturating_mul(kept)),
+                });
+            }
+            _ => anchors.push(Anchor { row: block as u64 * kept, utc_ns, gap_before: None }),
+        }
+        before = Some(ns);
+    }
+    Ok(anchors)
+}
+
+/// Newer files write the unit into the name of the dataset: `PSD [dB re 1 nStrain|sqrt(Hz)]`, with `|` for `/`. Strain
+/// rate without one is in nanostrain per second.
+fn unit_in(name: &str) -> String {
+    if let Some((_, rest)) = name.split_once('[') {
+        return rest.trim_end_matches(']').replace('|', "/");
+    }
+    match name {
+        "StrainRate" => "nstrain/s".into(),
+        "Strain" => "nstrain".into(),
+        _ => String::new(),
+    }
+}

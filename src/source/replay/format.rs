@@ -1,0 +1,242 @@
+//! The bytes of our own raw capture (`.fdas`), written and read in this one place; `CAPTURE.md` is the page for others.
+//!
+//! A header with everything of an [`Acquisition`], then chunks of consecutive traces, then an end mark. All integers
+//! are little-endian, everything starts on a multiple of 64 bytes, everything is covered by a CRC-32 (that of zlib).
+//! Pure: bytes in, values out, no files. Nothing here trusts a length before it is compared with what is there.
+
+use crate::acquisition::{Acquisition, ClockQuality, Quantity, SampleFormat};
+use crate::units::Rational;
+
+/// First bytes of a capture; the line ends show damage by a text-mode copy.
+pub(crate) const MAGIC: &[u8; 8] = b"FDAS\r\n\x1a\n";
+/// First bytes of a chunk.
+const CHUNK_MAGIC: &[u8; 4] = b"CHNK";
+/// First bytes of the end mark.
+const END_MAGIC: &[u8; 4] = b"FEND";
+/// Version of the layout.
+pub(crate) const VERSION: u32 = 1;
+/// All parts begin on multiples of this.
+pub(crate) const ALIGN: usize = 64;
+/// Bytes of the header before its two texts.
+const FIXED_HEADER: usize = 128;
+/// Bytes of the header at most: nobody describes a fiber in more than this.
+pub(crate) const MAX_HEADER: usize = 1 << 20;
+/// Bytes of the head of a chunk, and of the end mark.
+pub(crate) const CHUNK_HEAD: usize = 64;
+/// Bytes of samples in one chunk at most, so that a hostile file costs no memory.
+pub(crate) const MAX_PAYLOAD: usize = 256 << 20;
+/// Channels at most, for every format: a fiber of 1000 km at 1 m.
+pub(crate) const MAX_CHANNELS: usize = 1 << 20;
+
+/// Head of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Chunk {
+    /// Index of the first trace in the acquisition that was recorded.
+    pub(crate) first_trace: u64,
+    /// Number of traces.
+    pub(crate) traces: u32,
+    /// UTC of the first trace, nanoseconds since the UNIX epoch.
+    pub(crate) utc_ns: i64,
+    /// Traces that are missing before this chunk.
+    pub(crate) gap_before: u64,
+    /// Bytes of samples.
+    pub(crate) payload_bytes: u32,
+    /// CRC-32 of the samples.
+    pub(crate) payload_crc: u32,
+}
+
+/// What the end mark says about the whole file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct End {
+    /// Chunks before it.
+    pub(crate) chunks: u64,
+    /// Traces in them.
+    pub(crate) traces: u64,
+    /// Traces missing between them.
+    pub(crate) gap_traces: u64,
+}
+
+/// What stands at a place where a chunk may begin.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Head {
+    /// A chunk.
+    Chunk(Chunk),
+    /// The end mark.
+    End(End),
+}
+
+/// `bytes` rounded up to [`ALIGN`].
+pub(crate) const fn padded(bytes: usize) -> usize {
+    bytes.div_ceil(ALIGN) * ALIGN
+}
+
+const fn format_code(format: SampleFormat) -> u32 {
+    match format {
+        SampleFormat::I16 => 1,
+        SampleFormat::F32 => 2,
+        SampleFormat::Iq16 => 3,
+    }
+}
+
+const fn format_from_code(code: u32) -> Option<SampleFormat> {
+    match code {
+        1 => Some(SampleFormat::I16),
+        2 => Some(SampleFormat::F32),
+        3 => Some(SampleFormat::Iq16),
+        _ => None,
+    }
+}
+
+/// The header of a capture of `acquisition`.
+pub(crate) fn encode_header(acquisition: &Acquisition) -> Vec<u8> {
+    let (unit, description) = (acquisition.unit.as_bytes(), acquisition.description.as_bytes());
+    // Texts longer than the header may be are cut, at worst inside a character: they are text for people.
+    let unit = &unit[..unit.len().min(1024)];
+    let description = &description[..description.len().min(MAX_HEADER / 2)];
+    let mut out = Vec::with_capacity(padded(FIXED_HEADER + unit.len() + description.len() + 4));
+    out.extend_from_slice(MAGIC);
+    out.extend_from_slice(&VERSION.to_le_bytes());
+    out.extend_from_slice(&(out.capacity() as u32).to_le_bytes());
+    for word in [acquisition.epoch, acquisition.prr.num(), acquisition.prr.den()] {
+        out.extend_from_slice(&word.to_le_bytes());
+    }
+    out.extend_from_slice(&(acquisition.channels as u32).to_le_bytes());
+    out.extend_from_slice(&format_code(acquisition.sample_format).to_le_bytes());
+    for value in [
+        acquisition.dx_m,
+        acquisition.fiber_start_m,
+        acquisition.gauge_length_m.unwrap_or(f64::NAN),
+        acquisition.wavelength_m.unwrap_or(f64::NAN),
+        acquisition.refractive_index.unwrap_or(f64::NAN),
+        acquisition.scale,
+    ] {
+        out.extend_from_slice(&value.to_le_bytes());
+    }
+    for word in [acquisition.quantity.code(), acquisition.clock.code(), unit.len() as u32, description.len() as u32] {
+        out.extend_from_slice(&word.to_le_bytes());
+    }
+    out.resize(FIXED_HEADER, 0);
+    out.extend_from_slice(unit);
+    out.extend_from_slice(description);
+    out.resize(out.capacity() - 4, 0);
+    out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
+    out
+}
+
+/// Length of the header, from its first 16 bytes.
+///
+/// # Errors
+/// What is wrong, in words.
+pub(crate) fn header_len(start: &[u8]) -> Result<usize, String> {
+    if start.len() < 16 || &start[..8] != MAGIC {
+        return Err(format!("a fiberd capture begins with the bytes {MAGIC:02x?}"));
+    }
+    let version = u32_at(start, 8);
+    if version != VERSION {
+        return Err(format!("capture version {version}, this program reads version {VERSION}"));
+    }
+    let len = u32_at(start, 12) as usize;
+    if len < FIXED_HEADER + ALIGN || len > MAX_HEADER || !len.is_multiple_of(ALIGN) {
+        return Err(format!("header length {len} at byte 12, it should be a multiple of 64 from 192 to {MAX_HEADER}"));
+    }
+    Ok(len)
+}
+
+/// The acquisition that a whole header describes.
+///
+/// # Errors
+/// What is wrong, in words, and at which byte.
+pub(crate) fn decode_header(header: &[u8]) -> Result<Acquisition, String> {
+    let len = header_len(header)?;
+    if header.len() != len || u32_at(header, len - 4) != crc32fast::hash(&header[..len - 4]) {
+        return Err("the header's checksum is wrong: it is damaged".into());
+    }
+    let (unit_len, text_len) = (u32_at(header, 104) as usize, u32_at(header, 108) as usize);
+    let texts = &header[FIXED_HEADER..len - 4];
+    if unit_len > texts.len() || text_len > texts.len() - unit_len {
+        return Err("the texts of the header are longer than the header (bytes 104 and 108)".into());
+    }
+    let known = |value: f64| (!value.is_nan()).then_some(value);
+    Ok(Acquisition {
+        epoch: u64_at(header, 16),
+        prr: Rational::new(u64_at(header, 24), u64_at(header, 32)).ok_or("the PRR at byte 24 is zero")?,
+        channels: u32_at(header, 40) as usize,
+        sample_format: format_from_code(u32_at(header, 44)).ok_or("unknown sample format at byte 44")?,
+        dx_m: f64_at(header, 48),
+        fiber_start_m: f64_at(header, 56),
+        gauge_length_m: known(f64_at(header, 64)),
+        wavelength_m: known(f64_at(header, 72)),
+        refractive_index: known(f64_at(header, 80)),
+        scale: f64_at(header, 88),
+        quantity: Quantity::from_code(u32_at(header, 96)).ok_or("unknown quantity at byte 96")?,
+        clock: ClockQuality::from_code(u32_at(header, 100)).ok_or("unknown clock quality at byte 100")?,
+        unit: String::from_utf8_lossy(&texts[..unit_len]).into_owned(),
+        description: String::from_utf8_lossy(&texts[unit_len..unit_len + text_len]).into_owned(),
+    })
+}
+
+/// The head that goes before a chunk's samples.
+pub(crate) fn encode_chunk(chunk: &Chunk) -> [u8; CHUNK_HEAD] {
+    let mut head = [0; CHUNK_HEAD];
+    head[..4].copy_from_slice(CHUNK_MAGIC);
+    head[4..8].copy_from_slice(&chunk.traces.to_le_bytes());
+    head[8..16].copy_from_slice(&chunk.first_trace.to_le_bytes());
+    head[16..24].copy_from_slice(&chunk.utc_ns.to_le_bytes());
+    head[24..32].copy_from_slice(&chunk.gap_before.to_le_bytes());
+    head[32..36].copy_from_slice(&chunk.payload_bytes.to_le_bytes());
+    head[36..40].copy_from_slice(&chunk.payload_crc.to_le_bytes());
+    sign(head)
+}
+
+/// The end mark.
+pub(crate) fn encode_end(end: &End) -> [u8; CHUNK_HEAD] {
+    let mut head = [0; CHUNK_HEAD];
+    head[..4].copy_from_slice(END_MAGIC);
+    head[8..16].copy_from_slice(&end.chunks.to_le_bytes());
+    head[16..24].copy_from_slice(&end.traces.to_le_bytes());
+    head[24..32].copy_from_slice(&end.gap_traces.to_le_bytes());
+    sign(head)
+}
+
+/// What stands in these 64 bytes; `None` when they are neither a chunk's head nor the end mark, or damaged.
+pub(crate) fn decode_head(head: &[u8; CHUNK_HEAD]) -> Option<Head> {
+    if u32_at(head, CHUNK_HEAD - 4) != crc32fast::hash(&head[..CHUNK_HEAD - 4]) {
+        return None;
+    }
+    match head.first_chunk::<4>()? {
+        CHUNK_MAGIC => Some(Head::Chunk(Chunk {
+            traces: u32_at(head, 4),
+            first_trace: u64_at(head, 8),
+            utc_ns: u64_at(head, 16) as i64,
+            gap_before: u64_at(head, 24),
+            payload_bytes: u32_at(head, 32),
+            payload_crc: u32_at(head, 36),
+        })),
+        END_MAGIC => {
+            Some(Head::End(End { chunks: u64_at(head, 8), traces: u64_at(head, 16), gap_traces: u64_at(head, 24) }))
+        }
+        _ => None,
+    }
+}
+
+fn sign(mut head: [u8; CHUNK_HEAD]) -> [u8; CHUNK_HEAD] {
+    let crc = crc32fast::hash(&head[..CHUNK_HEAD - 4]);
+    head[CHUNK_HEAD - 4..].copy_from_slice(&crc.to_le_bytes());
+    head
+}
+
+fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes[at..].first_chunk().copied().unwrap_or([0; N])
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes_at(bytes, at))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes_at(bytes, at))
+}
+
+fn f64_at(bytes: &[u8], at: usize) -> f64 {
+    f64::from_le_bytes(bytes_at(bytes, at))
+}

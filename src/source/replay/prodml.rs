@@ -1,0 +1,246 @@
+//! PRODML 2.0 and 2.1 in HDF5: `Acquisition/Raw[0]`, as Silixa, OptaSense and others write it.
+//!
+//! The distance of channel 0 is `StartLocusIndex · SpatialSamplingInterval`; the times are in `RawDataTime`, int64 µs.
+//! Either order of dimensions; `Dimensions` says which.
+
+use super::capture::{Anchor, Capture};
+use super::h5::{Attrs, H5};
+use super::h5rows;
+use super::times::{Anchors, believable_rate, iso_to_ns};
+use super::words::{hertz_in, metres_in, quantity};
+use crate::acquisition::{Acquisition, ClockQuality};
+use crate::source::SourceError;
+use crate::units::Rational;
+
+/// Stamps are whole microseconds, cut or rounded.
+const RESOLUTION_NS: i64 = 2000;
+
+/// Whether the file has the marks of PRODML.
+pub(super) fn is_it(file: &H5) -> Result<bool, SourceError> {
+    Ok(file.group_attrs("Acquisition")?.is_some_and(|a| a.has("schemaVersion") || a.has("NumberOfLoci")))
+}
+
+/// Opens `Raw[0]`, or the only other `Raw` there is.
+pub(super) fn open(file: H5) -> Result<Capture, SourceError> {
+    let missing = |what: &str| file.unusable(format!("PRODML without {what}"));
+    let acq = file.group_attrs("Acquisition")?.ok_or_else(|| missing("group Acquisition"))?;
+    let mut notes = Vec::new();
+    let node = raw_node(&file, &mut notes)?;
+    let raw = file.group_attrs(&node)?.unwrap_or_default();
+    let data = format!("{node}/RawData");
+    let data_attrs = file.dataset_attrs(&data)?.ok_or_else(|| missing(&data))?;
+    let samples = file.samples(&data)?.ok_or_else(|| missing(&data))?;
+    let loci = acq.integer("NumberOfLoci").or_else(|| raw.integer("NumberOfLoci"));
+    let stamps = read_stamps(&file, &node, &data_attrs)?;
+    let channel_first = channel_first(&samples.shape, &data_attrs, loci, stamps.count)
+        .map_err(|why| file.unusable(format!("{data}: {why}")))?;
+    let table = h5rows::table(samples, channel_first)?;
+
+    let interval = acq.number("SpatialSamplingInterval").ok_or_else(|| missing("SpatialSamplingInterval"))?;
+    let length =
+        |name: &str| metres_in(unit_of(&acq, name).as_deref()).map_err(|why| file.unusable(format!("{name}: {why}")));
+    let dx_m = interval * length("SpatialSamplingInterval")?;
+    let gauge_length_m = match acq.number("GaugeLength") {
+        Some(gauge) => Some(gauge * length("GaugeLength")?),
+        None => None,
+    };
+    let start = acq.integer("StartLocusIndex").or_else(|| raw.integer("StartLocusIndex"));
+    if start.is_none() {
+        notes.push("no StartLocusIndex: distances count from the first channel".into());
+    }
+    let (prr, rate_is_measured) = rate(&file, &node, &acq, &raw, table.traces, &stamps, &mut notes)?;
+    let (scale, unit) = scale_and_unit(&raw.text("RawDataUnit").unwrap_or_default());
+    let acquisition = Acquisition {
+        epoch: 0,
+        prr,
+        channels: table.channels,
+        dx_m,
+        fiber_start_m: start.unwrap_or(0) as f64 * dx_m,
+        gauge_length_m,
+        wavelength_m: None,
+        refractive_index: refractive_index(&file)?,
+        sample_format: table.format,
+        quantity: quantity(&unit, &raw.text("RawDescription").unwrap_or_default()),
+        scale,
+        unit,
+        clock: ClockQuality::FreeRunning,
+        description: acq.text("AcquisitionDescription").unwrap_or_default(),
+    };
+    let version = acq.text("schemaVersion").or_else(|| acq.number("schemaVersion").map(|v| v.to_string()));
+    Ok(Capture {
+        format: format!("PRODML {} HDF5", version.unwrap_or_default()),
+        acquisition,
+        total_rows: table.traces,
+        anchors: anchors(&file, &node, prr, table.traces, &stamps)?,
+        jitter_ns: RESOLUTION_NS as u64,
+        rate_is_measured,
+        slab_rows: table.slab_rows,
+        notes,
+        checksummed: false,
+        rows: table.rows,
+    })
+}
+
+fn raw_node(file: &H5, notes: &mut Vec<String>) -> Result<String, SourceError> {
+    let mut found = Vec::new();
+    for group in file.groups("Acquisition")? {
+        let node = format!("Acquisition/{group}");
+        if group.to_lowercase().starts_with("raw") && file.has(&format!("{node}/RawData"))? {
+            found.push(node);
+        }
+    }
+    if found.len() > 1 {
+        notes.push(format!("{} Raw groups: only {} is read", found.len(), found[0]));
+    }
+    found.into_iter().next().ok_or_else(|| file.unusable("PRODML without Acquisition/Raw[0]/RawData"))
+}
+
+/// PRODML 2.1 writes `X.uom`, 2.0 `XUnit`.
+fn unit_of(attrs: &Attrs, name: &str) -> Option<String> {
+    ["{}.uom", "{}Unit", "{}Units"].iter().find_map(|pattern| attrs.text(&pattern.replace("{}", name)))
+}
+
+/// What the file says about time: first and last stamp, and how many there are.
+struct Stamps {
+    /// `RawDataTime` values, when there is such a column.
+    count: Option<u64>,
+    /// Nanoseconds in one unit of `RawDataTime`.
+    unit_ns: i64,
+    first_ns: i64,
+    last_ns: Option<i64>,
+}
+
+fn read_stamps(file: &H5, node: &str, data_attrs: &Attrs) -> Result<Stamps, SourceError> {
+    let column = format!("{node}/RawDataTime");
+    let (mut first, mut last) = (None, 0);
+    let count = file.each_i64(&column, |stamp| {
+        first.get_or_insert(stamp);
+        last = stamp;
+    })?;
+    let attrs = file.dataset_attrs(&column)?.unwrap_or_default();
+    let iso = |name: &str| [&attrs, data_attrs].iter().find_map(|a| iso_to_ns(&a.text(name)?));
+    let (start, end) = (iso("PartStartTime"), iso("PartEndTime"));
+    let Some(first) = first.filter(|&stamp| stamp > 0) else {
+        let first_ns = start.ok_or_else(|| file.unusable(format!("neither {column} nor PartStartTime says when")))?;
+        return Ok(Stamps { count: None, unit_ns: 1000, first_ns, last_ns: end });
+    };
+    // Microseconds by the standard; other units are recognised by the written start time.
+    let near =
+        |unit: &i64| start.is_none_or(|ns| first.checked_mul(*unit).is_some_and(|t| t.abs_diff(ns) < 1_000_000_000));
+    let unit_ns = [1000, 1, 1_000_000, 1_000_000_000].into_iter().find(near).unwrap_or(1000);
+    let scaled = |stamp: i64| {
+        stamp.checked_mul(unit_ns).ok_or_else(|| file.unusable(format!("{column} holds {stamp}: no time")))
+    };
+    // The written start may be finer than the column: then it is the truth.
+    let first_ns = scaled(first)?;
+    let first_ns = start.filter(|ns| ns.abs_diff(first_ns) < 1000).unwrap_or(first_ns);
+    Ok(Stamps { count, unit_ns, first_ns, last_ns: Some(scaled(last)?) })
+}
+
+fn channel_first(shape: &[u64], attrs: &Attrs, loci: Option<i64>, stamps: Option<u64>) -> Result<bool, String> {
+    let [a, b] = shape[..] else { return Err(format!("shape {shape:?}; it should have two dimensions")) };
+    let mut names = attrs.texts("Dimensions");
+    if let [one] = &names[..] {
+        names = one.split([',', ' ']).filter(|word| !word.is_empty()).map(str::to_owned).collect();
+    }
+    let loci = loci.and_then(|n| u64::try_from(n).ok());
+    let fits = |times: u64, channels: u64| stamps.is_none_or(|n| n == times) && loci.is_none_or(|n| n == channels);
+    let channel_first = match names.first().map(|name| name.to_lowercase()).as_deref() {
+        Some("locus" | "distance") => true,
+        Some("time") => false,
+        // Not said: time first unless only the other order fits.
+        _ => !fits(a, b) && fits(b, a),
+    };
+    let (times, channels) = if channel_first { (b, a) } else { (a, b) };
+    if !fits(times, channels) {
+        return Err(format!(
+            "shape {shape:?} and Dimensions {names:?} make {times} traces of {channels} loci, but NumberOfLoci is \
+             {loci:?} and RawDataTime has {stamps:?} values"
+        ));
+    }
+    Ok(channel_first)
+}
+
+fn rate(
+    file: &H5,
+    node: &str,
+    acq: &Attrs,
+    raw: &Attrs,
+    traces: u64,
+    stamps: &Stamps,
+    notes: &mut Vec<String>,
+) -> Result<(Rational, bool), SourceError> {
+    let declared = [(raw, "OutputDataRate"), (acq, "PulseRate")].into_iter().find_map(|(attrs, name)| {
+        let hertz = hertz_in(unit_of(attrs, name).as_deref()).ok()?;
+        Rational::from_f64(attrs.number(name)? * hertz)
+    });
+    let believed = match stamps.count {
+        Some(_) => {
+            let column = format!("{node}/RawDataTime");
+            believable_rate(declared, RESOLUTION_NS, |each| {
+                file.each_i64(&column, |stamp| each(stamp.saturating_mul(stamps.unit_ns))).map(|_| ())
+            })?
+        }
+        // Without a column, the written end is the time of the last trace.
+        None => declared.map(|rate| (rate, false)).or_else(|| {
+            let span = u64::try_from(stamps.last_ns?.checked_sub(stamps.first_ns)?).ok()?;
+            Some((Rational::new((traces.checked_sub(1)?).checked_mul(1_000_000_000)?, span)?, false))
+        }),
+    };
+    let (rate, differs) =
+        believed.ok_or_else(|| file.unusable("neither OutputDataRate nor PulseRate nor the times give a rate"))?;
+    if let Some(declared) = declared.filter(|_| differs) {
+        notes.push(format!("the declared rate of {declared} Hz contradicts the times: {rate} Hz is used"));
+    }
+    Ok((rate, differs))
+}
+
+fn anchors(file: &H5, node: &str, prr: Rational, traces: u64, stamps: &Stamps) -> Result<Vec<Anchor>, SourceError> {
+    let mut anchors = Anchors::new(prr);
+    if stamps.count.is_none() {
+        anchors.push(stamps.first_ns, traces, None);
+        return Ok(anchors.finish());
+    }
+    let mut first = true;
+    file.each_i64(&format!("{node}/RawDataTime"), |stamp| {
+        let utc_ns = if first { stamps.first_ns } else { stamp.saturating_mul(stamps.unit_ns) };
+        first = false;
+        anchors.push(utc_ns, 1, None);
+    })?;
+    Ok(anchors.finish())
+}
+
+/// `OptaSense` counts phase in 2π / 2¹⁶; everyone else's unit is taken as it is written.
+fn scale_and_unit(unit: &str) -> (f64, String) {
+    let plain = unit.to_lowercase().replace(' ', "");
+    if plain == "rad*2pi/2^16" {
+        return (std::f64::consts::TAU / 65536.0, "rad".into());
+    }
+    (1.0, unit.to_owned())
+}
+
+fn refractive_index(file: &H5) -> Result<Option<f64>, SourceError> {
+    let places = [
+        ("Acquisition/Custom", "Fibre Refractive Index"),
+        ("Acquisition/Custom", "FibreRefractiveIndex"),
+        ("Acquisition/Custom/SystemSettings", "FibreIndex"),
+    ];
+    for (group, name) in places {
+        if let Some(index) = file.group_attrs(group)?.and_then(|attrs| attrs.number(name)) {
+            return Ok(Some(index));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn optasense_counts_become_radians() {
+        let (scale, unit) = scale_and_unit("rad * 2PI/2^16");
+        assert!((scale * 65536.0 - std::f64::consts::TAU).abs() < 1e-12);
+        assert_eq!(unit, "rad");
+    }
+}

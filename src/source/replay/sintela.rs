@@ -1,0 +1,333 @@
+//! Sintela ONYX protobuf records (`.pb`): a recorded live stream, packets of a few lines each.
+//!
+//! A record is the magic `PBUF`, four letters of tag, a length (u32) and a protobuf message. `TS05` records are time
+//! series; all others are skipped. `sample_count` counts lines, wraps at 2³², and jumps where lines were dropped.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use prost::Message;
+use prost::encoding::{WireType, decode_key, decode_varint};
+
+use super::capture::{Capture, Rows, RowsError, io_error, unusable};
+use super::times::Anchors;
+use crate::acquisition::{Acquisition, ClockQuality, Quantity, SampleFormat};
+use crate::source::SourceError;
+use crate::units::Rational;
+
+/// Magic, tag and length.
+const RECORD_HEAD: u64 = 12;
+/// Bytes of one record at most.
+const MAX_RECORD: u32 = 64 << 20;
+/// Bytes in which the header of a packet is expected.
+const PREFIX: usize = 1024;
+
+#[derive(Clone, PartialEq, Message)]
+struct Packet {
+    #[prost(message, optional, tag = "1")]
+    header: Option<Header>,
+    #[prost(float, repeated, tag = "3")]
+    samples: Vec<f32>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Header {
+    #[prost(message, optional, tag = "1")]
+    common: Option<Common>,
+    #[prost(uint64, tag = "2")]
+    sample_count: u64,
+    #[prost(uint32, tag = "3")]
+    num_samples: u32,
+    #[prost(uint32, tag = "4")]
+    channel_step: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Common {
+    #[prost(message, optional, tag = "1")]
+    timestamp: Option<Timestamp>,
+    #[prost(uint32, tag = "2")]
+    channels: u32,
+    #[prost(float, tag = "3")]
+    rate: f32,
+    #[prost(float, tag = "4")]
+    spacing: f32,
+    #[prost(float, tag = "5")]
+    gauge: f32,
+    #[prost(uint32, tag = "6")]
+    start_channel: u32,
+    #[prost(bool, tag = "10")]
+    has_dropped_samples: bool,
+    #[prost(int32, tag = "11")]
+    data_type: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Timestamp {
+    #[prost(int64, tag = "1")]
+    seconds: i64,
+    #[prost(int64, tag = "2")]
+    nanos: i64,
+}
+
+/// A packet in the file.
+struct Located {
+    /// Byte of its message.
+    at: u64,
+    bytes: u32,
+    /// Row of the file at which it begins.
+    row: u64,
+    rows: u32,
+}
+
+struct SintelaRows {
+    path: PathBuf,
+    file: File,
+    packets: Vec<Located>,
+    channels: usize,
+    /// The packet that `samples` holds.
+    loaded: Option<usize>,
+    samples: Vec<f32>,
+    message: Vec<u8>,
+}
+
+/// Opens a recorded stream.
+pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
+    let file = File::open(path).map_err(|e| io_error(path, "open", e))?;
+    let index = index(path, &file)?;
+    let Some(first) = index.first else {
+        return Err(unusable(path, "no time series in it: looked for records with the tag TS05"));
+    };
+    let common = first.common.clone().unwrap_or_default();
+    let step = f64::from(first.channel_step.max(1));
+    let spacing = decimal(common.spacing);
+    let (quantity, unit) = meaning(common.data_type);
+    let channels = common.channels as usize;
+    let acquisition = Acquisition {
+        epoch: 0,
+        prr: index.prr,
+        channels,
+        dx_m: spacing * step,
+        fiber_start_m: spacing * f64::from(common.start_channel),
+        gauge_length_m: Some(decimal(common.gauge)),
+        wavelength_m: None,
+        refractive_index: None,
+        sample_format: SampleFormat::F32,
+        quantity,
+        scale: 1.0,
+        unit: unit.into(),
+        clock: ClockQuality::FreeRunning,
+        description: String::new(),
+    };
+    Ok(Capture {
+        format: "Sintela protobuf, TS05".into(),
+        acquisition,
+        total_rows: index.rows,
+        anchors: index.anchors,
+        jitter_ns: 1000,
+        rate_is_measured: false,
+        slab_rows: index.packets.first().map_or(1, |p| p.rows as usize),
+        notes: index.notes,
+        checksummed: false,
+        rows: Box::new(SintelaRows {
+            path: path.to_owned(),
+            file,
+            packets: index.packets,
+            channels,
+            loaded: None,
+            samples: Vec::new(),
+            message: Vec::new(),
+        }),
+    })
+}
+
+struct Index {
+    first: Option<Header>,
+    prr: Rational,
+    packets: Vec<Located>,
+    rows: u64,
+    anchors: Vec<super::capture::Anchor>,
+    notes: Vec<String>,
+}
+
+/// Walks over all records and reads the header of each packet.
+fn index(path: &Path, file: &File) -> Result<Index, SourceError> {
+    let size = file.metadata().map_err(|e| io_error(path, "stat", e))?.len();
+    let one_hertz = Rational::from_f64(1.0).ok_or_else(|| unusable(path, "1 Hz"))?;
+    let mut index =
+        Index { first: None, prr: one_hertz, packets: Vec::new(), rows: 0, anchors: Vec::new(), notes: Vec::new() };
+    let mut anchors = Anchors::new(one_hertz);
+    let (mut at, mut expected_count) = (0, 0u32);
+    while at < size {
+        let Some((tag, bytes)) = record(path, file, at, size, &mut index.notes)? else { break };
+        let message_at = at + RECORD_HEAD;
+        at = message_at + u64::from(bytes);
+        if &tag != b"TS05" {
+            continue;
+        }
+        let header = header(path, file, message_at, bytes)?;
+        let common = header.common.clone().unwrap_or_default();
+        let stamp = common.timestamp.clone().unwrap_or_default();
+        let utc_ns =
+            stamp.seconds.checked_mul(1_000_000_000).and_then(|ns| ns.checked_add(stamp.nanos)).filter(|&ns| ns >= 0);
+        let Some(utc_ns) = utc_ns else {
+            return Err(unusable(path, format!("the packet at byte {message_at} has no time")));
+        };
+        let count = header.sample_count as u32;
+        let gap = match &index.first {
+            None => {
+                index.prr = Rational::from_f64(decimal(common.rate))
+                    .ok_or_else(|| unusable(path, format!("a rate of {} Hz", common.rate)))?;
+                anchors = Anchors::new(index.prr);
+                index.first = Some(header.clone());
+                Some(0)
+            }
+            Some(first) if !same_layout(first, &header) => {
+                index.notes.push(format!("parameters change at byte {message_at}: what follows is not read"));
+                break;
+            }
+            // A jump back, or drops that the count does not show, are worked out from the times.
+            Some(_) => match count.wrapping_sub(expected_count) {
+                0 if common.has_dropped_samples => None,
+                jump if jump < 1 << 31 => Some(u64::from(jump)),
+                _ => None,
+            },
+        };
+        expected_count = count.wrapping_add(header.num_samples);
+        anchors.push(utc_ns, u64::from(header.num_samples), gap);
+        index.packets.push(Located { at: message_at, bytes, row: index.rows, rows: header.num_samples });
+        index.rows += u64::from(header.num_samples);
+    }
+    index.anchors = anchors.finish();
+    Ok(index)
+}
+
+/// Tag and length of the record at `at`; `None` when the file ends here or what stands here is no record.
+fn record(
+    path: &Path,
+    file: &File,
+    at: u64,
+    size: u64,
+    notes: &mut Vec<String>,
+) -> Result<Option<([u8; 4], u32)>, SourceError> {
+    let mut head = [0; RECORD_HEAD as usize];
+    if size - at < RECORD_HEAD {
+        notes.push(format!("cut off within the head of a record at byte {at}"));
+        return Ok(None);
+    }
+    file.read_exact_at(&mut head, at).map_err(|e| io_error(path, "read a record", e))?;
+    let [m0, m1, m2, m3, t0, t1, t2, t3, s0, s1, s2, s3] = head;
+    let bytes = u32::from_le_bytes([s0, s1, s2, s3]);
+    if &[m0, m1, m2, m3] != b"PBUF" || bytes > MAX_RECORD {
+        notes.push(format!("no record at byte {at}: what follows cannot be read"));
+        return Ok(None);
+    }
+    if size - at - RECORD_HEAD < u64::from(bytes) {
+        notes.push(format!("cut off within the record at byte {at}"));
+        return Ok(None);
+    }
+    Ok(Some(([t0, t1, t2, t3], bytes)))
+}
+
+/// The header of a packet, without its samples when it stands in front, as it does.
+fn header(path: &Path, file: &File, at: u64, bytes: u32) -> Result<Header, SourceError> {
+    let damaged = |why: &dyn std::fmt::Display| unusable(path, format!("packet at byte {at}: {why}"));
+    let mut prefix = [0; PREFIX];
+    let prefix = &mut prefix[..PREFIX.min(bytes as usize)];
+    file.read_exact_at(prefix, at).map_err(|e| io_error(path, "read a packet", e))?;
+    let mut rest = &prefix[..];
+    if let Ok((1, WireType::LengthDelimited)) = decode_key(&mut rest)
+        && let Ok(len) = decode_varint(&mut rest)
+        && let Some(header) = usize::try_from(len).ok().and_then(|len| rest.get(..len))
+    {
+        return checked(Header::decode(header).map_err(|e| damaged(&e))?).map_err(|why| damaged(&why));
+    }
+    let mut message = vec![0; bytes as usize];
+    file.read_exact_at(&mut message, at).map_err(|e| io_error(path, "read a packet", e))?;
+    let packet = Packet::decode(&message[..]).map_err(|e| damaged(&e))?;
+    checked(packet.header.unwrap_or_default()).map_err(|why| damaged(&why))
+}
+
+fn checked(header: Header) -> Result<Header, String> {
+    let channels = header.common.as_ref().map_or(0, |common| common.channels);
+    // Four bytes a sample must fit into a record.
+    if header.num_samples == 0 || u64::from(channels) * u64::from(header.num_samples) * 4 > u64::from(MAX_RECORD) {
+        return Err(format!("{} lines of {channels} channels", header.num_samples));
+    }
+    Ok(header)
+}
+
+fn same_layout(first: &Header, other: &Header) -> bool {
+    let of = |header: &Header| {
+        let c = header.common.clone().unwrap_or_default();
+        let floats = [c.rate, c.spacing, c.gauge].map(f32::to_bits);
+        (c.channels, floats, c.start_channel, c.data_type, header.channel_step)
+    };
+    of(first) == of(other)
+}
+
+/// The double that a single-precision decimal was meant to be: 3217.8 and not 3217.800048828125.
+fn decimal(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::NAN)
+}
+
+/// Sintela's codes for what was demodulated, as in its other binary formats.
+const fn meaning(data_type: i32) -> (Quantity, &'static str) {
+    match data_type {
+        0 | 1 => (Quantity::Phase, "rad"),
+        2 => (Quantity::PhaseRate, "rad/s"),
+        3 => (Quantity::Strain, "ustrain"),
+        4 => (Quantity::StrainRate, "ustrain/s"),
+        _ => (Quantity::Counts, ""),
+    }
+}
+
+impl SintelaRows {
+    fn load(&mut self, index: usize) -> Result<(), RowsError> {
+        if self.loaded == Some(index) {
+            return Ok(());
+        }
+        let Located { at, bytes, row, rows } = self.packets[index];
+        self.loaded = None;
+        self.message.resize(bytes as usize, 0);
+        self.file.read_exact_at(&mut self.message, at).map_err(|e| io_error(&self.path, "read a packet", e))?;
+        let good_from = row + u64::from(rows);
+        match Packet::decode(&self.message[..]) {
+            Ok(packet) if packet.samples.len() == rows as usize * self.channels => self.samples = packet.samples,
+            Ok(packet) => {
+                let why = format!(
+                    "packet at byte {at}: {} samples for {rows} lines of {}",
+                    packet.samples.len(),
+                    self.channels
+                );
+                return Err(RowsError::Damaged { good_from, why });
+            }
+            Err(error) => return Err(RowsError::Damaged { good_from, why: format!("packet at byte {at}: {error}") }),
+        }
+        self.loaded = Some(index);
+        Ok(())
+    }
+}
+
+impl Rows for SintelaRows {
+    fn read(&mut self, first: u64, rows: usize, out: &mut Vec<u8>) -> Result<(), RowsError> {
+        out.clear();
+        let (mut row, end) = (first, first + rows as u64);
+        while row < end {
+            let index = self.packets.partition_point(|p| p.row <= row).saturating_sub(1);
+            if let Err(fault) = self.load(index) {
+                return match fault {
+                    RowsError::Damaged { .. } if !out.is_empty() => Ok(()),
+                    fault => Err(fault),
+                };
+            }
+            let packet = &self.packets[index];
+            let until = (packet.row + u64::from(packet.rows)).min(end);
+            let values = (row - packet.row) as usize * self.channels..(until - packet.row) as usize * self.channels;
+            out.extend_from_slice(bytemuck::cast_slice(&self.samples[values]));
+            row = until;
+        }
+        Ok(())
+    }
+}
