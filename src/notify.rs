@@ -26,6 +26,9 @@ const DEFAULT_STUCK_AFTER: Duration = Duration::from_secs(15);
 /// How often numbers in the STATUS line are renewed.
 const STATUS_PERIOD: Duration = Duration::from_secs(5);
 
+/// How long a datagram may wait for a manager whose queue is full.
+const SEND_PATIENCE: Duration = Duration::from_millis(100);
+
 /// The service manager, or nobody.
 #[derive(Debug, Default)]
 pub struct Manager {
@@ -59,7 +62,7 @@ impl Manager {
     /// Sends lines such as `READY=1`.
     pub fn tell(&self, lines: &[&str]) {
         if let Some(socket) = &self.socket {
-            // A full queue means that the manager is busy; the next beat tells it the same again.
+            // A manager too busy to listen is told the same again: STATUS within five seconds, WATCHDOG within one.
             let _ = socket.send(lines.join("\n").as_bytes());
         }
     }
@@ -88,7 +91,7 @@ fn connect(address: &OsStr) -> io::Result<UnixDatagram> {
     };
     let socket = UnixDatagram::unbound()?;
     socket.connect_addr(&address)?;
-    socket.set_nonblocking(true)?;
+    socket.set_write_timeout(Some(SEND_PATIENCE))?;
     Ok(socket)
 }
 
