@@ -63,8 +63,16 @@ impl Capture {
     pub fn spawn(self) -> std::io::Result<JoinHandle<Result<CaptureEnd, SourceError>>> {
         Builder::new().name("das-capture".into()).spawn(move || {
             take_rights(&self.config);
-            Running::new(self).run()
+            self.run()
         })
+    }
+
+    /// What the thread does, on the calling thread.
+    ///
+    /// # Errors
+    /// What the source cannot mend by waiting.
+    pub fn run(self) -> Result<CaptureEnd, SourceError> {
+        Running::new(self).run()
     }
 }
 

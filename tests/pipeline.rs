@@ -1,0 +1,365 @@
+//! Capture and pipeline with everything between them, on a source that the test controls: what comes out must not
+//! depend on how traces were cut into blocks or on the number of threads; gaps, epochs and steps of the clock are in the
+//! data; and nothing is allocated while traces flow.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, bounded};
+use fiberd::acquisition::{Acquisition, ClockQuality, Phase, SignalLimits};
+use fiberd::block::{BlockLayout, BlockPool, Lease, RawBlock};
+use fiberd::capture::{Capture, CaptureEnd, filled_queue_blocks};
+use fiberd::config::{CaptureConfig, ProcessingConfig, ViewConfig};
+use fiberd::dsp::{CommonMode, ConditionSpec};
+use fiberd::egress::{Outlet, fence};
+use fiberd::frame::{FLAG_CLOCK_STEP, FLAG_EPOCH_START, FLAG_GAP_BEFORE, FLAG_PARTIAL_LINE, Frame};
+use fiberd::pipeline::Engine;
+use fiberd::source::{Interrogator, Probe, ReadOutcome, SourceError};
+use fiberd::status::Status;
+use fiberd::units::{Rational, TraceIndex};
+use proptest::prelude::*;
+
+const CHANNELS: usize = 70;
+const UTC_NS: i64 = 1_790_000_000_000_000_000;
+
+fn acquisition(epoch: u64) -> Arc<Acquisition> {
+    let prr = Rational::from_f64(1000.0).unwrap();
+    Arc::new(Acquisition { epoch, prr, channels: CHANNELS, clock: ClockQuality::Gps, ..Acquisition::example() })
+}
+
+/// Any function of (trace, channel) does: a mix of tones and a hash.
+fn sample(trace: u64, channel: usize) -> i16 {
+    let t = trace as f64 / 1000.0;
+    let tone = 3000.0 * (std::f64::consts::TAU * (20.0 + channel as f64) * t).sin();
+    let hash = (trace.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (channel as u64) << 7).wrapping_mul(0xD134_2543_DE82_EF95);
+    (tone as i16).wrapping_add((hash >> 56) as i16)
+}
+
+fn fill(block: &mut RawBlock, first: u64, traces: usize) {
+    block.first_trace = TraceIndex(first);
+    block.traces = traces;
+    block.utc_ns = UTC_NS + block.acquisition.prr.traces_to_ns(first);
+    for t in 0..traces {
+        for (c, cell) in bytemuck::cast_slice_mut(block.row_mut(t)).iter_mut().enumerate() {
+            *cell = sample(first + t as u64, c);
+        }
+    }
+}
+
+fn views() -> Vec<ViewConfig> {
+    let line = |n, d| Rational::new(n, d).unwrap();
+    let waterfall = ViewConfig {
+        nfft: 64,
+        line_period_s: line(25, 1000),
+        bands_hz: vec![(20.0, 90.0), (100.0, 400.0)],
+        ..ViewConfig::waterfall()
+    };
+    let welch =
+        ViewConfig { name: "welch".into(), line_period_s: line(333, 1000), lines_per_frame: 3, ..waterfall.clone() };
+    let single = ViewConfig { nfft: 128, line_period_s: line(1, 30), ..ViewConfig::single("one", 33) };
+    vec![waterfall, welch, single]
+}
+
+struct Rig {
+    engine: Engine,
+    outlet: Outlet,
+    status: Arc<Status>,
+    pool: BlockPool,
+}
+
+impl Rig {
+    fn new(threads: usize, condition: ConditionSpec, acquisition: &Arc<Acquisition>) -> Self {
+        let status = Status::new("test", None);
+        let (egress, outlet) = fence(100_000, Arc::clone(&status.counters));
+        let processing = ProcessingConfig { condition, threads, egress_frames: 0 };
+        let engine = Engine::new(views(), &processing, egress, Arc::clone(&status));
+        let layout = BlockLayout::for_acquisition(acquisition, Duration::from_millis(100));
+        Self { engine, outlet, status, pool: BlockPool::new(layout, 4, acquisition) }
+    }
+
+    fn feed(&mut self, acquisition: &Arc<Acquisition>, first: u64, traces: usize, edit: impl FnOnce(&mut RawBlock)) {
+        let mut blank = self.pool.take().unwrap();
+        let block = blank.block();
+        block.clear(acquisition);
+        fill(block, first, traces);
+        edit(block);
+        self.engine.process(blank.seal());
+    }
+
+    fn frames(&mut self) -> Vec<Frame> {
+        self.engine.finish();
+        std::iter::from_fn(|| self.outlet.take_within(Duration::ZERO)).collect()
+    }
+}
+
+/// All of a frame that is physics.
+fn essence(frame: &Frame) -> (String, u32, u64, u64, u64, u64, i64, u32, Vec<u32>) {
+    let bits = frame.values.iter().map(|v| v.to_bits()).collect();
+    let stream = &frame.stream;
+    let (first, end) = (frame.first_trace.0, frame.end_trace.0);
+    (
+        stream.name.clone(),
+        stream.number,
+        frame.sequence,
+        frame.first_line,
+        first,
+        end,
+        frame.utc_end_ns,
+        frame.flags,
+        bits,
+    )
+}
+
+fn run_split(threads: usize, condition: ConditionSpec, splits: &[usize]) -> Vec<impl PartialEq + std::fmt::Debug> {
+    let acquisition = acquisition(1);
+    // Rayon's current-thread pools are for threads that end with them.
+    std::thread::scope(|scope| {
+        let work = || {
+            let mut rig = Rig::new(threads, condition, &acquisition);
+            let (mut first, mut splits) = (0, splits.iter().cycle());
+            while first < 2000 {
+                let traces = (*splits.next().unwrap()).min(2000 - first as usize);
+                rig.feed(&acquisition, first, traces, |_| {});
+                first += traces as u64;
+            }
+            let mut frames = rig.frames();
+            // Within a stream order is fixed; between streams it depends on the blocks.
+            frames.sort_by_key(|f| (f.stream.name.clone(), f.stream.number, f.sequence));
+            frames.iter().map(essence).collect::<Vec<_>>()
+        };
+        scope.spawn(work).join().unwrap()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn frames_depend_on_neither_blocks_nor_threads(
+        splits in prop::collection::vec(1usize..=100, 1..9), threads in 1usize..4, median: bool,
+    ) {
+        let common_mode = if median { CommonMode::Median } else { CommonMode::Keep };
+        let condition = ConditionSpec { common_mode, ..ConditionSpec::default() };
+        let reference = run_split(1, condition, &[100]);
+        prop_assert!(reference.len() > 100);
+        prop_assert_eq!(run_split(threads, condition, &splits), reference);
+    }
+}
+
+#[test]
+fn a_gap_is_in_the_data_and_the_line_grid_does_not_shift() {
+    let acquisition = acquisition(1);
+    let mut rig = Rig::new(1, ConditionSpec::default(), &acquisition);
+    (0..5).for_each(|i| rig.feed(&acquisition, i * 100, 100, |_| {}));
+    // Traces 500…736 are gone.
+    rig.feed(&acquisition, 737, 63, |block| block.gap_before = 237);
+    (8..15).for_each(|i| rig.feed(&acquisition, i * 100, 100, |_| {}));
+    let frames = rig.frames();
+
+    let waterfall: Vec<_> = frames.iter().filter(|f| f.stream.name == "whole-fiber" && f.stream.number == 0).collect();
+    let marked: Vec<_> = waterfall.iter().filter(|f| f.flags & FLAG_GAP_BEFORE != 0).collect();
+    assert_eq!(marked.len(), 1);
+    assert_eq!(marked[0].gap_traces, 237);
+    // Lines of 25 traces, windows of 64: the first whole window after trace 737 ends with line 32 (800…825).
+    assert_eq!(marked[0].first_line, 32);
+    let lines: Vec<_> = waterfall.iter().map(|f| f.first_line).collect();
+    assert_eq!(lines, (2..20).chain(32..60).collect::<Vec<_>>(), "a window of 64 traces fits from line 2 on");
+    assert!(waterfall.iter().all(|f| f.first_trace.0 == f.first_line * 25 && f.end_trace.0 == f.first_trace.0 + 25));
+    assert!(waterfall.iter().enumerate().all(|(i, f)| f.sequence == i as u64));
+    for frame in &waterfall {
+        assert_eq!(frame.utc_first_ns, UTC_NS + frame.first_trace.0 as i64 * 1_000_000);
+    }
+    // The long line that the gap tore (333…666) holds what was whole before; the next (666…999) what is whole after.
+    let welch: Vec<_> = frames.iter().filter(|f| f.stream.name == "welch" && f.stream.number == 0).collect();
+    assert!(welch.iter().any(|f| f.flags & FLAG_PARTIAL_LINE != 0));
+    assert!(welch.iter().any(|f| f.flags & FLAG_GAP_BEFORE != 0 && f.gap_traces == 237));
+}
+
+#[test]
+fn a_new_epoch_begins_at_line_zero_and_frame_counts_go_on() {
+    let (first, second) = (acquisition(1), acquisition(2));
+    let mut rig = Rig::new(1, ConditionSpec::default(), &first);
+    (0..3).for_each(|i| rig.feed(&first, i * 100, 100, |_| {}));
+    (0..3).for_each(|i| rig.feed(&second, i * 100, 100, |_| {}));
+    let frames = rig.frames();
+    let one: Vec<_> = frames.iter().filter(|f| f.stream.name == "whole-fiber" && f.stream.number == 1).collect();
+    assert!(one.iter().enumerate().all(|(i, f)| f.sequence == i as u64));
+    let starts: Vec<_> =
+        one.iter().filter(|f| f.flags & FLAG_EPOCH_START != 0).map(|f| (f.acquisition.epoch, f.first_line)).collect();
+    assert_eq!(starts, [(1, 2), (2, 2)]);
+}
+
+#[test]
+fn a_step_of_the_clock_is_marked_and_jitter_is_not() {
+    let acquisition = acquisition(1);
+    let mut rig = Rig::new(1, ConditionSpec::default(), &acquisition);
+    rig.feed(&acquisition, 0, 100, |_| {});
+    rig.feed(&acquisition, 100, 100, |block| block.utc_ns += 400_000);
+    rig.feed(&acquisition, 200, 100, |block| block.utc_ns += 5_000_000);
+    rig.feed(&acquisition, 300, 100, |block| block.utc_ns += 5_000_000);
+    let frames = rig.frames();
+    let stepped: Vec<_> = frames
+        .iter()
+        .filter(|f| f.stream.name == "whole-fiber" && f.stream.number == 0 && f.flags & FLAG_CLOCK_STEP != 0)
+        .collect();
+    assert_eq!(stepped.len(), 1);
+    assert_eq!(stepped[0].first_trace.0, 200);
+    assert_eq!(stepped[0].utc_first_ns, UTC_NS + 205_000_000);
+    assert_eq!(rig.status.counters.clock_steps.get(), 1);
+}
+
+#[test]
+fn views_that_do_not_fit_are_left_out_and_the_others_stay() {
+    let acquisition = acquisition(1);
+    let mut rig = Rig::new(1, ConditionSpec::default(), &acquisition);
+    let beyond = ViewConfig::single("beyond", CHANNELS + 1);
+    let too_fast = ViewConfig { name: "fast".into(), bands_hz: vec![(501.0, 600.0)], ..views().remove(0) };
+    let (egress, outlet) = fence(1000, Arc::clone(&rig.status.counters));
+    let processing = ProcessingConfig { condition: ConditionSpec::default(), threads: 1, egress_frames: 0 };
+    let all = vec![beyond, too_fast, views().remove(0)];
+    let status = Arc::clone(&rig.status);
+    std::thread::spawn(move || {
+        rig.engine = Engine::new(all, &processing, egress, status);
+        (0..3).for_each(|i| rig.feed(&acquisition, i * 100, 100, |_| {}));
+    })
+    .join()
+    .unwrap();
+    let names: std::collections::BTreeSet<_> =
+        std::iter::from_fn(|| outlet.take_within(Duration::ZERO)).map(|f| f.stream.name.clone()).collect();
+    assert_eq!(names.into_iter().collect::<Vec<_>>(), ["whole-fiber"]);
+}
+
+#[test]
+fn processing_a_block_allocates_nothing() {
+    let acquisition = acquisition(1);
+    for common_mode in [CommonMode::Keep, CommonMode::Mean, CommonMode::Median] {
+        let condition = ConditionSpec { common_mode, strain_rate: true, ..ConditionSpec::default() };
+        let mut rig = Rig::new(1, condition, &acquisition);
+        let mut next = 0;
+        let mut turn = |rig: &mut Rig| {
+            let mut blank = rig.pool.take().unwrap();
+            blank.block().clear(&acquisition);
+            fill(blank.block(), next, 100);
+            next += 100;
+            rig.engine.process(blank.seal());
+            while rig.outlet.take_within(Duration::ZERO).is_some() {}
+        };
+        // Until each stream has made its frames and their memory has come home once.
+        (0..40).for_each(|_| turn(&mut rig));
+        let info = allocation_counter::measure(|| (0..100).for_each(|_| turn(&mut rig)));
+        assert_eq!(info.count_total, 0, "{common_mode:?}: {info:?}");
+    }
+}
+
+/// Hands out blocks as the test says.
+struct Scripted {
+    acquisition: Acquisition,
+    next: u64,
+    end: u64,
+    live: bool,
+}
+
+impl Interrogator for Scripted {
+    fn probe(&mut self) -> Result<Probe, SourceError> {
+        Ok(Probe::Ready(self.acquisition.clone()))
+    }
+
+    fn read_block(&mut self, block: &mut RawBlock, _: Duration) -> Result<ReadOutcome, SourceError> {
+        if self.next >= self.end {
+            return Ok(ReadOutcome::EndOfStream);
+        }
+        let traces = block.free_traces();
+        fill(block, self.next, traces);
+        self.next += traces as u64;
+        Ok(ReadOutcome::Filled)
+    }
+
+    fn is_live(&self) -> bool {
+        self.live
+    }
+
+    fn kind(&self) -> &'static str {
+        "scripted"
+    }
+}
+
+fn capture(
+    blocks: u64,
+    live: bool,
+    pool_blocks: usize,
+) -> (Capture, Receiver<Lease>, crossbeam_channel::Sender<()>, Arc<Status>) {
+    let config = CaptureConfig { pool_blocks, ..CaptureConfig::default() };
+    let status = Status::new("test", None);
+    let (filled_tx, filled_rx) = bounded(filled_queue_blocks(&config));
+    let (stop_tx, stop_rx) = bounded(0);
+    let source = Box::new(Scripted { acquisition: (*acquisition(1)).clone(), next: 0, end: blocks * 20, live });
+    let limits = SignalLimits::default();
+    (Capture { source, config, limits, status: Arc::clone(&status), filled_tx, stop_rx }, filled_rx, stop_tx, status)
+}
+
+#[test]
+fn without_a_free_block_capture_reads_on_and_the_loss_is_exact() {
+    let (capture, filled_rx, _stop, status) = capture(50, true, 8);
+    assert_eq!(capture.run().unwrap(), CaptureEnd::EndOfStream);
+    let mut leases: VecDeque<_> = filled_rx.try_iter().collect();
+    // Nobody gave a block back, so eight got through, from the beginning, and the rest is counted.
+    assert_eq!(leases.len(), 8);
+    assert_eq!(status.counters.traces.get(), 1000);
+    assert_eq!(status.counters.traces_dropped_no_block.get(), 1000 - 160);
+    assert_eq!(leases.pop_back().unwrap().end_trace().0, 160);
+    assert_eq!(status.phase().phase, Phase::Draining);
+}
+
+#[test]
+fn what_was_dropped_is_the_gap_of_the_next_block() {
+    let (capture, filled_rx, stop, status) = capture(u64::MAX / 20, true, 4);
+    let running = capture.spawn().unwrap();
+    let mut next = 0;
+    let (mut lost, mut held) = (0, VecDeque::new());
+    for turn in 0..2000 {
+        let lease = filled_rx.recv().unwrap();
+        assert_eq!(lease.first_trace.0 - next, lease.gap_before, "turn {turn}");
+        assert_eq!(lease.row_as::<i16>(3)[5], sample(lease.first_trace.0 + 3, 5));
+        lost += lease.gap_before;
+        next = lease.end_trace().0;
+        held.push_back(lease);
+        if turn % 7 == 0 {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        if held.len() > 2 {
+            held.clear();
+        }
+    }
+    drop((stop, filled_rx, held));
+    assert_eq!(running.join().unwrap().unwrap(), CaptureEnd::Stopped);
+    assert!(lost > 0, "a source that never waits must overrun a pool of four");
+    assert!(status.counters.gap_traces.get() >= lost);
+}
+
+#[test]
+fn a_source_that_can_wait_loses_nothing() {
+    let (capture, filled_rx, _stop, status) = capture(500, false, 3);
+    let running = capture.spawn().unwrap();
+    let mut next = 0;
+    for lease in filled_rx {
+        assert_eq!((lease.first_trace.0, lease.gap_before), (next, 0));
+        next = lease.end_trace().0;
+    }
+    assert_eq!(next, 10_000);
+    assert_eq!(running.join().unwrap().unwrap(), CaptureEnd::EndOfStream);
+    assert_eq!(status.counters.traces_dropped_no_block.get(), 0);
+}
+
+#[test]
+fn capturing_a_block_allocates_nothing() {
+    let allocations = |blocks| {
+        let (capture, filled_rx, stop, status) = capture(blocks, true, 8);
+        let info = allocation_counter::measure(move || {
+            let _ = capture.run();
+        });
+        drop((filled_rx, stop, status));
+        info.count_total
+    };
+    assert_eq!(allocations(1000), allocations(10), "what is allocated is allocated at the beginning");
+}
