@@ -92,7 +92,7 @@ fn load(path: &Path, environment: &Environment) -> Result<Config, Failure> {
 pub(crate) fn run(args: &cli::Run) -> Result<(), Failure> {
     let mut config = load(&args.config, &Environment::of_process())?;
     config.http.listen = args.http.unwrap_or(config.http.listen);
-    let options = RunOptions { show: Show::Log, run_for: args.run_for };
+    let options = RunOptions { show: Show::Log, run_for: args.run_for, fit_views: false };
     Ok(app::run(config, &options)?)
 }
 
@@ -163,7 +163,8 @@ pub(crate) fn replay(args: &cli::Replay) -> Result<(), Failure> {
     if args.no_broker {
         config.broker = None;
     }
-    let options = RunOptions { show: Show::Live { plain: args.plain }, run_for: args.run_for };
+    let options =
+        RunOptions { show: Show::Live { plain: args.plain }, run_for: args.run_for, fit_views: args.config.is_none() };
     Ok(app::run(config, &options)?)
 }
 
@@ -258,10 +259,11 @@ impl Meter {
     fn show(&mut self, progress: &Progress) {
         let done = if self.limits.traces.is_some() { progress.traces } else { progress.recorded.as_millis() as u64 };
         let seconds = progress.recorded.as_secs_f64();
-        let mut text = format!("{}: {} traces, {seconds:.1} s", progress.state, progress.traces);
-        if progress.gap_traces > 0 {
-            text += &format!(", {} traces missing", progress.gap_traces);
-        }
+        let missing = match progress.gap_traces {
+            0 => String::new(),
+            n => format!(", {n} traces missing"),
+        };
+        let text = format!("{}: {} traces, {seconds:.1} s{missing}", progress.state, progress.traces);
         if self.on_terminal {
             self.bar.set_position(done);
             self.bar.set_message(text);

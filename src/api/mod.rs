@@ -15,10 +15,11 @@ mod request;
 mod server;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn;
+use axum::middleware::from_fn_with_state;
 use tower::util::MapRequest;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -26,6 +27,9 @@ use crate::config::Config;
 use crate::status::Status;
 use body::BODY_LIMIT_BYTES;
 pub use server::serve;
+
+/// Longest time from a request's header to its answer.
+const REQUEST_TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// What handlers may look at.
 #[derive(Clone)]
@@ -45,11 +49,11 @@ impl ApiState {
 
 /// All routes, with everything around them.
 pub fn router(state: ApiState) -> Router {
-    around(observe::routes().with_state(state))
+    around(observe::routes().with_state(state), REQUEST_TIME_LIMIT)
 }
 
 /// Puts the guard, the panic barrier and the folding of paths around `routes`.
-fn around(routes: Router) -> Router {
+fn around(routes: Router, time_limit: Duration) -> Router {
     let routes = routes
         .fallback(request::unknown_route)
         .method_not_allowed_fallback(request::wrong_method)
@@ -58,5 +62,74 @@ fn around(routes: Router) -> Router {
     Router::new()
         .fallback_service(MapRequest::new(routes, request::fold_path))
         .layer(CatchPanicLayer::custom(request::panic_answer))
-        .layer(from_fn(request::guard))
+        .layer(from_fn_with_state(time_limit, request::guard))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::{Body, to_bytes};
+    use axum::http::{Request, StatusCode, header};
+    use axum::response::IntoResponse;
+    use axum::routing::{get, post};
+    use serde_json::Value;
+    use tower::ServiceExt;
+
+    #[derive(serde::Deserialize)]
+    struct Order {
+        height: u32,
+    }
+
+    /// Routes that go wrong in every way that a handler can.
+    fn rough() -> Router {
+        let routes = Router::new()
+            .route("/order", post(|body::Body(order): body::Body<Order>| async move { order.height.to_string() }))
+            .route("/panic", get(panic_now))
+            .route("/hang", get(|| std::future::pending::<()>()))
+            .route("/plain", get(|| async { (StatusCode::CONFLICT, "words of a library at /etc/x").into_response() }));
+        around(routes, Duration::from_millis(200))
+    }
+
+    async fn panic_now() -> String {
+        panic!("secret of /etc/shadow")
+    }
+
+    async fn ask(request: Request<Body>) -> (StatusCode, String) {
+        let response = rough().oneshot(request).await.unwrap();
+        assert!(response.headers().contains_key("x-request-id"));
+        let status = response.status();
+        let bytes = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    fn order(kind: &str, body: impl Into<Body>) -> Request<Body> {
+        Request::post("/order").header(header::CONTENT_TYPE, kind).body(body.into()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_failure_of_a_handler_has_the_one_shape() {
+        let json = "application/json";
+        let streamed = Body::new(Body::from("x".repeat(2 << 20)));
+        let cases = [
+            (order(json, "{"), 400, "malformed_json"),
+            (order(json, "x".repeat(2 << 20)), 413, "body_too_long"),
+            (order(json, streamed), 413, "body_too_long"),
+            (order("text/html", r#"{"height":1}"#), 415, "not_json"),
+            (order(json, r#"{"height":"x"}"#), 422, "invalid_field"),
+            (order(json, "{}"), 422, "invalid_field"),
+            (Request::get("/panic").body(Body::empty()).unwrap(), 500, "internal"),
+            (Request::get("/hang").body(Body::empty()).unwrap(), 408, "too_slow"),
+            (Request::get("/plain").body(Body::empty()).unwrap(), 409, "refused"),
+        ];
+        for (request, status, code) in cases {
+            let (found, text) = ask(request).await;
+            assert_eq!(found.as_u16(), status, "{code}: {text}");
+            let body: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(body["code"], code);
+            assert!(body["error"].is_string() && body["message"].is_string() && body["details"].is_object(), "{body}");
+            assert_eq!(body["detail"].is_array(), status == 422, "{body}");
+            assert!(!text.contains("/etc"), "{text}");
+        }
+        assert_eq!(ask(order(json, r#"{"height":7, "more":null}"#)).await, (StatusCode::OK, "7".into()));
+    }
 }

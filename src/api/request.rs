@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
@@ -15,23 +15,20 @@ use super::body::{BODY_LIMIT_BYTES, too_long};
 use super::error::ApiError;
 use crate::status::now_ms;
 
-/// Longest time from a request's header to its answer.
-const TIME_LIMIT: Duration = Duration::from_secs(10);
-
 /// The prefix behind which Focus Server clients expect every route.
 const PREFIX: &str = "/focus-server";
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Limits a request, names it, and makes sure that its answer has our shape and headers.
-pub(super) async fn guard(request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(time_limit): State<Duration>, request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let mut response = if declared_length(request.headers()) > BODY_LIMIT_BYTES as u64 {
         too_long().into_response()
     } else {
-        match tokio::time::timeout(TIME_LIMIT, next.run(request)).await {
+        match tokio::time::timeout(time_limit, next.run(request)).await {
             Ok(response) => in_our_shape(response),
-            Err(_) => too_slow().into_response(),
+            Err(_) => too_slow(time_limit).into_response(),
         }
     };
     let headers = response.headers_mut();
@@ -70,9 +67,9 @@ fn in_our_shape(response: Response) -> Response {
     ApiError::new(status, "refused", words, "see the description of the API").into_response()
 }
 
-fn too_slow() -> ApiError {
-    let limit = format!("the whole request must be there and answered within {} s", TIME_LIMIT.as_secs());
-    ApiError::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "The request took too long", limit)
+fn too_slow(limit: Duration) -> ApiError {
+    let message = format!("the whole request must be there and answered within {} s", limit.as_secs_f64());
+    ApiError::new(StatusCode::REQUEST_TIMEOUT, "too_slow", "The request took too long", message)
 }
 
 /// The barrier: a fault of ours ends one request and not the daemon. What it was is for the log alone.

@@ -4,11 +4,21 @@
 //! Stopping starts at the head: capture ends and drops its sender, each stage drains and drops its own, the publisher
 //! flushes its confirms. Closing queues carry the news.
 
+mod daemon;
+mod demo;
+mod live;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::Config;
+use crate::config::{Config, LogConfig, LogFormat, SourceConfig, ViewConfig};
+use crate::source::replay::Replay;
+use crate::source::ring::{Ring, RingOptions};
+use crate::source::{Interrogator, Probe, SourceError};
+use crate::telemetry;
+
+pub use demo::demo;
 
 /// How a run shows itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +40,8 @@ pub struct RunOptions {
     pub show: Show,
     /// End by itself after this time.
     pub run_for: Option<Duration>,
+    /// Put built-in views where the fiber at hand has channels: for runs without a configuration.
+    pub fit_views: bool,
 }
 
 /// What the demo is told.
@@ -52,6 +64,9 @@ pub struct DemoOptions {
 /// Why the daemon cannot begin or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
+    /// The configuration or the scene is wrong. Exit code 78.
+    #[error("{0}")]
+    Config(String),
     /// Something it needs is taken or missing: the port, the device. Exit code 69.
     #[error("{0}")]
     Unavailable(String),
@@ -76,6 +91,7 @@ impl AppError {
     /// The sysexits code.
     pub const fn exit_code(&self) -> u8 {
         match self {
+            Self::Config(_) => 78,
             Self::Unavailable(_) => 69,
             Self::Source(crate::source::SourceError::Unusable { .. }) => 65,
             Self::Software(_) => 70,
@@ -88,14 +104,37 @@ impl AppError {
 ///
 /// # Errors
 /// What makes going on impossible; a dark fiber and an absent broker do not.
-pub fn run(_config: Config, _options: &RunOptions) -> Result<(), AppError> {
-    Err(AppError::Software("not assembled yet".into()))
+pub fn run(mut config: Config, options: &RunOptions) -> Result<(), AppError> {
+    let mut source = open_source(&config)?;
+    if options.fit_views
+        && let Probe::Ready(acquisition) = source.probe()?
+    {
+        config.views = ViewConfig::standing(acquisition.channels);
+    }
+    daemon::start_and_wait(config, source, options)
 }
 
-/// Runs the daemon on a synthetic interrogator in a process of its own, or on captures in a loop.
-///
-/// # Errors
-/// As [`run`].
-pub fn demo(_options: &DemoOptions) -> Result<(), AppError> {
-    Err(AppError::Software("not assembled yet".into()))
+fn open_source(config: &Config) -> Result<Box<dyn Interrogator>, SourceError> {
+    Ok(match &config.source {
+        SourceConfig::Ring { path, heartbeat_timeout } => Box::new(Ring::new(RingOptions {
+            heartbeat_timeout: *heartbeat_timeout,
+            prr_asked: config.capture.prr,
+            prr_tolerance_ppm: config.capture.prr_tolerance_ppm,
+            lock_memory: config.capture.lock_ring,
+            ..RingOptions::new(path)
+        })),
+        SourceConfig::Replay { files, speed, looping } => Box::new(Replay::open(files, *speed, *looping)?),
+    })
+}
+
+fn log_options(log: &LogConfig) -> telemetry::Options {
+    telemetry::Options {
+        level: log.level.to_string(),
+        format: match log.format {
+            LogFormat::Auto => telemetry::Format::Auto,
+            LogFormat::Text => telemetry::Format::Text,
+            LogFormat::Json => telemetry::Format::Json,
+        },
+        writer: None,
+    }
 }

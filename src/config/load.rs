@@ -99,7 +99,7 @@ fn read(name: &str, text: &str, environment: &Environment) -> (Config, Findings)
     let source = source(top.section("source"));
     let capture = capture(top.section("capture"), &source);
     let signal = signal(top.section("signal"));
-    let processing = processing(top.section("processing"), default.processing);
+    let processing = processing(top.section("processing"), &default.processing);
     let (fiber, channels_told) = fiber(top.section("fiber"), default.fiber);
     let limits = view::Limits { prr: capture.prr, channels: channels_told.then_some(fiber.channels) };
     let views = top.sections("view").map_or(default.views, |sections| view::views(sections, &limits));
@@ -246,7 +246,7 @@ fn signal(mut s: Section<'_>) -> SignalLimits {
     limits
 }
 
-fn processing(mut s: Section<'_>, default: ProcessingConfig) -> ProcessingConfig {
+fn processing(mut s: Section<'_>, default: &ProcessingConfig) -> ProcessingConfig {
     let modes = [("keep", CommonMode::Keep), ("mean", CommonMode::Mean), ("median", CommonMode::Median)];
     let condition = ConditionSpec {
         strain_rate: s.boolean("strain_rate", false),

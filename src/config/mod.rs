@@ -22,6 +22,9 @@ use crate::frame::{Dtype, ValueKind, View};
 pub use crate::source::ReplaySpeed;
 use crate::units::Rational;
 
+const TENTH: Rational = Rational::new(1, 10).expect("positive");
+const TWENTIETH: Rational = Rational::new(1, 20).expect("positive");
+
 /// The ring that simulator and daemon use when they are told nothing.
 pub const DEFAULT_RING: &str = "/dev/shm/fiberd.ring";
 
@@ -111,7 +114,7 @@ pub struct CaptureConfig {
     pub pool_blocks: usize,
     /// Core to pin the capture thread to.
     pub cpu: Option<usize>,
-    /// SCHED_FIFO priority of the capture thread.
+    /// `SCHED_FIFO` priority of the capture thread.
     pub realtime_priority: Option<u8>,
     /// Lock the ring in memory.
     pub lock_ring: bool,
@@ -233,7 +236,7 @@ impl Default for Config {
             capture: CaptureConfig::default(),
             signal: SignalLimits::default(),
             processing: ProcessingConfig { condition: ConditionSpec::default(), threads: 0, egress_frames: 256 },
-            views: vec![ViewConfig::waterfall(), ViewConfig::single("near", 100), ViewConfig::single("far", 1000)],
+            views: ViewConfig::standing(2337),
             broker: Some(BrokerConfig::default()),
             http: HttpConfig { listen: SocketAddr::from(([127, 0, 0, 1], 5000)) },
             fiber: FiberConfig { channels: 2337, dtype: "int16".into(), description: String::new() },
@@ -257,6 +260,12 @@ impl Default for CaptureConfig {
 }
 
 impl ViewConfig {
+    /// The built-in views of a fiber of so many channels: the whole as a waterfall, and two single channels.
+    pub fn standing(channels: usize) -> Vec<Self> {
+        let (near, far) = (100.min(channels / 10 + 1), 1000.min(channels / 2 + 1));
+        vec![Self::waterfall(), Self::single("near", near), Self::single("far", far)]
+    }
+
     /// The waterfall of the whole fiber: energy of 5–200 Hz, 20 lines a second.
     pub fn waterfall() -> Self {
         Self {
@@ -266,7 +275,7 @@ impl ViewConfig {
             channel_max: None,
             nfft: 256,
             window: Window::Hann,
-            line_period_s: Rational::new(1, 20).expect("positive"),
+            line_period_s: TWENTIETH,
             bands_hz: vec![(5.0, 200.0)],
             frequency_range_hz: None,
             value: ValueKind::Power,
@@ -287,11 +296,19 @@ impl ViewConfig {
             channel_min: channel,
             channel_max: Some(channel),
             nfft: 1024,
-            line_period_s: Rational::new(1, 10).expect("positive"),
+            line_period_s: TENTH,
             bands_hz: Vec::new(),
             value: ValueKind::Decibel { reference: 1.0 },
             ..Self::waterfall()
         }
+    }
+}
+
+impl BrokerConfig {
+    /// Host and port, for people.
+    pub fn address(&self) -> String {
+        let rest = self.uri.split_once("://").map_or(self.uri.as_str(), |(_, rest)| rest);
+        rest.split(['/', '?']).next().unwrap_or_default().to_owned()
     }
 }
 

@@ -231,7 +231,7 @@ fn u8_range(s: &mut Section<'_>, dtype: Dtype) -> Option<(f32, f32)> {
             "dtype = \"u8\" needs the values that are stored as 0 and as 255, such as u8_range = [-60, 20]",
         ),
         (Dtype::F32 | Dtype::F16, true) => {
-            s.complain("u8_range", "floats need no range; write dtype = \"u8\", or take this out")
+            s.complain("u8_range", "floats need no range; write dtype = \"u8\", or take this out");
         }
         _ => {}
     }

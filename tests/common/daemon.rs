@@ -61,7 +61,9 @@ impl Process {
     /// Waits for its own end.
     pub fn ended(&mut self) -> ExitStatus {
         let lines = Arc::clone(&self.lines);
-        wait_for(&format!("the end of a process that said {:#?}", lines.lock().unwrap()), || self.child.try_wait().unwrap())
+        wait_for(&format!("the end of a process that said {:#?}", lines.lock().unwrap()), || {
+            self.child.try_wait().unwrap()
+        })
     }
 
     /// Asks it to stop and waits.
@@ -140,7 +142,9 @@ impl Daemon {
     pub fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.get("/metrics");
         let line = text.lines().find(|l| l.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])));
-        line.and_then(|l| l.rsplit(' ').next()).and_then(|v| v.parse().ok()).unwrap_or_else(|| panic!("no {name} in\n{text}"))
+        line.and_then(|l| l.rsplit(' ').next())
+            .and_then(|v| v.parse().ok())
+            .unwrap_or_else(|| panic!("no {name} in\n{text}"))
     }
 }
 

@@ -1,9 +1,19 @@
-//! Finding, sizing and watching the file behind a ring.
+//! Finding, mapping and watching the file or device behind a ring.
+//!
+//! The path is where a ring can be found; which ring it is, its inode tells. Nothing here looks at slots.
 
-use std::fs::File;
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::fstatfs;
+
+use super::abi::{HEADER_BYTES, Identity};
+use super::header::{Geometry, MAX_RING_BYTES};
+use super::memory::Memory;
+use crate::acquisition::DarkReason;
 
 /// `f_type` of hugetlbfs (linux/magic.h).
 const HUGETLBFS: u64 = 0x9584_58f6;
@@ -14,4 +24,95 @@ pub(super) fn page_bytes(file: &File) -> io::Result<usize> {
     let host = rustix::param::page_size();
     let is_huge = u64::from(fs.f_type as u32) == HUGETLBFS;
     Ok(if is_huge { usize::try_from(fs.f_bsize).unwrap_or(host) } else { host })
+}
+
+/// Which file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileId {
+    dev: u64,
+    ino: u64,
+    rdev: u64,
+}
+
+impl FileId {
+    fn of(file: &Metadata) -> Self {
+        Self { dev: file.dev(), ino: file.ino(), rdev: file.rdev() }
+    }
+}
+
+/// A ring whose identity line has been judged.
+pub(super) struct Mapped {
+    pub(super) memory: Arc<Memory>,
+    pub(super) geometry: Geometry,
+    pub(super) id: FileId,
+    /// Devices have no size to watch.
+    is_file: bool,
+}
+
+/// What became of the path since it was mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// Still the same ring.
+    Same,
+    /// Another file is there.
+    Replaced,
+    /// Nothing is there.
+    Gone,
+    /// The file has become too small.
+    Truncated,
+}
+
+/// Maps the ring at `path`.
+pub(super) fn map(path: &Path) -> Result<Mapped, DarkReason> {
+    let shown = path.display();
+    let io = |what: &str, e: io::Error| DarkReason::NoInterface(format!("the ring at {shown} cannot be {what}: {e}"));
+    let refused = |why: String| DarkReason::Refused(format!("{shown}: {why}"));
+
+    // Non-blocking, in case that somebody put a pipe or a terminal there.
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = match OpenOptions::new().read(true).write(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Err(DarkReason::NoInterface(format!("waiting for the ring at {shown}")));
+        }
+        Err(e) => return Err(io("opened for reading and writing", e)),
+    };
+    let meta = file.metadata().map_err(|e| io("examined", e))?;
+    let page_bytes = page_bytes(&file).map_err(|e| io("examined", e))?;
+    let is_file = meta.is_file();
+    if !is_file && !meta.file_type().is_char_device() {
+        return Err(refused("neither a file nor a character device".into()));
+    }
+    let first_len = if is_file { meta.len() } else { HEADER_BYTES as u64 };
+    if !(HEADER_BYTES as u64..=MAX_RING_BYTES).contains(&first_len) {
+        return Err(refused(format!("{first_len} bytes, {HEADER_BYTES} to {MAX_RING_BYTES} make a ring")));
+    }
+    let map = |len| Memory::map(&file, len, page_bytes).map_err(|e| io("mapped", e));
+    let memory = map(first_len as usize)?;
+    let known_len = if is_file { memory.len() } else { usize::MAX };
+    let geometry = Geometry::judge(&memory.get::<Identity>(0), known_len).map_err(refused)?;
+    // A device tells its size only in its own header.
+    let memory = if is_file { memory } else { map(geometry.ring_bytes())? };
+    Ok(Mapped { memory: Arc::new(memory), geometry, id: FileId::of(&meta), is_file })
+}
+
+impl Mapped {
+    /// Looks whether the path still leads here. One system call, no allocation for paths of usual length.
+    pub(super) fn look(&self, path: &Path) -> Seen {
+        match std::fs::metadata(path) {
+            Ok(meta) if FileId::of(&meta) != self.id => Seen::Replaced,
+            Ok(meta) if self.is_file && meta.len() < self.geometry.ring_bytes() as u64 => Seen::Truncated,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Seen::Gone,
+            // A path that cannot be looked at for a moment says nothing about the mapping.
+            Ok(_) | Err(_) => Seen::Same,
+        }
+    }
+
+    /// A ring in plain memory.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn over(memory: &Arc<Memory>) -> Result<Self, DarkReason> {
+        let geometry = Geometry::judge(&memory.get::<Identity>(0), memory.len()).map_err(DarkReason::Refused)?;
+        let id = FileId { dev: 0, ino: 0, rdev: 0 };
+        Ok(Self { memory: Arc::clone(memory), geometry, id, is_file: false })
+    }
 }

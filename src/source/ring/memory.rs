@@ -9,6 +9,7 @@
 //! sequence check throws away.
 #![allow(unsafe_code)]
 
+#[cfg(any(test, fuzzing))]
 use std::cell::UnsafeCell;
 use std::fs::File;
 use std::io;
@@ -30,6 +31,7 @@ enum Backing {
     /// The guard is dropped before the mapping that it guards.
     Mapped(sigbus::Guard, MmapRaw),
     /// A vector, because a box claims its contents for itself each time it is moved.
+    #[cfg(any(test, fuzzing))]
     Heap { _words: Vec<UnsafeCell<u64>> },
 }
 
@@ -41,6 +43,7 @@ unsafe impl Sync for Memory {}
 
 impl Memory {
     /// Zeroed heap memory of at least `len` bytes.
+    #[cfg(any(test, fuzzing))]
     pub(super) fn heap(len: usize) -> Self {
         let words: Vec<UnsafeCell<u64>> = (0..len.div_ceil(8)).map(|_| UnsafeCell::new(0)).collect();
         let base = NonNull::from(words.as_slice()).cast();
@@ -64,6 +67,7 @@ impl Memory {
     pub(super) fn is_damaged(&self) -> bool {
         match &self.backing {
             Backing::Mapped(guard, _) => guard.was_hit(),
+            #[cfg(any(test, fuzzing))]
             Backing::Heap { .. } => false,
         }
     }
@@ -72,6 +76,7 @@ impl Memory {
     pub(super) fn lock(&self) -> io::Result<()> {
         match &self.backing {
             Backing::Mapped(_, map) => map.lock(),
+            #[cfg(any(test, fuzzing))]
             Backing::Heap { .. } => Ok(()),
         }
     }
@@ -80,6 +85,7 @@ impl Memory {
     pub(super) fn advise_huge(&self) -> io::Result<()> {
         match &self.backing {
             Backing::Mapped(_, map) => map.advise(memmap2::Advice::HugePage),
+            #[cfg(any(test, fuzzing))]
             Backing::Heap { .. } => Ok(()),
         }
     }

@@ -1,15 +1,37 @@
-//! The memory-mapped hardware ring.
+//! The memory-mapped hardware ring: how traces come from the interrogator's driver, another process, into fiberd.
+//!
+//! Downhill, as a trace goes: [`Producer`] (or a vendor's driver, from `ABI.md` and `fiberd_ring.h` beside this file)
+//! writes slots. `abi` names every byte of that memory. `file` finds and maps it, `header` judges what it declares,
+//! `life` and `agree` judge the producer, and `attached` keeps watch over all of that while `reader` moves complete
+//! traces into blocks. [`Ring`] in `consumer` is what capture sees: an [`Interrogator`](super::Interrogator).
+//!
+//! Everything in the ring is hostile until judged. Being lapped is normal life: the missing traces are counted exactly.
+//! A producer that dies, restarts, truncates or scribbles becomes a reason to wait, never a crash. `unsafe` stands in
+//! `memory` (shared memory is touched there and nowhere else) and `sigbus` (the mapping may vanish under us).
+//!
+//! Everything but `file`, `sigbus` and the mapped half of `memory` runs without a mapping, and so under miri.
 
 pub mod abi;
+mod agree;
+mod attached;
+mod consumer;
 mod file;
 mod header;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
+mod life;
 mod memory;
 mod producer;
+mod rate;
+mod reader;
 mod sigbus;
+#[cfg(test)]
+mod tests;
 
 pub use abi::{
     REFUSED_BUSY, REFUSED_FIXED, REFUSED_RATE, STATE_CALIBRATING, STATE_LASER_ON, STATE_LIGHT, STATE_OVERLOAD,
 };
+pub use consumer::{Ring, RingOptions};
 pub use producer::Producer;
 
 use crate::acquisition::{ClockQuality, Quantity, SampleFormat};

@@ -61,7 +61,7 @@ impl Producer {
     }
 
     /// A ring in plain memory, for a reader in the same process.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn in_memory(spec: &RingSpec) -> Result<(Self, Arc<Memory>), RingError> {
         let (header, geometry, layout) = first_header(spec)?;
         let memory = Arc::new(Memory::heap(geometry.ring_bytes()));

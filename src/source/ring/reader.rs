@@ -1,0 +1,243 @@
+//! The place in the ring where the consumer stands, and the step from slots to block rows.
+//!
+//! ```text
+//! slots   … | n-1 |  n: ████░░░ | n+1 |  …          ░ not read yet; the sequence word stands before the samples
+//! block             ▓▓▓▓ rows, padded to 64 bytes   a slot may fill a part of a block, or several blocks
+//! ```
+//! Pure but for the memory it is shown: no clock, no file, no waiting. Nothing that a producer does can make it panic,
+//! read outside of the ring or deliver a row that was not whole.
+
+use super::abi::{AT_EPOCH, AT_SLOTS_WRITTEN, SLOT_HEADER_BYTES, SlotHeader};
+use super::header::{Geometry, SlotLayout};
+use super::memory::Memory;
+use crate::block::RawBlock;
+use crate::units::{Rational, TraceIndex};
+
+/// Trace numbers from here on are nonsense: 89 years at 100 kHz.
+const MAX_TRACE: u64 = 1 << 48;
+/// Timestamps from here on are nonsense: the year 2200.
+const MAX_UTC_NS: i64 = 7_258_118_400_000_000_000;
+/// How often one pull follows a producer that laps it before it lets the caller breathe.
+const MAX_LAPS: u32 = 4;
+
+/// What a pull came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Pull {
+    /// The block is full.
+    Full,
+    /// The block ends here: traces are missing behind it.
+    Gap,
+    /// Every complete slot has been read.
+    Dry,
+    /// The next slot belongs to a later epoch.
+    NewEpoch,
+    /// A part of the file is gone.
+    Damaged,
+    /// The ring contradicts itself, and how.
+    Nonsense(String),
+}
+
+/// Position within one epoch.
+pub(super) struct Reader {
+    geometry: Geometry,
+    layout: SlotLayout,
+    prr: Rational,
+    epoch: u64,
+    /// The slot to be read next.
+    slot: u64,
+    /// Traces of it that have been read.
+    row: u32,
+    /// The producer's number of the next trace, once one has been read.
+    expected: Option<u64>,
+    /// The producer's number of our trace 0.
+    base: u64,
+    /// Traces in the slot read last.
+    last_traces: u32,
+}
+
+impl Reader {
+    /// Stands before slot `slot`.
+    pub(super) fn new(geometry: Geometry, layout: SlotLayout, prr: Rational, epoch: u64, slot: u64) -> Self {
+        let last_traces = layout.traces;
+        Self { geometry, layout, prr, epoch, slot, row: 0, expected: None, base: 0, last_traces }
+    }
+
+    /// Leaves out all slots before `slot`; their traces become part of the next gap.
+    pub(super) const fn skip_to(&mut self, slot: u64) {
+        if slot > self.slot {
+            self.slot = slot;
+            self.row = 0;
+        }
+    }
+
+    /// The slot to be read next.
+    pub(super) const fn slot(&self) -> u64 {
+        self.slot
+    }
+
+    /// The producer's number behind the newest trace in the ring, when that is where we stand.
+    pub(super) fn newest_trace(&self, memory: &Memory) -> Option<u64> {
+        let at_the_end = self.row == 0 && memory.load_relaxed(AT_SLOTS_WRITTEN) == self.slot;
+        self.expected.filter(|_| at_the_end)
+    }
+
+    /// Seconds from slot to slot, going by the last one.
+    pub(super) fn slot_s(&self) -> f64 {
+        f64::from(self.last_traces) / self.prr.to_f64()
+    }
+
+    /// Seconds after which the next slots fill a block that has room for `traces`, and seconds until the ring comes
+    /// around.
+    pub(super) fn wait_s(&self, traces: usize) -> (f64, f64) {
+        let fill_s = (traces as f64 / self.prr.to_f64()).max(self.slot_s());
+        (fill_s, self.slot_s() * self.geometry.slots as f64)
+    }
+
+    /// Moves complete traces into `block` until it is full or must end, or there are none.
+    pub(super) fn pull(&mut self, memory: &Memory, block: &mut RawBlock) -> Pull {
+        let mut laps = 0;
+        while block.free_traces() > 0 {
+            let written = memory.load(AT_SLOTS_WRITTEN);
+            if written == self.slot {
+                return Pull::Dry;
+            }
+            if written < self.slot {
+                if memory.load(AT_EPOCH) != self.epoch {
+                    return Pull::NewEpoch;
+                }
+                return Pull::Nonsense(format!(
+                    "the ring's count of written slots went back from {} to {written}",
+                    self.slot
+                ));
+            }
+            match self.read_slot(memory, block) {
+                Slot::Read => {}
+                Slot::Ends(pull) => return pull,
+                Slot::Overtaken if laps < MAX_LAPS => {
+                    laps += 1;
+                    if let Err(nonsense) = self.catch_up(memory) {
+                        return nonsense;
+                    }
+                }
+                Slot::Overtaken => return Pull::Dry,
+            }
+        }
+        Pull::Full
+    }
+
+    /// Our slot is not there any more: either the producer came around, and we go on at the newest slot, which is the
+    /// farthest from being overtaken again; or the ring lies.
+    fn catch_up(&mut self, memory: &Memory) -> Result<(), Pull> {
+        if memory.is_damaged() {
+            return Err(Pull::Damaged);
+        }
+        // Whoever saw the slot invalid also sees the count that made it so.
+        Memory::fence();
+        let written = memory.load(AT_SLOTS_WRITTEN);
+        // A slot is invalidated only after the count has come around to it.
+        if written.saturating_sub(self.slot) < self.geometry.slots {
+            return Err(Pull::Nonsense(format!(
+                "slot {} of the ring is counted as written and does not carry its number",
+                self.slot
+            )));
+        }
+        self.slot = written - 1;
+        self.row = 0;
+        Ok(())
+    }
+
+    fn read_slot(&mut self, memory: &Memory, block: &mut RawBlock) -> Slot {
+        let at = self.geometry.slot(self.slot);
+        if memory.load(at) != self.slot + 1 {
+            return Slot::Overtaken;
+        }
+        let header: SlotHeader = memory.get(at);
+        if !self.is_still_whole(memory, at) {
+            return Slot::Overtaken;
+        }
+        if let Some(end) = self.judge(memory, &header, block) {
+            return Slot::Ends(end);
+        }
+        let first = header.first_trace + u64::from(self.row);
+        let rows = (header.traces - self.row).min(u32::try_from(block.free_traces()).unwrap_or(u32::MAX));
+        self.copy_rows(memory, at, rows, block);
+        if !self.is_still_whole(memory, at) {
+            return Slot::Overtaken;
+        }
+        if memory.is_damaged() {
+            return Slot::Ends(Pull::Damaged);
+        }
+        self.accept(&header, first, rows, block);
+        Slot::Read
+    }
+
+    /// Whether everything copied since the sequence word was first seen belongs to our slot.
+    fn is_still_whole(&self, memory: &Memory, at: usize) -> bool {
+        Memory::fence();
+        memory.load_relaxed(at) == self.slot + 1
+    }
+
+    /// `Some` when nothing can be read from this slot into this block.
+    fn judge(&self, memory: &Memory, header: &SlotHeader, block: &RawBlock) -> Option<Pull> {
+        let nonsense = |what: String| Some(Pull::Nonsense(format!("slot {} of the ring {what}", self.slot)));
+        if header.epoch != self.epoch {
+            // Only the header page can begin an epoch.
+            return if header.epoch > self.epoch && memory.load(AT_EPOCH) != self.epoch {
+                Some(Pull::NewEpoch)
+            } else {
+                nonsense(format!("belongs to epoch {}, the ring to {}", header.epoch, self.epoch))
+            };
+        }
+        if header.traces <= self.row || header.traces > self.layout.traces {
+            let most = self.layout.traces;
+            return nonsense(format!("declares {} traces, 1 to {most} are possible", header.traces));
+        }
+        if header.first_trace >= MAX_TRACE || !(0..MAX_UTC_NS).contains(&header.utc_ns) {
+            return nonsense(format!("begins with trace {} at {} ns", header.first_trace, header.utc_ns));
+        }
+        let first = header.first_trace + u64::from(self.row);
+        match self.expected {
+            Some(expected) if first < expected || (first > expected && self.row > 0) => {
+                nonsense(format!("begins with trace {first}, {expected} comes next"))
+            }
+            Some(expected) if first > expected && block.traces > 0 => Some(Pull::Gap),
+            _ => None,
+        }
+    }
+
+    fn copy_rows(&self, memory: &Memory, at: usize, rows: u32, block: &mut RawBlock) {
+        let from = at + SLOT_HEADER_BYTES + self.row as usize * self.layout.row_bytes;
+        for i in 0..rows as usize {
+            let row = block.row_mut(block.traces + i);
+            memory.copy_out(from + i * self.layout.row_bytes, row);
+        }
+    }
+
+    fn accept(&mut self, header: &SlotHeader, first: u64, rows: u32, block: &mut RawBlock) {
+        if self.expected.is_none() {
+            self.base = first;
+        }
+        if block.traces == 0 {
+            block.gap_before = self.expected.map_or(0, |expected| first - expected);
+            block.first_trace = TraceIndex(first - self.base);
+            block.utc_ns = header.utc_ns.saturating_add(self.prr.traces_to_ns(u64::from(self.row)));
+        }
+        block.traces += rows as usize;
+        self.expected = Some(first + u64::from(rows));
+        self.last_traces = header.traces;
+        self.row += rows;
+        if self.row == header.traces {
+            self.slot += 1;
+            self.row = 0;
+        }
+    }
+}
+
+enum Slot {
+    /// Rows were added to the block.
+    Read,
+    /// Nothing can be added.
+    Ends(Pull),
+    /// It was written anew before or while it was read; nothing was added.
+    Overtaken,
+}

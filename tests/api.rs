@@ -1,0 +1,450 @@
+//! The control API over real sockets, with a daemon's knowledge of itself and no daemon behind it: every route in every
+//! phase, under every spelling of its path, and against rude clients.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly anywhere")]
+
+#[path = "common/http.rs"]
+mod http;
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use fiberd::acquisition::{Acquisition, DarkReason, Phase, SampleFormat};
+use fiberd::api::{self, ApiState};
+use fiberd::config::Config;
+use fiberd::metrics;
+use fiberd::status::{BrokerState, Stage, Status};
+use fiberd::units::Rational;
+use http::{ask, connect, exchange, get};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+const ROUTES: [&str; 7] = ["/live_metadata", "/channels", "/sensors", "/ack", "/healthz", "/readyz", "/metrics"];
+
+/// A server on a port of its own; stops when dropped, and fails the test when it does not.
+struct Server {
+    address: SocketAddr,
+    status: Arc<Status>,
+    stop: Option<oneshot::Sender<()>>,
+    runtime: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Server {
+    fn start() -> Self {
+        let status = Status::new("test", Some(2000.0));
+        let mut config = Config::default();
+        config.fiber.channels = 321;
+        config.fiber.dtype = "float32".into();
+        let router = api::router(ApiState { status: Arc::clone(&status), config: Arc::new(config) });
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (address_tx, address_rx) = std::sync::mpsc::channel();
+        let runtime = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+                address_tx.send(listener.local_addr().unwrap()).unwrap();
+                api::serve(listener, router, async { drop(stopped.await) }).await;
+            });
+        });
+        Self { address: address_rx.recv().unwrap(), status, stop: Some(stop), runtime: Some(runtime) }
+    }
+
+    fn acquire(&self, acquisition: Acquisition) {
+        self.status.set_phase(Phase::Acquiring(Arc::new(acquisition)));
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let ended = self.runtime.take().unwrap().join();
+        assert!(std::thread::panicking() || ended.is_ok(), "the server ended by a panic");
+    }
+}
+
+fn waiting(reason: DarkReason) -> Phase {
+    Phase::WaitingForFiber(reason)
+}
+
+/// Every phase with the name that clients see, and whether they see an acquisition.
+fn phases() -> Vec<(Phase, &'static str, bool)> {
+    let a = Arc::new(Acquisition::example());
+    vec![
+        (waiting(DarkReason::Starting), "waiting for fiber", false),
+        (waiting(DarkReason::NoHeartbeat), "waiting for fiber", false),
+        (Phase::Acquiring(Arc::clone(&a)), "acquiring", true),
+        (Phase::Stalled(a), "stalled", true),
+        (Phase::Draining, "draining", false),
+    ]
+}
+
+#[test]
+fn every_route_says_what_the_phase_is() {
+    let server = Server::start();
+    for (phase, name, live) in phases() {
+        server.status.set_phase(phase);
+        let channels = if live { 2337 } else { 321 };
+        let body = |path: &str| {
+            let answer = get(server.address, path);
+            assert_eq!(answer.status, 200, "{path} while {name}");
+            assert_eq!(answer.headers["content-type"], "application/json");
+            answer.json()
+        };
+        let metadata = body("/live_metadata");
+        let own = ["state", "number_of_channels", "num_samples_per_trace"].map(|key| metadata[key].clone());
+        assert_eq!(own, [json!(name), json!(channels), json!(channels)]);
+        assert_eq!(body("/channels"), json!({ "lowest_channel": 1, "highest_channel": channels }));
+        assert_eq!(body("/sensors"), json!({ "sensors": (0..channels).collect::<Vec<_>>() }));
+        let ack = body("/ack");
+        assert_eq!((&ack["status"], &ack["pipeline_status"]), (&json!("ok"), &json!(name)));
+        assert_eq!(ack["channels_count"], channels);
+        assert!(ack["uptime_sec"].is_f64() && ack["version"].is_string(), "{ack}");
+        assert!(ack["last_update_ts"].as_f64().unwrap() > 1.7e9, "seconds since the UNIX epoch: {ack}");
+        assert_eq!(body("/healthz")["status"], "ok");
+        let one_hot = format!("fiberd_phase{{phase=\"{name}\"}} 1\n");
+        assert!(get(server.address, "/metrics").text().contains(&one_hot), "{one_hot}");
+    }
+}
+
+#[test]
+fn live_metadata_has_the_agreed_fields_with_and_without_fiber() {
+    let server = Server::start();
+    let agreed = |metadata: &Value, expected: Value| {
+        for (key, value) in expected.as_object().unwrap() {
+            assert_eq!(&metadata[key], value, "{key}");
+        }
+    };
+    let dark = json!({
+        "prr": 0.0, "dx": 0.0, "dy": null, "number_of_channels": 321, "num_samples_per_trace": 321, "dtype": "float32",
+        "fiber_start_meters": null, "fiber_length_meters": null, "sw_version": "waiting for fiber",
+        "fiber_description": "waiting for fiber", "state": "waiting for fiber", "reason": "no new traces",
+        "measured_prr": null, "epoch": null,
+    });
+    server.status.set_phase(waiting(DarkReason::NoTraces));
+    agreed(&get(server.address, "/live_metadata").json(), dark);
+
+    server.status.counters.gaps.add(3);
+    server.status.counters.prr_measured_hz.set(1999.99);
+    server.status.set_last_trace(1_800_000_000_250_000_000);
+    server.acquire(Acquisition { fiber_start_m: 99.6, ..Acquisition::example() });
+    let live = json!({
+        "prr": 2000.0, "dx": 1.021_369_8, "dy": null, "number_of_channels": 2337, "num_samples_per_trace": 2337,
+        "dtype": "int16", "fiber_start_meters": 100, "fiber_length_meters": 2387,
+        "sw_version": env!("CARGO_PKG_VERSION"), "fiber_description": "example fiber", "state": "acquiring",
+        "reason": null, "gap_count": 3, "measured_prr": 1999.99, "last_trace_time": 1_800_000_000.25,
+    });
+    agreed(&get(server.address, "/live_metadata").json(), live);
+}
+
+fn any_phase() -> impl Strategy<Value = Phase> {
+    let number = || prop_oneof![any::<f64>(), 0.0..1e6];
+    let format = prop::sample::select(vec![SampleFormat::I16, SampleFormat::F32, SampleFormat::Iq16]);
+    let acquisition = (1u64..1_000_000, 1u64..1000, 1usize..100_000, number(), number(), number(), format, ".*")
+        .prop_map(|(num, den, channels, dx_m, fiber_start_m, gauge, sample_format, description)| {
+            let prr = Rational::new(num, den).unwrap();
+            let gauge_length_m = Some(gauge);
+            let example = Acquisition::example();
+            let a = Acquisition {
+                prr,
+                channels,
+                dx_m,
+                fiber_start_m,
+                gauge_length_m,
+                sample_format,
+                description,
+                ..example
+            };
+            Arc::new(a)
+        });
+    prop_oneof![
+        acquisition.clone().prop_map(Phase::Acquiring),
+        acquisition.prop_map(Phase::Stalled),
+        ".*".prop_map(|why| waiting(DarkReason::Refused(why))),
+        Just(waiting(DarkReason::Dark)),
+        Just(Phase::Draining),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Clients read these fields without asking what they are, whatever the producer says.
+    #[test]
+    fn types_of_live_metadata_never_change(phases in prop::collection::vec(any_phase(), 4), measured in any::<f64>()) {
+        let server = Server::start();
+        server.status.counters.prr_measured_hz.set(measured);
+        for phase in phases {
+            let live = phase.acquisition().is_some();
+            server.status.set_phase(phase);
+            let m = get(server.address, "/live_metadata").json();
+            let integer_or_null = |v: &Value| if live { v.is_i64() } else { v.is_null() };
+            prop_assert!(m["prr"].is_f64() && m["dx"].is_f64(), "{}", m);
+            prop_assert!(m["dy"].is_null() || m["dy"].is_f64(), "{}", m);
+            prop_assert!(m["number_of_channels"].is_u64() && m["num_samples_per_trace"].is_u64(), "{}", m);
+            prop_assert!(integer_or_null(&m["fiber_start_meters"]) && integer_or_null(&m["fiber_length_meters"]), "{}", m);
+            prop_assert!(["dtype", "sw_version", "fiber_description", "state"].iter().all(|k| m[k].is_string()), "{}", m);
+            prop_assert_eq!(m["sw_version"] == "waiting for fiber", !live);
+        }
+    }
+}
+
+#[test]
+fn readiness_lists_what_is_wrong() {
+    let server = Server::start();
+    let ready = || {
+        let answer = get(server.address, "/readyz");
+        (answer.status, answer.json())
+    };
+    let (status, body) = ready();
+    assert_eq!((status, &body["status"], &body["code"]), (503, &json!("waiting_for_fiber"), &json!("not_ready")));
+    assert!(body["reason"].as_str().unwrap().starts_with("waiting for fiber: "), "{body}");
+    assert_eq!(body["details"]["ready"], false);
+
+    server.acquire(Acquisition::example());
+    let nothing = json!({ "ready": true, "phase": "acquiring", "reasons": [], "degraded": [] });
+    assert_eq!(ready(), (200, nothing));
+
+    for (state, words) in [(BrokerState::Away, "broker: away"), (BrokerState::Blocked, "accepts nothing")] {
+        server.status.set_broker(state);
+        let (status, body) = ready();
+        assert_eq!(status, 200, "acquisition goes on without a broker");
+        assert!(body["degraded"][0].as_str().unwrap().contains(words), "{body}");
+    }
+    server.status.set_broker(BrokerState::Connected);
+    server.status.counters.prr_measured_hz.set(1999.0);
+    let (status, body) = ready();
+    assert_eq!((status, &body["degraded"]), (200, &json!(["PRR: declared 2000 Hz, measured 1999.000 Hz (-500 ppm)"])));
+
+    server.status.set_stuck(&[Stage::Pipeline]);
+    let (status, body) = ready();
+    assert_eq!((status, &body["reason"]), (503, &json!("pipeline stands still")));
+    server.status.set_stuck(&[]);
+    server.status.set_phase(Phase::Draining);
+    assert_eq!(ready().0, 503);
+}
+
+#[test]
+fn no_body_names_files_of_this_machine() {
+    let server = Server::start();
+    let reasons = [
+        DarkReason::NoInterface("/dev/shm/secret.ring: No such file".into()),
+        DarkReason::Refused("/dev/shm/secret.ring: 1000 Hz instead of 2000 Hz".into()),
+    ];
+    for reason in reasons {
+        server.status.set_phase(waiting(reason));
+        for path in ROUTES.into_iter().chain(["/dev/shm/secret", "/../../etc/passwd"]) {
+            let text = get(server.address, path).text().to_owned();
+            assert!(!text.contains("secret") && !text.contains("/etc"), "{path}: {text}");
+        }
+    }
+    assert!(get(server.address, "/readyz").text().contains("1000 Hz instead of 2000 Hz"), "the fact itself is told");
+}
+
+#[test]
+fn every_spelling_of_a_path_leads_to_its_route() {
+    let server = Server::start();
+    server.acquire(Acquisition::example());
+    for route in ROUTES {
+        let plain = get(server.address, route);
+        let name = &route[1..];
+        for path in [
+            format!("/focus-server/{name}"),
+            format!("/{name}/"),
+            format!("//{name}"),
+            format!("//focus-server///{name}//"),
+            format!("/{name}?unasked=1"),
+        ] {
+            let answer = get(server.address, &path);
+            assert_eq!(
+                (answer.status, &answer.headers["content-type"]),
+                (200, &plain.headers["content-type"]),
+                "{path}"
+            );
+            if ["/channels", "/sensors", "/live_metadata"].contains(&route) {
+                assert_eq!(answer.text(), plain.text(), "{path}");
+            }
+            let head = ask(server.address, "HEAD", &path);
+            assert_eq!((head.status, head.body.len()), (200, 0), "HEAD {path}");
+            assert!(head.headers["content-length"].parse::<usize>().unwrap() > 0, "HEAD {path}");
+        }
+    }
+}
+
+#[test]
+fn wrong_requests_get_the_one_shape() {
+    let server = Server::start();
+    let refused = |method: &str, path: &str, status: u16| {
+        let answer = ask(server.address, method, path);
+        assert_eq!(answer.status, status, "{method} {path}");
+        let body = answer.json();
+        for key in ["error", "code", "message", "status"] {
+            assert!(body[key].is_string(), "{method} {path}: {key} in {body}");
+        }
+        assert!(body["details"].is_object() && body.get("reason").is_some(), "{body}");
+        answer
+    };
+    for path in
+        ["/", "/nothing", "/focus-server", "/focus-server/focus-server/ack", "/ack/more", "/ACK", "/%61ck", "/%ff%fe"]
+    {
+        refused("GET", path, 404);
+    }
+    for route in ROUTES {
+        for method in ["POST", "PUT", "DELETE", "PATCH", "BREW"] {
+            let answer = refused(method, route, 405);
+            assert!(answer.headers["allow"].contains("GET"), "{method} {route}");
+        }
+    }
+}
+
+#[test]
+fn preflight_is_answered_and_lets_nobody_in() {
+    let server = Server::start();
+    for path in ["/live_metadata", "/focus-server/ack/"] {
+        let request = format!(
+            "OPTIONS {path} HTTP/1.1\r\nhost: x\r\norigin: http://elsewhere.example\r\n\
+             access-control-request-method: GET\r\nconnection: close\r\n\r\n"
+        );
+        let answer = exchange(server.address, request.as_bytes()).unwrap();
+        assert_eq!((answer.status, answer.body.len()), (204, 0));
+        assert!(answer.headers["allow"].contains("GET"));
+        assert!(!answer.headers.keys().any(|name| name.starts_with("access-control-allow")), "{answer:?}");
+    }
+}
+
+#[test]
+fn every_answer_carries_a_request_id() {
+    let server = Server::start();
+    let with_id = |id: &str| {
+        let request = format!("GET /nothing HTTP/1.1\r\nhost: x\r\nx-request-id: {id}\r\nconnection: close\r\n\r\n");
+        exchange(server.address, request.as_bytes()).unwrap().headers["x-request-id"].clone()
+    };
+    assert_eq!(with_id("mine-1"), "mine-1");
+    let (one, other) = (with_id("two words"), with_id(&"x".repeat(300)));
+    assert!(one != other && !one.contains(' ') && other.len() <= 64, "{one} {other}");
+}
+
+#[test]
+fn rude_clients_are_refused_or_cut_and_others_are_served() {
+    let server = Server::start();
+    // Half a request each, held open until the end of the test.
+    let halves: Vec<_> =
+        ["", "G", "GET /ack HTT", "GET /ack HTTP/1.1\r\nhost:", "POST /ack HTTP/1.1\r\ncontent-length: 9\r\n\r\nx"]
+            .into_iter()
+            .map(|half| {
+                let mut stream = connect(server.address);
+                stream.write_all(half.as_bytes()).unwrap();
+                stream
+            })
+            .collect();
+    let long_path = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(100_000)).into_bytes();
+    let long_header = format!("GET /ack HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "a".repeat(1_000_000)).into_bytes();
+    let many_headers = format!("GET /ack HTTP/1.1\r\nhost: x\r\n{}\r\n", "x: y\r\n".repeat(2000)).into_bytes();
+    let rude: [&[u8]; 9] = [
+        b"GET /\xff\xfe HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"GET /ack HTTP/9.9\r\n\r\n",
+        b"GET /ack\0 HTTP/1.1\r\n\r\n",
+        b"GET /ack HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
+        b"POST /ack HTTP/1.1\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\nzzz\r\n",
+        &long_path,
+        &long_header,
+        &many_headers,
+    ];
+    for request in rude {
+        let start = String::from_utf8_lossy(&request[..request.len().min(40)]).into_owned();
+        if let Some(answer) = exchange(server.address, request) {
+            assert!((400..500).contains(&answer.status), "{start:?}: {}", answer.status);
+            let text = answer.text();
+            assert!(text.is_empty() || answer.json()["error"].is_string(), "{start:?}: {text}");
+        }
+        assert_eq!(get(server.address, "/ack").status, 200, "after {start:?}");
+    }
+    let mut big = b"POST /ack HTTP/1.1\r\nhost: x\r\ncontent-length: 10485760\r\n\r\n".to_vec();
+    let mut stream = connect(server.address);
+    stream.write_all(&big).unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413", "refused by its header, before the body comes");
+    big.resize(10_485_760, b'x');
+    drop(exchange(server.address, &big));
+    assert_eq!(get(server.address, "/ack").status, 200);
+    drop(server);
+    drop(halves);
+}
+
+#[test]
+fn one_connection_serves_many_requests() {
+    let server = Server::start();
+    let mut stream = connect(server.address);
+    let request = "GET /ack HTTP/1.1\r\nhost: x\r\n\r\n";
+    stream.write_all(request.repeat(49).as_bytes()).unwrap();
+    stream.write_all(b"GET /ack HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut all = String::new();
+    stream.read_to_string(&mut all).unwrap();
+    assert_eq!(all.matches("HTTP/1.1 200 OK").count(), 50);
+}
+
+/// What the reference parser of Prometheus makes of `/metrics`: name, kind, and samples by name and labels.
+fn parsed_by_prometheus(text: &str) -> Value {
+    const PARSER: &str = "
+import json, sys
+from prometheus_client.parser import text_string_to_metric_families as parse
+print(json.dumps([{'name': f.name, 'type': f.type, 'help': f.documentation,
+                   'samples': [[s.name, s.labels, str(s.value)] for s in f.samples]} for f in parse(sys.stdin.read())]))
+";
+    let python = std::env::var("FIBERD_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+    let mut child = Command::new(&python)
+        .args(["-c", PARSER])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("{python}: {e}; set FIBERD_TEST_PYTHON to a Python with prometheus_client"));
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{python} with prometheus_client could not read /metrics");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn prometheus_reads_every_metric_of_the_table() {
+    let server = Server::start();
+    server.acquire(Acquisition::example());
+    let counters = &server.status.counters;
+    counters.traces.add(1 << 40);
+    counters.gap_traces.add(7);
+    counters.confirm_latency.record(std::time::Duration::from_millis(15));
+    counters.confirm_latency.record(std::time::Duration::from_secs(60));
+    counters.pipeline_load.set(f64::NAN);
+    let answer = get(server.address, "/metrics");
+    assert_eq!(answer.headers["content-type"], metrics::CONTENT_TYPE);
+    let families = parsed_by_prometheus(answer.text());
+    let families = families.as_array().unwrap();
+
+    // The parser takes `_total` off the name of a counter.
+    let found: Vec<_> = families.iter().map(|f| (f["name"].as_str(), f["type"].as_str(), f["help"].as_str())).collect();
+    let bare = |name: &'static str| name.strip_suffix("_total").unwrap_or(name);
+    let table: Vec<_> = metrics::TABLE.iter().map(|m| (Some(bare(m.name)), Some(m.kind()), Some(m.help))).collect();
+    assert_eq!(found, table);
+
+    let samples: Vec<_> = families.iter().flat_map(|f| f["samples"].as_array().unwrap()).collect();
+    let value = |name: &str, labels: Value| {
+        let sample = samples.iter().find(|s| s[0] == name && s[1] == labels);
+        sample.unwrap_or_else(|| panic!("{name} {labels}"))[2].as_str().unwrap().parse::<f64>().ok()
+    };
+    assert_eq!(value("fiberd_traces_total", json!({})), Some((1u64 << 40) as f64));
+    assert_eq!(value("fiberd_gap_traces_total", json!({})), Some(7.0));
+    assert_eq!(value("fiberd_fiber_channels", json!({})), Some(2337.0));
+    assert_eq!(value("fiberd_phase", json!({ "phase": "waiting for fiber" })), Some(0.0));
+    assert_eq!(value("fiberd_broker_state", json!({ "state": "disabled" })), Some(1.0));
+    let bucket = |edge: &str| value("fiberd_confirm_latency_seconds_bucket", json!({ "le": edge }));
+    assert_eq!([bucket("0.01"), bucket("0.02"), bucket("5"), bucket("+Inf")], [0.0, 1.0, 1.0, 2.0].map(Some));
+    assert_eq!(value("fiberd_confirm_latency_seconds_count", json!({})), Some(2.0));
+    assert!((value("fiberd_confirm_latency_seconds_sum", json!({})).unwrap() - 60.015).abs() < 1e-9);
+    assert!(value("fiberd_pipeline_load_ratio", json!({})).unwrap().is_nan());
+    for name in ["resident_memory_bytes", "threads", "open_fds", "cpu_seconds_total"] {
+        assert!(value(&format!("fiberd_process_{name}"), json!({})).unwrap() > 0.0, "{name}");
+    }
+}
