@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn nothing_is_its_own_offset() {
         for mode in [CommonMode::Keep, CommonMode::Mean, CommonMode::Median] {
-            assert_eq!(common_mode(mode, [], &mut Vec::new()), 0.0);
+            assert!(common_mode(mode, [], &mut Vec::new()).abs() < f32::MIN_POSITIVE);
         }
     }
 }

@@ -4,6 +4,9 @@
 //! Traces come in trace-major and are transposed in tiles of 8 × 8 samples, so that every cache line that is touched is
 //! used whole. Nothing is ever moved again: the ring wraps, and multiplying by the window makes the pieces contiguous.
 
+use std::array::from_fn;
+use std::ops::Range;
+
 use super::rows::Rows;
 
 /// Edge of a transposition tile, in samples.
@@ -67,19 +70,16 @@ impl History {
     /// An 8 × 8 tile through registers or a small buffer, as the compiler likes.
     #[inline]
     fn tile(&mut self, at: usize, rows: Rows<'_>, t: usize, c: usize) {
-        let mut tile = [[0.0f32; TILE]; TILE];
-        for (i, row) in tile.iter_mut().enumerate() {
-            row.copy_from_slice(&rows.row(t + i)[c..c + TILE]);
-        }
-        for j in 0..TILE {
-            let start = (c + j) * self.stride + at + t;
-            let column: [f32; TILE] = std::array::from_fn(|i| tile[i][j]);
-            self.samples[start..start + TILE].copy_from_slice(&column);
+        let tile: [[f32; TILE]; TILE] = from_fn(|i| *rows.row(t + i)[c..].first_chunk().expect("a whole tile"));
+        let columns: [[f32; TILE]; TILE] = from_fn(|j| from_fn(|i| tile[i][j]));
+        for (channel, column) in (c..).zip(&columns) {
+            let start = channel * self.stride + at + t;
+            self.samples[start..start + TILE].copy_from_slice(column);
         }
     }
 
     /// What does not fill a tile.
-    fn piece(&mut self, at: usize, rows: Rows<'_>, traces: std::ops::Range<usize>, channels: std::ops::Range<usize>) {
+    fn piece(&mut self, at: usize, rows: Rows<'_>, traces: Range<usize>, channels: Range<usize>) {
         for t in traces {
             for (c, &x) in channels.clone().zip(&rows.row(t)[channels.clone()]) {
                 self.samples[c * self.stride + at + t] = x;

@@ -1,11 +1,12 @@
 //! Arithmetic on slices: no threads, no I/O, no clock. [`naive`] is the public definition that every kernel answers to.
 //!
 //! In the order in which a sample meets them: [`rows`] (raw and conditioned traces as they lie in memory), [`condition`]
-//! (unpack, demodulate, strain rate, differences, common mode, high-pass), [`grid`] (which traces make which line),
-//! [`lane`] (history, then window and spectrum, mean over windows) by a [`plan`] (what comes out, in [`bins`] of a
-//! [`window`]).
+//! (unpack, demodulate, strain rate, differences, then [`common_mode`](mod@common_mode) and high-pass; units and factors
+//! in [`calibration`]), [`grid`] (which traces make which line), [`lane`] (history, then window and spectrum, mean over
+//! windows) by a [`plan`] (what comes out, in [`bins`] of a [`window`]).
 
 pub mod bins;
+pub mod calibration;
 pub mod common_mode;
 pub mod condition;
 mod decibel;
@@ -21,8 +22,9 @@ mod transform;
 pub mod window;
 
 pub use bins::{bin_hz, bins_in_range};
+pub use calibration::{ConditionError, ConditionSpec};
 pub use common_mode::{CommonMode, common_mode};
-pub use condition::{ConditionError, ConditionSpec, Conditioner};
+pub use condition::Conditioner;
 pub use grid::LineGrid;
 pub use lane::{Lane, Line};
 pub use plan::{Output, Plan, PlanError, PlanSpec};

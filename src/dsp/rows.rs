@@ -44,6 +44,9 @@ impl<'a> Rows<'a> {
     }
 
     /// The same traces, some of their channels.
+    ///
+    /// # Panics
+    /// When there are not so many channels.
     #[must_use]
     pub fn columns(&self, channels: Range<usize>) -> Self {
         assert!(channels.end <= self.channels, "channels {channels:?} of {}", self.channels);
@@ -52,6 +55,9 @@ impl<'a> Rows<'a> {
     }
 
     /// Some of the traces, all their channels.
+    ///
+    /// # Panics
+    /// When there are not so many traces.
     #[must_use]
     pub fn slice(&self, traces: Range<usize>) -> Self {
         assert!(traces.end <= self.traces, "traces {traces:?} of {}", self.traces);
