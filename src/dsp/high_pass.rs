@@ -2,17 +2,18 @@
 //!
 //! Bilinear transform of `s / (s + ω)`: −3 dB exactly at the corner, `b = 1 / (1 + K)`, `a = (1 − K) / (1 + K)`,
 //! `K = tan(π · corner / PRR)`; the same numbers as `scipy.signal.butter(1, corner, "highpass", fs=prr)`. It starts at
-//! rest on its first trace: that one gives zero, so a standing offset makes no step.
+//! rest on its first trace: that one gives zero, so a standing offset makes no step. The state is f64: at a corner of a
+//! hundredth of a hertz it remembers 10⁵ traces, and f32 would show every one of their roundings.
 
 /// Magnitudes below this become zero: their power could not be told from nothing, and they would slow the machine down
 /// when they decay into denormal numbers.
 pub(super) const TINY: f32 = 1e-25;
 
 pub(super) struct HighPass {
-    a: f32,
-    b: f32,
+    a: f64,
+    b: f64,
     before: Vec<f32>,
-    state: Vec<f32>,
+    state: Vec<f64>,
     primed: bool,
 }
 
@@ -25,7 +26,7 @@ pub(super) fn coefficients(corner_hz: f64, prr_hz: f64) -> (f64, f64) {
 impl HighPass {
     pub(super) fn new(corner_hz: f64, prr_hz: f64, channels: usize) -> Self {
         let (a, b) = coefficients(corner_hz, prr_hz);
-        Self { a: a as f32, b: b as f32, before: vec![0.0; channels], state: vec![0.0; channels], primed: false }
+        Self { a, b, before: vec![0.0; channels], state: vec![0.0; channels], primed: false }
     }
 
     pub(super) fn reset(&mut self) {
@@ -41,11 +42,11 @@ impl HighPass {
         }
         let (a, b) = (self.a, self.b);
         for ((x, before), state) in row.iter_mut().zip(&mut self.before).zip(&mut self.state) {
-            let y = b * (*x - *before) + a * *state;
-            let y = if y.abs() < TINY { 0.0 } else { y };
+            let y = b * (f64::from(*x) - f64::from(*before)) + a * *state;
+            let y = if y.abs() < f64::from(TINY) { 0.0 } else { y };
             *before = *x;
             *state = y;
-            *x = y;
+            *x = y as f32;
         }
     }
 }
