@@ -6,7 +6,7 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::{EnvFilter, FilterExt, filter_fn};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::Registry;
@@ -62,6 +62,9 @@ pub enum TelemetryError {
 pub fn init(options: Options) -> Result<(), TelemetryError> {
     let from_environment = std::env::var(LEVEL_VARIABLE).ok().filter(|level| !level.is_empty());
     let filter = filter(from_environment.as_deref().unwrap_or(&options.level))?;
+    // lapin logs whole returned messages as warnings, and its handshake, password included, as traces; no level may
+    // show them. What there is to say about the broker `publish` says in its own words.
+    let filter = filter.and(filter_fn(|metadata| !metadata.target().starts_with("lapin")));
     tracing_subscriber::registry().with(lines(options).with_filter(filter)).try_init()?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What several test programs need. Each includes this module, and none uses all of it.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod broker;
 pub mod daemon;
 
 use std::path::PathBuf;

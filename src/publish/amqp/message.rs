@@ -5,7 +5,7 @@ use std::time::Instant;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldArray, FieldTable, ShortString};
 
-use crate::frame::{Dtype, Frame, Stream};
+use crate::frame::{Frame, Stream};
 use crate::status::{Report, now_ms};
 use crate::wire;
 
@@ -78,7 +78,7 @@ impl Message {
 fn headers(frame: &Frame, stream: &Stream, site: &str) -> FieldTable {
     let (ndim, lengths) = wire::shape(frame);
     let shape: Vec<AMQPValue> = lengths[..ndim as usize].iter().map(|&n| int(u64::from(n))).collect();
-    let mut fields = vec![
+    let fields = [
         ("schema", int(u64::from(wire::SCHEMA))),
         ("site", text(site)),
         ("view", text(stream.view.name())),
@@ -99,11 +99,6 @@ fn headers(frame: &Frame, stream: &Stream, site: &str) -> FieldTable {
         ("unit", text(&stream.unit)),
         ("gap", int(frame.gap_traces)),
     ];
-    if stream.dtype == Dtype::U8 {
-        let (scale, offset) = stream.u8_range;
-        fields.push(("u8_scale", AMQPValue::Double(f64::from(scale))));
-        fields.push(("u8_offset", AMQPValue::Double(f64::from(offset))));
-    }
     let mut table = FieldTable::default();
     for (name, value) in fields {
         table.insert(name.into(), value);

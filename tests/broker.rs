@@ -1,0 +1,550 @@
+//! Publishing to a real RabbitMQ: what arrives, what is counted, and what happens when the broker does not behave.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use common::broker::{Broker, shared};
+use common::{must_succeed, python, wait_for};
+use fiberd::acquisition::{Acquisition, DarkReason, Phase};
+use fiberd::config::{BrokerConfig, Secret};
+use fiberd::egress::{Egress, fence};
+use fiberd::frame::{ChannelAxis, Dtype, Frame, FrequencyAxis, Stream, ValueKind, View};
+use fiberd::publish;
+use fiberd::status::{BrokerState, Status};
+use fiberd::telemetry;
+use fiberd::units::TraceIndex;
+use lapin::options::{BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+/// A password that could not be anything else when it turns up somewhere.
+const PASSWORD: &str = "xyzzy-7319-plugh";
+
+// ---------------------------------------------------------------------------------------------------------- the bench
+
+#[derive(Clone)]
+struct Lines;
+
+static LINES: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        LINES.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Every line that any test of this program logged so far.
+fn log() -> String {
+    String::from_utf8_lossy(&LINES.lock().unwrap()).into_owned()
+}
+
+/// The broker for tests that hurt it, one at a time.
+fn victim() -> MutexGuard<'static, Broker> {
+    static VICTIM: OnceLock<Mutex<Broker>> = OnceLock::new();
+    VICTIM.get_or_init(|| Mutex::new(Broker::start())).lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A publisher at work, and the pipeline's end of the fence.
+struct Rig {
+    runtime: Runtime,
+    config: BrokerConfig,
+    status: Arc<Status>,
+    egress: Option<Egress>,
+    publisher: JoinHandle<()>,
+}
+
+/// `name` makes the exchanges of this test its own.
+fn rig(uri: &str, name: &str, fence_frames: usize, change: impl FnOnce(&mut BrokerConfig)) -> Rig {
+    static LOGGING: OnceLock<()> = OnceLock::new();
+    LOGGING.get_or_init(|| {
+        let level = "trace,fiberd=trace,lapin=trace,lapin::io_loop=trace".into();
+        let writer = Some(BoxMakeWriter::new(|| Lines));
+        telemetry::init(telemetry::Options { level, writer, ..telemetry::Options::default() }).unwrap();
+    });
+    let mut config = BrokerConfig {
+        uri: uri.into(),
+        frames_exchange: format!("{name}.frames"),
+        status_exchange: format!("{name}.status"),
+        ..BrokerConfig::default()
+    };
+    change(&mut config);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let status = Status::new("north", None);
+    let (egress, outlet) = fence(fence_frames, Arc::clone(&status.counters));
+    let task = publish::run(config.clone(), Arc::clone(&status), outlet, Duration::from_secs(5));
+    let publisher = runtime.spawn(task);
+    Rig { runtime, config, status, egress: Some(egress), publisher }
+}
+
+impl Rig {
+    fn offer(&self, frame: Frame) {
+        self.egress.as_ref().expect("open").offer(frame);
+    }
+
+    fn wait_for(&self, what: &str, done: impl Fn(&Status) -> bool) {
+        let describe = format!("{what} {:?}", self.status.broker());
+        wait_for(&describe, || done(&self.status).then_some(()));
+    }
+
+    fn wait_connected(&self) {
+        self.wait_for("connection", |s| s.broker() == BrokerState::Connected);
+    }
+
+    /// Ends the pipeline and waits for the publisher; then every frame must be accounted for, once.
+    fn finish(mut self) -> Arc<Status> {
+        self.egress = None;
+        self.runtime.block_on(self.publisher).unwrap();
+        let c = &self.status.counters;
+        let sent = c.frames_confirmed.get() + c.frames_unroutable.get() + c.frames_refused.get();
+        assert_eq!(c.frames_published.get(), sent + c.frames_unconfirmed.get(), "{c:?}");
+        assert_eq!(c.frames_made.get(), c.frames_published.get() + c.frames_dropped_at_egress.get(), "{c:?}");
+        self.status
+    }
+}
+
+/// A consumer of our own.
+struct Reader {
+    channel: Channel,
+    _connection: Connection,
+}
+
+impl Reader {
+    async fn new(uri: &str) -> Self {
+        let connection = Connection::connect(uri, ConnectionProperties::default()).await.unwrap();
+        Self { channel: connection.create_channel().await.unwrap(), _connection: connection }
+    }
+
+    /// A durable queue of everything with `key` on `exchange`.
+    async fn queue(&self, queue: &str, exchange: &str, key: &str, arguments: FieldTable) {
+        let topic = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let c = &self.channel;
+        c.exchange_declare(exchange.into(), ExchangeKind::Topic, topic, FieldTable::default()).await.unwrap();
+        c.queue_declare(queue.into(), durable, arguments).await.unwrap();
+        let (bind, none) = (QueueBindOptions::default(), FieldTable::default());
+        c.queue_bind(queue.into(), exchange.into(), key.into(), bind, none).await.unwrap();
+    }
+
+    /// The next message: id, headers, body. `None` when none comes for `patience`.
+    async fn next(&self, queue: &str, patience: Duration) -> Option<(String, FieldTable, Vec<u8>)> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(got) = self.channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await.unwrap() {
+                let (properties, data) = (got.delivery.properties, got.delivery.data);
+                let id = properties.message_id().as_ref().unwrap().to_string();
+                return Some((id, properties.headers().clone().unwrap(), data));
+            }
+            if Instant::now() > deadline {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// How often each message id is in the queue.
+    async fn ids(&self, queue: &str) -> BTreeMap<String, usize> {
+        let mut ids = BTreeMap::new();
+        while let Some((id, ..)) = self.next(queue, Duration::from_millis(300)).await {
+            *ids.entry(id).or_default() += 1;
+        }
+        ids
+    }
+}
+
+fn text_of(headers: &FieldTable, key: &str) -> String {
+    match headers.inner().get(key) {
+        Some(AMQPValue::LongString(text)) => text.to_string(),
+        other => panic!("{key}: {other:?}"),
+    }
+}
+
+fn stream(view: View, name: &str, dtype: Dtype, channels: usize, bins: usize) -> Arc<Stream> {
+    let example = Frame::example();
+    Arc::new(Stream {
+        view,
+        name: name.into(),
+        channels: ChannelAxis { start: 0, step: 1, count: channels },
+        frequencies: FrequencyAxis { start_hz: 0.0, step_hz: 1.953_125, count: bins },
+        value: ValueKind::Decibel { reference: 1.0 },
+        unit: "dB".into(),
+        dtype,
+        u8_range: (0.5, -60.0),
+        ..(*example.stream).clone()
+    })
+}
+
+/// Frame `number` of `stream`; its values are multiples of 0.5 in −60…67, which every dtype holds exactly.
+fn frame(stream: &Arc<Stream>, number: u64) -> Frame {
+    let example = Frame::example();
+    let lines = 2;
+    let values = (lines * stream.channels.count * stream.frequencies.count) as u64;
+    Frame {
+        stream: Arc::clone(stream),
+        sequence: number,
+        first_line: number * lines as u64,
+        lines,
+        first_trace: TraceIndex(number * 200),
+        end_trace: TraceIndex((number + 1) * 200),
+        captured_at: Instant::now(),
+        values: values_of(number, values).into(),
+        ..example
+    }
+}
+
+fn values_of(number: u64, count: u64) -> Vec<f32> {
+    (0..count).map(|i| ((number * 31 + i * 7) % 255) as f32 * 0.5 - 60.0).collect()
+}
+
+fn id(name: &str, number: u64) -> String {
+    format!("north/{name}/0/1/{}", number * 2)
+}
+
+// ---------------------------------------------------------------------------------------------------------- the tests
+
+#[test]
+fn python_reads_back_what_was_published() {
+    let rig = rig(&shared().uri(), "readback", 256, |_| {});
+    rig.wait_connected();
+    let exchanges = shared().ctl(&["list_exchanges", "name", "type", "durable"]);
+    for name in ["readback.frames", "readback.status"] {
+        assert!(exchanges.contains(&format!("{name}\ttopic\ttrue")), "{exchanges}");
+    }
+    let reader = rig.runtime.block_on(Reader::new(&shared().uri()));
+    rig.runtime.block_on(reader.queue("readback", &rig.config.frames_exchange, "north.#", FieldTable::default()));
+
+    let streams = [
+        stream(View::Waterfall, "whole.fiber", Dtype::F32, 2337, 1),
+        stream(View::Single, "near", Dtype::F16, 1, 513),
+        stream(View::Multi, "jöb", Dtype::U8, 7, 65),
+    ];
+    let rounds = 10;
+    for number in 0..rounds {
+        for stream in &streams {
+            rig.offer(frame(stream, number));
+        }
+    }
+    let count = rounds as usize * streams.len();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/broker_read.py");
+    let port = shared().port().to_string();
+    let seen = must_succeed(python().args([script, &port, "readback", &count.to_string()]));
+
+    for (line, seen) in seen.lines().enumerate() {
+        let seen: serde_json::Value = serde_json::from_str(seen).unwrap();
+        let (number, stream) = ((line / streams.len()) as u64, &streams[line % streams.len()]);
+        let expected = frame(stream, number);
+        let values: Vec<f32> = seen["values"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect();
+        assert!(values == *expected.values, "frame {number} of {}: {:?}…", stream.name, &values[..8]);
+        let (shape, dtype, key) = [
+            (vec![2, 2337], "<f4", "north.waterfall.whole_fiber.0"),
+            (vec![2, 513], "<f2", "north.single.near.0"),
+            (vec![2, 7, 65], "|u1", "north.multi.jöb.0"),
+        ][line % streams.len()]
+        .clone();
+        let h = &seen["headers"];
+        assert_eq!((&h["shape"], &h["dtype"]), (&shape.into(), &dtype.into()));
+        assert_eq!((&seen["key"], &seen["message_id"]), (&key.into(), &id(&stream.name, number).into()));
+        assert_eq!(seen["content_type"], "application/vnd.fiberd.frame");
+        assert_eq!((&seen["type"], &seen["delivery_mode"]), (&"frame.v1".into(), &2.into()));
+        assert_eq!(seen["timestamp"], 1_790_000_000);
+        assert_eq!((&h["epoch"], &h["sequence"], &h["first_line"]), (&1.into(), &number.into(), &(number * 2).into()));
+        assert_eq!((&h["view"], &h["unit"], &h["value"]), (&stream.view.name().into(), &"dB".into(), &"db".into()));
+        assert_eq!((&h["site"], &h["lines"], &h["gap"]), (&"north".into(), &2.into(), &0.into()));
+        assert_eq!(h["utc_first_ns"], 1_790_000_000_700_000_000i64);
+    }
+    assert_eq!(seen.lines().count(), count);
+    let status = rig.finish();
+    assert_eq!((status.counters.frames_confirmed.get(), status.counters.frames_unroutable.get()), (count as u64, 0));
+    assert!(status.counters.confirm_latency.quantile_s(1.0).is_some());
+}
+
+#[test]
+fn unroutable_and_refused_frames_are_counted_apart_and_the_window_holds() {
+    const WINDOW: u64 = 8;
+    let rig = rig(&shared().uri(), "apart", 4096, |config| config.window = WINDOW as usize);
+    let reader = rig.runtime.block_on(Reader::new(&shared().uri()));
+    let exchange = &rig.config.frames_exchange;
+    rig.runtime.block_on(reader.queue("apart", exchange, "*.single.wanted.*", FieldTable::default()));
+    let mut full = FieldTable::default();
+    full.insert("x-max-length".into(), AMQPValue::LongInt(3));
+    full.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    rig.runtime.block_on(reader.queue("full", exchange, "*.single.full.*", full));
+    rig.wait_connected();
+
+    let [wanted, lonely, full] = ["wanted", "lonely", "full"].map(|name| stream(View::Single, name, Dtype::F32, 1, 64));
+    let each = 300;
+    for number in 0..each {
+        // Live and durable messages are confirmed at different times, so outcomes come out of order.
+        let live = Arc::new(Stream { durable: number % 3 == 0, ..(*wanted).clone() });
+        rig.offer(frame(&live, number));
+        rig.offer(frame(&lonely, number));
+        rig.offer(frame(&full, number));
+    }
+    let c = &rig.status.counters;
+    wait_for("all outcomes", || {
+        // Answers first: between the two readings the window can only look emptier than it is… or full.
+        let answered = c.frames_confirmed.get() + c.frames_unroutable.get() + c.frames_refused.get();
+        let in_flight = c.frames_published.get() - answered;
+        assert!(in_flight <= 2 * WINDOW, "{in_flight} in flight");
+        (answered == 3 * each).then_some(())
+    });
+    assert_eq!(c.frames_unroutable.get(), each);
+    let kept = rig.runtime.block_on(reader.ids("full"));
+    assert_eq!(
+        (c.frames_confirmed.get(), c.frames_refused.get()),
+        (each + kept.len() as u64, each - kept.len() as u64)
+    );
+    assert!(kept.len() < each as usize, "the full queue refused nothing");
+    let arrived = rig.runtime.block_on(reader.ids("apart"));
+    assert_eq!(arrived, (0..each).map(|n| (id("wanted", n), 1)).collect());
+    rig.finish();
+}
+
+#[test]
+fn status_goes_out_on_each_change_and_every_five_seconds_and_overtakes_frames() {
+    let rig = rig(&shared().uri(), "told", 2000, |config| config.window = 2);
+    let reader = rig.runtime.block_on(Reader::new(&shared().uri()));
+    rig.runtime.block_on(reader.queue("told", &rig.config.status_exchange, "north.state", FieldTable::default()));
+    rig.runtime.block_on(reader.queue("told-frames", &rig.config.frames_exchange, "#", FieldTable::default()));
+    rig.wait_connected();
+    let big = stream(View::Waterfall, "big", Dtype::F32, 37_000, 1);
+    for number in 0..1000 {
+        rig.offer(frame(&big, number));
+    }
+    let acquisition = Arc::new(Acquisition::example());
+    let phases = [Phase::Acquiring(Arc::clone(&acquisition)), Phase::WaitingForFiber(DarkReason::LightOff)];
+    let mut seen = Vec::new();
+    let told = |seen: &mut Vec<(String, String)>| {
+        let (_, headers, body) = rig.runtime.block_on(reader.next("told", Duration::from_secs(30))).expect("status");
+        let word = |key: &str| text_of(&headers, key);
+        let report: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((&report["site"], &report["phase"]), (&"north".into(), &word("phase").into()));
+        seen.push((word("event"), word("phase")));
+    };
+    for phase in phases {
+        let name = phase.name().to_owned();
+        rig.status.set_phase(phase);
+        while seen.last() != Some(&("phase".into(), name.clone())) {
+            told(&mut seen);
+        }
+    }
+    assert!(rig.status.counters.frames_waiting.get() > 0.0, "no frames were piling up");
+    while seen.iter().filter(|(event, _)| event == "periodic").count() < 2 {
+        told(&mut seen);
+    }
+    // The first connection may be made before or after the queue was there.
+    seen.retain(|(event, _)| event != "connected");
+    let changes: Vec<&str> = seen.iter().filter(|(event, _)| event == "phase").map(|(_, phase)| &**phase).collect();
+    assert_eq!(changes, ["acquiring", "waiting for fiber"]);
+    rig.finish();
+}
+
+#[test]
+fn a_wrong_password_is_said_once_and_a_right_one_is_found_by_itself() {
+    let broker = shared();
+    broker.ctl(&["add_user", "dana", "not-yet"]);
+    broker.ctl(&["set_permissions", "dana", ".*", ".*", ".*"]);
+    let rig = rig(&broker.uri(), "password", 16, |config| {
+        config.username = "dana".into();
+        config.password = Secret::new(PASSWORD);
+    });
+    rig.wait_for("two refusals", |s| s.counters.broker_failures.get() >= 2);
+    assert_eq!(rig.status.broker(), BrokerState::Away);
+    broker.ctl(&["change_password", "dana", PASSWORD]);
+    rig.wait_connected();
+    rig.finish();
+    let log = log();
+    let refused = log.lines().filter(|line| line.contains("ERROR") && line.contains("ACCESS_REFUSED")).count();
+    assert_eq!(refused, 1, "{log}");
+    assert!(log.contains("connected"), "{log}");
+    assert!(!log.contains(PASSWORD) && !log.contains("lapin::"), "{log}");
+    assert!(!log.contains(&format!("{:?}", PASSWORD.as_bytes()).replace(['[', ']'], "")), "{log}");
+}
+
+#[test]
+fn without_a_broker_the_oldest_frames_go_first_and_are_counted() {
+    let port = common::free_port();
+    let rig = rig(&format!("amqp://127.0.0.1:{port}/%2f"), "nobody", 10, |_| {});
+    rig.wait_for("failures", |s| s.broker() == BrokerState::Away && s.counters.broker_failures.get() >= 2);
+    let stream = stream(View::Single, "s", Dtype::F32, 1, 64);
+    for number in 0..50 {
+        rig.offer(frame(&stream, number));
+    }
+    assert_eq!(rig.status.counters.frames_dropped_at_egress.get(), 40);
+    let began = Instant::now();
+    let status = rig.finish();
+    assert!(began.elapsed() >= Duration::from_secs(5), "the grace period was not used");
+    assert_eq!(status.counters.frames_dropped_at_egress.get(), 50);
+}
+
+#[test]
+fn nothing_is_lost_when_the_broker_is_killed_twice_while_publishing() {
+    let broker = victim();
+    let rig = rig(&broker.uri(), "killed", 20_000, |_| {});
+    let reader = rig.runtime.block_on(Reader::new(&broker.uri()));
+    rig.runtime.block_on(reader.queue("killed", &rig.config.frames_exchange, "#", FieldTable::default()));
+    rig.runtime.block_on(reader.queue("killed-told", &rig.config.status_exchange, "#", FieldTable::default()));
+    rig.wait_connected();
+    let stream = stream(View::Waterfall, "w", Dtype::F32, 2337, 1);
+    let mut number = 0;
+    let mut offer_until = |done: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !done() {
+            assert!(Instant::now() < deadline, "waited in vain: {:?}", rig.status.counters);
+            rig.offer(frame(&stream, number));
+            number += 1;
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    };
+    let c = &rig.status.counters;
+    for connections in 1..=2 {
+        let confirmed = c.frames_confirmed.get();
+        offer_until(&|| c.frames_confirmed.get() > confirmed + 200);
+        broker.kill();
+        offer_until(&|| rig.status.broker() == BrokerState::Away);
+        rig.status.set_phase(Phase::WaitingForFiber(DarkReason::NoTraces));
+        broker.restart();
+        offer_until(&|| c.broker_connections.get() > connections);
+    }
+    let status = rig.finish();
+    let c = &status.counters;
+    assert_eq!((c.frames_confirmed.get(), c.frames_dropped_at_egress.get()), (number, 0), "{c:?}");
+
+    let runtime = Runtime::new().unwrap();
+    let reader = runtime.block_on(Reader::new(&broker.uri()));
+    let arrived = runtime.block_on(reader.ids("killed"));
+    let expected: BTreeSet<String> = (0..number).map(|n| id("w", n)).collect();
+    assert_eq!(arrived.keys().cloned().collect::<BTreeSet<_>>(), expected);
+    let duplicates: usize = arrived.values().map(|times| times - 1).sum();
+    assert!(duplicates <= 2 * window(), "{duplicates} duplicates");
+    // The changes that happened while nobody listened, and the two reconnections.
+    let told = runtime.block_on(async {
+        let mut told = Vec::new();
+        while let Some((_, headers, _)) = reader.next("killed-told", Duration::from_millis(300)).await {
+            told.push(text_of(&headers, "event"));
+        }
+        told
+    });
+    for event in ["phase", "connected"] {
+        assert!(told.iter().filter(|seen| *seen == event).count() >= 2, "{told:?}");
+    }
+}
+
+/// Messages in flight by default.
+fn window() -> usize {
+    BrokerConfig::default().window
+}
+
+#[test]
+fn a_frozen_broker_is_noticed_and_nothing_is_lost() {
+    let broker = victim();
+    let rig = rig(&broker.uri(), "frozen", 20_000, |_| {});
+    let reader = rig.runtime.block_on(Reader::new(&broker.uri()));
+    rig.runtime.block_on(reader.queue("frozen", &rig.config.frames_exchange, "#", FieldTable::default()));
+    rig.wait_connected();
+    let stream = stream(View::Waterfall, "w", Dtype::F32, 2337, 1);
+    for number in 0..500 {
+        rig.offer(frame(&stream, number));
+    }
+    rig.wait_for("confirms", |s| s.counters.frames_confirmed.get() == 500);
+    broker.freeze();
+    for number in 500..1000 {
+        rig.offer(frame(&stream, number));
+    }
+    rig.wait_for("notice", |s| s.broker() == BrokerState::Away);
+    let c = &rig.status.counters;
+    assert!(c.frames_published.get() - c.frames_confirmed.get() <= window() as u64, "{c:?}");
+    // An attempt against the frozen broker must end by itself.
+    let failures = c.broker_failures.get();
+    rig.wait_for("a failed attempt", |s| s.counters.broker_failures.get() > failures);
+    broker.thaw();
+    rig.wait_for("the rest", |s| s.counters.frames_confirmed.get() == 1000);
+    rig.finish();
+    let runtime = Runtime::new().unwrap();
+    let reader = runtime.block_on(Reader::new(&broker.uri()));
+    let arrived = runtime.block_on(reader.ids("frozen"));
+    assert_eq!(arrived.into_keys().collect::<BTreeSet<_>>(), (0..1000).map(|n| id("w", n)).collect());
+}
+
+#[test]
+fn while_an_alarm_blocks_the_broker_memory_does_not_grow() {
+    let broker = victim();
+    let rig = rig(&broker.uri(), "alarm", 32, |_| {});
+    let reader = rig.runtime.block_on(Reader::new(&broker.uri()));
+    rig.runtime.block_on(reader.queue("alarm", &rig.config.frames_exchange, "#", FieldTable::default()));
+    rig.wait_connected();
+    let big = stream(View::Waterfall, "w", Dtype::F32, 37_400, 1);
+    let mut number = 0;
+    let mut offer = |frames: u64| {
+        for _ in 0..frames {
+            rig.offer(frame(&big, number));
+            number += 1;
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    };
+    offer(100);
+    rig.wait_for("confirms", |s| s.counters.frames_waiting.get() == 0.0);
+    broker.memory_alarm(true);
+    wait_for("the blocked state", || {
+        offer(1);
+        (rig.status.broker() == BrokerState::Blocked).then_some(())
+    });
+    offer(100);
+    let before = resident_bytes();
+    offer(700);
+    let grown = resident_bytes().saturating_sub(before);
+    // 700 frames are 209 MB.
+    assert!(grown < 40_000_000, "{grown} bytes more after 700 frames of 299 kB");
+    assert_eq!(rig.status.broker(), BrokerState::Blocked);
+    let dropped = rig.status.counters.frames_dropped_at_egress.get();
+    assert!(dropped >= 600, "only {dropped} dropped");
+    broker.memory_alarm(false);
+    rig.wait_for("the end of the block", |s| s.counters.frames_waiting.get() == 0.0);
+    assert_eq!(rig.status.broker(), BrokerState::Connected);
+    let status = rig.finish();
+    let c = &status.counters;
+    assert_eq!((c.broker_connections.get(), c.frames_unconfirmed.get()), (1, 0));
+    let runtime = Runtime::new().unwrap();
+    let reader = runtime.block_on(Reader::new(&broker.uri()));
+    let arrived = runtime.block_on(reader.ids("alarm"));
+    assert_eq!(arrived.len() as u64, c.frames_confirmed.get());
+    assert!(arrived.contains_key(&id("w", number - 1)), "the newest frame is not there");
+}
+
+#[test]
+fn a_frame_that_is_too_large_for_the_broker_does_not_hold_up_the_others() {
+    let broker = victim();
+    broker.ctl(&["eval", "application:set_env(rabbit, max_message_size, 100000)."]);
+    let rig = rig(&broker.uri(), "large", 64, |_| {});
+    let reader = rig.runtime.block_on(Reader::new(&broker.uri()));
+    rig.runtime.block_on(reader.queue("large", &rig.config.frames_exchange, "#", FieldTable::default()));
+    rig.wait_connected();
+    let small = stream(View::Waterfall, "small", Dtype::F32, 100, 1);
+    let large = stream(View::Waterfall, "large", Dtype::F32, 37_400, 1);
+    for number in 0..20 {
+        rig.offer(frame(&small, number));
+        if number == 7 {
+            rig.offer(frame(&large, number));
+        }
+    }
+    rig.wait_for("the small ones", |s| s.counters.frames_confirmed.get() == 20);
+    let status = rig.finish();
+    broker.ctl(&["eval", "application:set_env(rabbit, max_message_size, 134217728)."]);
+    assert_eq!(status.counters.frames_refused.get(), 1);
+}
+
+fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
