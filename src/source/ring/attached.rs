@@ -95,6 +95,11 @@ impl Attached {
         false
     }
 
+    /// Whether a part of the file is gone, looked at now.
+    pub(super) fn is_short(&self, path: &Path) -> bool {
+        self.memory().is_damaged() || self.mapped.look(path) == Seen::Truncated
+    }
+
     /// The header as of one epoch.
     pub(super) fn snapshot(&mut self) -> Result<Snapshot, DarkReason> {
         let memory = &*self.mapped.memory;

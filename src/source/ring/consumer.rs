@@ -147,11 +147,15 @@ impl Ring {
 
     /// A ring that contradicts itself is left alone for a while; then only what is new in it counts, as a new epoch.
     fn distrust(&mut self, why: String) -> DarkReason {
+        let reason = self.unless_truncated(DarkReason::Refused(why.clone()));
+        if self.attached.is_none() {
+            return reason;
+        }
         self.detach();
         self.known = None;
         self.only_new_slots = true;
-        self.distrusted = Some((Instant::now(), why.clone()));
-        DarkReason::Refused(why)
+        self.distrusted = Some((Instant::now(), why));
+        reason
     }
 
     /// The acquisition, or the first reason against it, from the outside inwards.
@@ -197,7 +201,7 @@ impl Ring {
         attached.agreement.take_answer(&attached.mapped.memory);
         let has_light = attached.has_light();
         let snapshot = attached.snapshot()?;
-        let known = self.adopt(&attached.mapped, snapshot)?;
+        let known = self.adopt(&attached.mapped, &snapshot)?;
         let acquisition = known.acquisition.clone();
         known.reader.skip_to(attached.dark_until.min(snapshot.written));
         known.last_slot_at = Instant::now();
@@ -207,8 +211,8 @@ impl Ring {
     }
 
     /// Judges a header. An epoch that is known already keeps its number and our place in it.
-    fn adopt(&mut self, mapped: &Mapped, snapshot: Snapshot) -> Result<&mut Known, DarkReason> {
-        let Snapshot { epoch, declared, written } = snapshot;
+    fn adopt(&mut self, mapped: &Mapped, snapshot: &Snapshot) -> Result<&mut Known, DarkReason> {
+        let &Snapshot { epoch, declared, written } = snapshot;
         let geometry = mapped.geometry;
         let (layout, mut acquisition) = header::judge(&declared, &geometry).map_err(DarkReason::Refused)?;
         let key = Key { file: mapped.id, geometry, instance: declared.instance, epoch };
@@ -272,14 +276,24 @@ impl Ring {
         if attached.is_truncated(&self.options.path, self.options.heartbeat_timeout) {
             return Some(self.truncated());
         }
-        (!attached.has_light()).then_some(DarkReason::LightOff)
+        if attached.has_light() {
+            return None;
+        }
+        Some(self.unless_truncated(DarkReason::LightOff))
+    }
+
+    /// Where the file is gone, zeros stand: no light, no epoch, no slots. They mean nothing.
+    fn unless_truncated(&mut self, reason: DarkReason) -> DarkReason {
+        let short = self.attached.as_ref().is_some_and(|attached| attached.is_short(&self.options.path));
+        if short { self.truncated() } else { reason }
     }
 
     /// What it means that an empty block stays empty, when it means more than "not yet".
     fn silence(&mut self) -> Option<ReadOutcome> {
         let (attached, known) = (self.attached.as_mut()?, self.known.as_ref()?);
         let epoch = attached.memory().load(AT_EPOCH);
-        if epoch.is_multiple_of(2) && epoch != known.key.epoch {
+        // Epoch 0 is none; the header of a file that was cut off reads so.
+        if epoch != 0 && epoch.is_multiple_of(2) && epoch != known.key.epoch {
             return Some(ReadOutcome::EpochChanged);
         }
         if attached.replaced {
@@ -367,10 +381,9 @@ impl Interrogator for Ring {
     fn read_block(&mut self, block: &mut RawBlock, deadline: Duration) -> Result<ReadOutcome, SourceError> {
         let deadline = Instant::now() + deadline;
         loop {
-            if let Some(outcome) = self.read_step(block, deadline) {
-                block.captured_at = Instant::now();
-                return Ok(outcome);
-            }
+            let Some(outcome) = self.read_step(block, deadline) else { continue };
+            block.captured_at = Instant::now();
+            return Ok(outcome);
         }
     }
 

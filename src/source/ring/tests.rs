@@ -261,7 +261,7 @@ fn a_prr_is_asked_for_and_nothing_is_taken_at_another_one() {
     let mut bench = Bench::new(&spec, Rational::new(2000, 1));
     assert_eq!(bench.probe(), Err(DarkReason::Starting), "asked, and not yet answered");
     let (number, prr_hz) = bench.producer.requested_prr().unwrap();
-    assert_eq!(prr_hz, 2000.0);
+    assert_eq!(Rational::from_f64(prr_hz), Rational::new(2000, 1));
     bench.producer.answer(number, Err(REFUSED_FIXED));
     assert_eq!(bench.producer.requested_prr(), None);
     let Err(DarkReason::Refused(why)) = bench.probe() else { panic!("a refusal is told") };

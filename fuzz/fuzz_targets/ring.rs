@@ -1,0 +1,6 @@
+//! Hostile headers and slots against the consumer of the hardware ring.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|script: &[u8]| {
+    fiberd::source::ring::hostile::play(script);
+});
