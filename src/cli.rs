@@ -205,6 +205,9 @@ pub struct Simulate {
     /// End by itself after this time, in seconds
     #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
     pub run_for: Option<Duration>,
+    /// End when the process that started this one ends, whichever way that happens
+    #[arg(long, hide = true)]
+    pub with_parent: bool,
 }
 
 /// `fiberd replay`.

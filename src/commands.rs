@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use fiberd::app::{self, AppError, DemoOptions, RunOptions, Show};
 use fiberd::cli;
-use fiberd::config::{Config, Environment, Problems, ReplaySpeed, SourceConfig};
+use fiberd::config::{Config, DEFAULT_RING, Environment, Problems, ReplaySpeed, SourceConfig};
 use fiberd::record::{self, Progress};
 use fiberd::source::replay::{self, Replay};
-use fiberd::source::ring::RingError;
+use fiberd::source::ring::{Ring, RingError, RingOptions};
 use fiberd::source::synthetic::{self, Scene, SceneError, SceneSource, SimulateError, SimulateOptions};
 use fiberd::source::{Interrogator, SourceError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -125,6 +125,14 @@ pub(crate) fn simulate(args: &cli::Simulate) -> Result<(), Failure> {
     let stop = stop_flag()?;
     let mut options = SimulateOptions::new(scene(args.scene.as_deref())?, args.ring.clone());
     options.duration = args.run_for;
+    if args.with_parent {
+        // Asked for before the parent is looked at, so that one that is gone already is noticed as well.
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+            .map_err(io::Error::from)?;
+        if rustix::process::getppid().is_none_or(rustix::process::Pid::is_init) {
+            return Ok(());
+        }
+    }
     let shape = options.scene.acquisition(0);
     let (channels, prr, length_km) = (shape.channels, shape.prr, shape.fiber_length_m() / 1000.0);
     let ring = args.ring.display();
@@ -191,7 +199,8 @@ fn record_source(args: &cli::Record) -> Result<Box<dyn Interrogator>, Failure> {
     if args.scene.is_some() {
         return Ok(Box::new(SceneSource::new(&scene(args.scene.as_deref())?)?));
     }
-    Err(Failure::new(70, "recording from a ring is not assembled yet"))
+    let path = args.ring.clone().unwrap_or_else(|| DEFAULT_RING.into());
+    Ok(Box::new(Ring::new(RingOptions::new(path))))
 }
 
 pub(crate) fn info(args: &cli::Info) -> Result<(), Failure> {

@@ -1,0 +1,125 @@
+//! The daemon as a process, on a ring written by another process: the states a person sees, and what is lost when
+//! fiber, producer or broker go away and come back.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::daemon::{Daemon, Process};
+use common::wait_for;
+
+/// A small fiber, so that a hundred pulls are quick and cheap.
+const SCENE: &str = "
+seed = 7
+[fiber]
+channels = 200
+[interrogator]
+prr_hz = 1000.0
+";
+
+fn config(ring: &Path, more: &str) -> String {
+    format!(
+        "site = \"test\"\n[source]\nkind = \"ring\"\npath = \"{}\"\n[capture]\nprr_hz = 1000\n[fiber]\nchannels = 200\n\
+         [[view]]\nkind = \"waterfall\"\nname = \"whole\"\n{more}",
+        ring.display()
+    )
+}
+
+struct Rig {
+    dir: tempfile::TempDir,
+    ring: PathBuf,
+    pulled: PathBuf,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+        fs::write(dir.path().join("scene.toml"), SCENE).unwrap();
+        Self { ring: dir.path().join("ring"), pulled: dir.path().join("ring.pulled"), dir }
+    }
+
+    fn simulator(&self) -> Process {
+        let scene = self.dir.path().join("scene.toml");
+        Process::fiberd(["simulate", "--scene", scene.to_str().unwrap(), "--ring", self.ring.to_str().unwrap()])
+    }
+
+    fn daemon(&self, more: &str) -> Daemon {
+        Daemon::start(self.dir.path(), &config(&self.ring, more))
+    }
+}
+
+const NO_BROKER: &str = "[broker]\nenabled = false\n";
+
+#[test]
+fn waiting_for_fiber_is_said_everywhere_and_ends_by_itself() {
+    let rig = Rig::new();
+    let mut daemon = rig.daemon(NO_BROKER);
+
+    let metadata = daemon.json("/live_metadata");
+    assert_eq!(metadata["state"], "waiting for fiber");
+    assert_eq!(metadata["sw_version"], "waiting for fiber");
+    assert_eq!(metadata["prr"], 0.0);
+    assert_eq!(metadata["number_of_channels"], 200);
+    let (ready, why) = daemon.get("/readyz");
+    assert_eq!(ready, 503);
+    assert!(why.contains("waiting for fiber"), "{why}");
+    assert_eq!(daemon.metric("fiberd_phase{phase=\"waiting for fiber\"}"), 1.0);
+    wait_for("one line in the log", || (daemon.process.lines_with("waiting for fiber") == 1).then_some(()));
+
+    let mut simulator = rig.simulator();
+    daemon.wait_state("acquiring");
+    assert_eq!(daemon.json("/live_metadata")["prr"], 1000.0);
+    assert_eq!(daemon.get("/readyz").0, 200);
+    wait_for("frames are made", || (daemon.metric("fiberd_frames_made_total") > 3.0).then_some(()));
+
+    simulator.kill();
+    daemon.wait_state("waiting for fiber");
+    let mut simulator = rig.simulator();
+    daemon.wait_state("acquiring");
+    assert!(simulator.stop().success());
+    daemon.wait_state("waiting for fiber");
+    assert!(daemon.process.stop().success(), "{:#?}", daemon.process.lines());
+}
+
+#[test]
+fn a_hundred_pulls_of_the_fiber_leave_nothing_behind() {
+    let rig = Rig::new();
+    let _simulator = rig.simulator();
+    let mut daemon = rig.daemon(NO_BROKER);
+    daemon.wait_state("acquiring");
+
+    let pull = |times: usize| {
+        for _ in 0..times {
+            fs::write(&rig.pulled, "").unwrap();
+            daemon.wait_state("waiting for fiber");
+            fs::remove_file(&rig.pulled).unwrap();
+            daemon.wait_state("acquiring");
+        }
+    };
+    pull(10);
+    let (rss, handles) = (daemon.process.rss(), daemon.process.handles());
+    let changes = daemon.metric("fiberd_phase_changes_total");
+    pull(100);
+    assert_eq!(daemon.metric("fiberd_phase_changes_total") - changes, 200.0, "two changes a pull: no flapping");
+    let grown = daemon.process.rss().saturating_sub(rss);
+    assert!(grown < 4 << 20, "{grown} bytes more after a hundred pulls");
+    assert_eq!(daemon.process.handles().0, handles.0, "file descriptors");
+    assert_eq!(daemon.process.handles().2, handles.2, "threads");
+    // One acquisition all along: the light was gone, the instrument was not.
+    assert_eq!(daemon.metric("fiberd_epochs_total"), 1.0);
+    assert!(daemon.metric("fiberd_gap_traces_total") > 0.0);
+    assert!(daemon.process.stop().success());
+}
+
+#[test]
+fn a_taken_port_is_told_and_ends_with_its_own_code() {
+    let rig = Rig::new();
+    let first = rig.daemon(NO_BROKER);
+    let file = rig.dir.path().join("second.toml");
+    fs::write(&file, config(&rig.ring, NO_BROKER)).unwrap();
+    let address = format!("127.0.0.1:{}", first.port);
+    let mut second = Process::fiberd(["run", "--config", file.to_str().unwrap(), "--http", &address]);
+    assert_eq!(second.ended().code(), Some(69));
+    wait_for("it says so", || (second.lines_with(&address) > 0).then_some(()));
+}
