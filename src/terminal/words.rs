@@ -170,7 +170,7 @@ pub(super) fn broker(now: &Snapshot) -> String {
         BrokerState::Blocked => format!("the broker at {at} accepts nothing (memory or disk alarm): frames wait"),
         BrokerState::Connected => match now.latency_s {
             Some((p50, p99)) => {
-                format!("publishing to {at} · trace to confirm: p50 {}, p99 {}", within(p50), within(p99))
+                format!("publishing to {at} · to confirm p50 {}, p99 {}", within(p50), within(p99))
             }
             None => format!("connected to {at}"),
         },
