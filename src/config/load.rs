@@ -2,6 +2,7 @@
 //! else; `systemd/fiberd.toml` repeats them for people, and a test compares the two.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,6 +19,9 @@ use crate::units::Rational;
 
 /// Highest PRR that makes sense: light needs 10 µs for 1 km of fiber and back.
 pub(super) const PRR_RANGE_HZ: std::ops::RangeInclusive<f64> = 0.1..=1_000_000.0;
+
+/// Whatever is larger was given by mistake: a capture, a device.
+const MAX_FILE_BYTES: usize = 1 << 20;
 
 /// What the environment adds to the file.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +59,12 @@ impl Config {
     /// Everything that is wrong, at once; also when the file cannot be read.
     pub fn load(path: &Path, environment: &Environment) -> Result<Self, Problems> {
         let name = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|error| Problems::whole(&name, format!("cannot be read: {error}")))?;
+        let bytes = read_at_most(path, MAX_FILE_BYTES)
+            .map_err(|error| Problems::whole(&name, format!("cannot be read: {error}")))?;
+        if bytes.len() > MAX_FILE_BYTES {
+            let text = format!("is larger than {MAX_FILE_BYTES} bytes; a configuration is a few thousand");
+            return Err(Problems::whole(&name, text));
+        }
         let text = String::from_utf8(bytes).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
             Problems::whole(&name, format!("is not UTF-8 text: byte {at} belongs to no character"))
@@ -82,6 +91,13 @@ impl Config {
     }
 }
 
+/// One byte more than `limit` tells the caller that there is more.
+fn read_at_most(path: &Path, limit: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 fn read(name: &str, text: &str, environment: &Environment) -> (Config, Findings) {
     let findings = Findings::default();
     let entries = {
@@ -99,7 +115,7 @@ fn read(name: &str, text: &str, environment: &Environment) -> (Config, Findings)
     let source = source(top.section("source"));
     let capture = capture(top.section("capture"), &source);
     let signal = signal(top.section("signal"));
-    let processing = processing(top.section("processing"), &default.processing);
+    let processing = processing(top.section("processing"), &default.processing, capture.prr);
     let (fiber, channels_told) = fiber(top.section("fiber"), default.fiber);
     let limits = view::Limits { prr: capture.prr, channels: channels_told.then_some(fiber.channels) };
     let views = top.sections("view").map_or(default.views, |sections| view::views(sections, &limits));
@@ -181,8 +197,16 @@ fn source(mut s: Section<'_>) -> SourceConfig {
 fn capture(mut s: Section<'_>, source: &SourceConfig) -> CaptureConfig {
     let default = CaptureConfig::default();
     let prr = match s.number_or_word("prr_hz", PRR_RANGE_HZ, "Hz", "declared") {
-        Some(NumberOrWord::Number(hz)) => Rational::from_f64(hz),
+        Some(NumberOrWord::Number(hz)) => {
+            let exact = Rational::from_f64(hz);
+            if exact.is_none() {
+                s.complain("prr_hz", format!("{hz} has too many digits for an exact rate; write it in fewer"));
+            }
+            exact
+        }
         Some(NumberOrWord::Word) => None,
+        // Written, but wrong: nothing can be held to it.
+        None if s.has("prr_hz") => None,
         // A file was taken at its own rate.
         None if matches!(source, SourceConfig::Replay { .. }) => None,
         None => default.prr,
@@ -198,8 +222,8 @@ fn capture(mut s: Section<'_>, source: &SourceConfig) -> CaptureConfig {
         ),
         block: millis(block_ms),
         pool_blocks: s.integer("pool_blocks", default.pool_blocks, 4..=4096, "blocks"),
-        cpu: s.optional_integer("cpu", 0..=1023, "number of a core"),
-        realtime_priority: s.optional_integer("realtime_priority", 1..=99, "SCHED_FIFO priority").map(|p| p as u8),
+        cpu: s.optional_integer("cpu", 0..=1023, "(number of a core)"),
+        realtime_priority: s.optional_integer("realtime_priority", 1..=99, "(SCHED_FIFO priority)").map(|p| p as u8),
         lock_ring: s.boolean("lock_ring", default.lock_ring),
     };
     if let Some(prr_hz) = config.prr.map(Rational::to_f64).filter(|hz| hz * block_ms < 1000.0) {
@@ -246,7 +270,7 @@ fn signal(mut s: Section<'_>) -> SignalLimits {
     limits
 }
 
-fn processing(mut s: Section<'_>, default: &ProcessingConfig) -> ProcessingConfig {
+fn processing(mut s: Section<'_>, default: &ProcessingConfig, prr: Option<Rational>) -> ProcessingConfig {
     let modes = [("keep", CommonMode::Keep), ("mean", CommonMode::Mean), ("median", CommonMode::Median)];
     let condition = ConditionSpec {
         strain_rate: s.boolean("strain_rate", false),
@@ -254,9 +278,16 @@ fn processing(mut s: Section<'_>, default: &ProcessingConfig) -> ProcessingConfi
         common_mode: s.choice("common_mode", CommonMode::Keep, &modes),
         high_pass_hz: s.number("high_pass_hz", 0.0, 0.0..=100_000.0, "Hz"),
     };
+    if let Some(nyquist) = prr.map(|prr| prr.to_f64() / 2.0).filter(|nyquist| condition.high_pass_hz >= *nyquist) {
+        let text = format!(
+            "{} Hz leaves nothing; it must be below {nyquist} Hz, half of capture.prr_hz",
+            condition.high_pass_hz
+        );
+        s.complain("high_pass_hz", text);
+    }
     let config = ProcessingConfig {
         condition,
-        threads: s.integer("threads", default.threads, 0..=1024, "threads (0 = one for each core)"),
+        threads: s.integer("threads", default.threads, 0..=1024, "threads"),
         egress_frames: s.integer("egress_frames", default.egress_frames, 1..=65_536, "frames"),
     };
     s.finish();

@@ -173,8 +173,16 @@ impl<'a> Section<'a> {
         if range.contains(&value) {
             return value;
         }
-        self.out_of_range(key, value, value < *range.start(), &range, unit);
+        self.not_in_range(key, value, &range, unit);
         default
+    }
+
+    fn not_in_range(&self, key: &str, value: f64, range: &RangeInclusive<f64>, unit: &str) {
+        if value.is_nan() {
+            self.complain(key, format!("nan is no number; {} to {} {unit} are allowed", range.start(), range.end()));
+        } else {
+            self.out_of_range(key, value, value < *range.start(), range, unit);
+        }
     }
 
     fn out_of_range<T: Display, N: Display>(
@@ -263,7 +271,7 @@ impl<'a> Section<'a> {
             Value::Integer(n) if range.contains(&(n as f64)) => return Some(NumberOrWord::Number(n as f64)),
             Value::Float(x) if range.contains(&x) => return Some(NumberOrWord::Number(x)),
             Value::Integer(n) => self.out_of_range(key, n, (n as f64) < *range.start(), &range, unit),
-            Value::Float(x) => self.out_of_range(key, x, x < *range.start(), &range, unit),
+            Value::Float(x) => self.not_in_range(key, x, &range, unit),
             other => self.wrong_type(key, &other, &format!("a number ({unit}) or \"{word}\"")),
         }
         None

@@ -46,17 +46,21 @@ pub(super) struct Entry {
 struct Places<'a> {
     name: Arc<str>,
     text: &'a str,
+    /// Offset of the first byte of each line.
+    lines: Vec<usize>,
 }
 
-impl Places<'_> {
+impl<'a> Places<'a> {
+    fn new(name: &str, text: &'a str) -> Self {
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(i, _)| i + 1)).collect();
+        Self { name: name.into(), text, lines }
+    }
+
     fn at(&self, offset: usize) -> Origin {
-        let before = self.text.get(..offset).unwrap_or(self.text);
-        let line_start = before.rfind('\n').map_or(0, |i| i + 1);
-        Origin::File {
-            name: Arc::clone(&self.name),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-        }
+        let line = self.lines.partition_point(|&start| start <= offset).max(1);
+        let start = self.lines[line - 1];
+        let column = self.text.get(start..offset).map_or(0, |before| before.chars().count()) + 1;
+        Origin::File { name: Arc::clone(&self.name), line, column }
     }
 
     fn table(&self, table: &DeTable<'_>) -> Value {
@@ -92,7 +96,7 @@ impl Places<'_> {
 
 /// Reads TOML `text`. Syntax errors are added to `problems`; what could be understood comes back.
 pub(super) fn parse(name: &str, text: &str, problems: &mut Vec<Problem>) -> Vec<Entry> {
-    let places = Places { name: name.into(), text };
+    let places = Places::new(name, text);
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let origin = error.span().map_or_else(|| Origin::Whole(name.into()), |span| places.at(span.start));
@@ -107,7 +111,7 @@ pub(super) fn parse(name: &str, text: &str, problems: &mut Vec<Problem>) -> Vec<
 
 /// Reads `text` as one TOML value; what is none is a string.
 pub(super) fn parse_value(text: &str, origin: &Origin) -> Value {
-    let places = Places { name: "".into(), text };
+    let places = Places::new("", text);
     match DeValue::parse(text) {
         Ok(value) => {
             let mut value = places.value(value.get_ref());
