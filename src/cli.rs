@@ -43,6 +43,7 @@ Words:
 
 Environment:
   FIBERD__SECTION__KEY=VALUE   goes over a key of the configuration: FIBERD__CAPTURE__PRR_HZ=1000
+  FIBERD_LOG                   level of log lines, over the configuration: debug, fiberd::capture=trace
   CREDENTIALS_DIRECTORY        where systemd puts the broker's password; may stand in password_file
   NO_COLOR                     when set, no colours in the terminal
 
