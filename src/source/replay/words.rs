@@ -13,7 +13,11 @@ fn of_words(words: &str) -> Option<Quantity> {
         // A spectrum on a logarithmic scale is none of these quantities, whatever it is relative to.
         return Some(Quantity::Counts);
     }
-    let per_second = words.contains("rate") || words.contains("/s") || words.contains("s-1") || words.contains("s^-1");
+    let per_second = words.contains("rate")
+        || words.contains("/s")
+        || words.contains("/(s")
+        || words.contains("s-1")
+        || words.contains("s^-1");
     if words.contains("strain") || words.contains('ε') || words.contains('ϵ') {
         Some(if per_second { Quantity::StrainRate } else { Quantity::Strain })
     } else if words.contains("velocity") || words == "m/s" || words == "nm/s" {

@@ -1,0 +1,151 @@
+//! Whatever is done to a capture, opening and reading it neither panics nor aborts nor asks for memory without bound:
+//! bytes are changed, cut and spliced, with and without mending the checksums, and the file is described and replayed.
+//!
+//! The address space of this process is limited, so that an allocation that a hostile length asks for ends the test.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use fiberd::block::{BlockLayout, RawBlock};
+use fiberd::source::replay::{Replay, describe};
+use fiberd::source::{Interrogator, Probe, ReadOutcome, ReplaySpeed};
+use proptest::prelude::*;
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+/// Bytes of address space: the program, its threads, and what the largest sound capture may take.
+const ADDRESS_SPACE: u64 = 4 << 30;
+
+/// Small sound captures, one of each kind.
+fn seeds() -> &'static [Vec<u8>] {
+    static SEEDS: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    SEEDS.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let python = std::env::var("FIBERD_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+        let made =
+            Command::new(&python).arg(root.join("tests/replay_check.py")).arg("variants").arg(folder.path()).status();
+        assert!(
+            made.is_ok_and(|status| status.success()),
+            "{python} cannot run replay_check.py; set FIBERD_TEST_PYTHON to a Python with numpy, h5py and dascore"
+        );
+        let limit = Rlimit { current: Some(ADDRESS_SPACE), maximum: Some(ADDRESS_SPACE) };
+        setrlimit(Resource::As, limit).unwrap();
+        let names = ["p21.h5", "chunked.h5", "turned.h5", "o.h5", "t4.h5", "f2.h5", "r.h5", "s.pb"];
+        let files = names.map(|name| folder.path().join(name));
+        let golden = root.join("fixtures/capture-v1.fdas");
+        files.iter().chain([&golden]).map(|file| std::fs::read(file).unwrap()).collect()
+    })
+}
+
+/// One way to hurt a file.
+#[derive(Clone, Debug)]
+enum Hurt {
+    /// Flip bits of the byte at this place (of 65536ths of the file, towards its front where metadata is).
+    Flip(u16, u8),
+    /// Write these bytes at this place.
+    Write(u16, Vec<u8>),
+    /// Cut the file here.
+    Cut(u16),
+    /// Copy up to this many bytes from one place to another.
+    Splice(u16, u16, u8),
+}
+
+fn hurts() -> impl Strategy<Value = Vec<Hurt>> {
+    let extreme = prop_oneof![
+        Just(vec![0xFF; 8]),
+        Just(vec![0; 8]),
+        Just(vec![0xFF, 0xFF, 0xFF, 0x7F]),
+        Just(vec![0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F]),
+        prop::collection::vec(any::<u8>(), 1..9),
+    ];
+    let hurt = prop_oneof![
+        4 => (any::<u16>(), 1u8..).prop_map(|(at, bits)| Hurt::Flip(at, bits)),
+        4 => (any::<u16>(), extreme).prop_map(|(at, bytes)| Hurt::Write(at, bytes)),
+        1 => any::<u16>().prop_map(Hurt::Cut),
+        1 => (any::<u16>(), any::<u16>(), any::<u8>()).prop_map(|(from, to, n)| Hurt::Splice(from, to, n)),
+    ];
+    prop::collection::vec(hurt, 1..6)
+}
+
+fn hurt(bytes: &mut Vec<u8>, hurts: &[Hurt], towards_front: bool) {
+    for hurt in hurts {
+        let len = bytes.len().max(1);
+        let place = |at: u16| {
+            let part = f64::from(at) / 65536.0;
+            ((if towards_front { part.powi(3) } else { part }) * len as f64) as usize
+        };
+        match hurt {
+            Hurt::Flip(at, bits) => {
+                if let Some(byte) = bytes.get_mut(place(*at)) {
+                    *byte ^= bits;
+                }
+            }
+            Hurt::Write(at, new) => bytes.iter_mut().skip(place(*at)).zip(new).for_each(|(byte, new)| *byte = *new),
+            Hurt::Cut(at) => bytes.truncate(place(*at)),
+            Hurt::Splice(from, to, n) => {
+                let piece: Vec<u8> = bytes.iter().skip(place(*from)).take(usize::from(*n)).copied().collect();
+                bytes.iter_mut().skip(place(*to)).zip(&piece).for_each(|(byte, new)| *byte = *new);
+            }
+        }
+    }
+}
+
+/// Makes the checksums of our own format right again, so that what was hurt is believed.
+fn mend(bytes: &mut [u8]) {
+    for (start, end) in [(0, 192), (192, 256), (320, 384), (448, 512)] {
+        if let Some(part) = bytes.get_mut(start..end) {
+            let (body, crc) = part.split_at_mut(end - start - 4);
+            crc.copy_from_slice(&crc32fast::hash(body).to_le_bytes());
+        }
+    }
+}
+
+/// Describes and replays; any answer will do, so long as there is one.
+fn survives(file: PathBuf) -> Result<(), TestCaseError> {
+    let described = describe(&file);
+    let Ok(mut replay) = Replay::open(&[file], ReplaySpeed::Unpaced, false) else { return Ok(()) };
+    let mut traces = 0;
+    for _ in 0..64 {
+        let Ok(Probe::Ready(acquisition)) = replay.probe() else { return Ok(()) };
+        let acquisition = Arc::new(acquisition);
+        let mut layout = BlockLayout::for_acquisition(&acquisition, Duration::from_millis(37));
+        layout.capacity_traces = layout.capacity_traces.min((1 << 24) / layout.stride_bytes()).max(1);
+        let mut block = RawBlock::new(layout, Arc::clone(&acquisition));
+        loop {
+            block.clear(&acquisition);
+            match replay.read_block(&mut block, Duration::from_secs(20)) {
+                Ok(ReadOutcome::Filled) => traces += block.traces as u64,
+                Ok(ReadOutcome::EpochChanged) => break,
+                Ok(ReadOutcome::EndOfStream) => {
+                    let said = described.map_or(0, |info| info.traces - info.damaged_traces);
+                    prop_assert_eq!(traces, said, "info and replay must agree on what can be read");
+                    return Ok(());
+                }
+                Ok(outcome) => return Err(TestCaseError::fail(format!("{outcome:?}"))),
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_capture_however_broken_does_harm(
+        kind in 0usize..9, hurts in hurts(), towards_front in any::<bool>(), mended in any::<bool>(),
+    ) {
+        let mut bytes = seeds()[kind].clone();
+        hurt(&mut bytes, &hurts, towards_front);
+        if mended && kind == 8 {
+            mend(&mut bytes);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("hurt");
+        std::fs::write(&file, &bytes).unwrap();
+        survives(file)?;
+    }
+}
