@@ -1,6 +1,8 @@
 //! Replay, record and info against independent readers: every sample, time and distance of the real captures as DASCore
 //! and h5py find them, of files made to show what no capture shows, and of our own format as its page describes it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail loudly too")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;

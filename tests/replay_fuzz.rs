@@ -3,6 +3,8 @@
 //!
 //! The address space of this process is limited, so that an allocation that a hostile length asks for ends the test.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail loudly too")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};

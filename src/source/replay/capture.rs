@@ -136,15 +136,15 @@ fn open_hdf5(path: &Path) -> Result<Capture, SourceError> {
     let file = H5::open(path)?;
     // The order matters little: the marks exclude each other.
     if prodml::is_it(&file)? {
-        prodml::open(file)
+        prodml::open(&file)
     } else if optodas::is_it(&file)? {
-        optodas::open(file)
+        optodas::open(&file)
     } else if terra15::is_it(&file)? {
-        terra15::open(file)
+        terra15::open(&file)
     } else if dasrcn::is_it(&file)? {
-        dasrcn::open(file)
+        dasrcn::open(&file)
     } else if let Some(zone) = febus::find_zone(&file)? {
-        febus::open(file, &zone)
+        febus::open(&file, &zone)
     } else {
         Err(unusable(
             path,

@@ -21,7 +21,7 @@ pub(super) fn is_it(file: &H5) -> Result<bool, SourceError> {
 }
 
 /// Opens the file.
-pub(super) fn open(file: H5) -> Result<Capture, SourceError> {
+pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     let missing = |what: &str| file.unusable(format!("DAS-RCN without {what}"));
     let acq = file.group_attrs("DasMetadata/Interrogator/Acquisition")?.unwrap_or_default();
     let attrs = file.dataset_attrs(DATA)?.unwrap_or_default();

@@ -25,7 +25,7 @@ const MAX_BLOCK: u64 = 256 << 20;
 /// Where the samples are.
 pub(super) struct Zone {
     source: String,
-    zone: String,
+    group: String,
     dataset: String,
     /// Zones beside this one.
     others: usize,
@@ -43,8 +43,12 @@ pub(super) fn find_zone(file: &H5) -> Result<Option<Zone>, SourceError> {
                 match &mut found {
                     Some(found) => found.others += 1,
                     None => {
-                        found =
-                            Some(Zone { source: source.clone(), dataset: format!("{zone}/{dataset}"), zone, others: 0 })
+                        found = Some(Zone {
+                            source: source.clone(),
+                            dataset: format!("{zone}/{dataset}"),
+                            group: zone,
+                            others: 0,
+                        });
                     }
                 }
             }
@@ -54,9 +58,9 @@ pub(super) fn find_zone(file: &H5) -> Result<Option<Zone>, SourceError> {
 }
 
 /// Opens the samples of `zone`.
-pub(super) fn open(file: H5, zone: &Zone) -> Result<Capture, SourceError> {
+pub(super) fn open(file: &H5, zone: &Zone) -> Result<Capture, SourceError> {
     let missing = |what: &str| file.unusable(format!("Febus without {what}"));
-    let attrs = file.group_attrs(&zone.zone)?.ok_or_else(|| missing("attributes of its zone"))?;
+    let attrs = file.group_attrs(&zone.group)?.ok_or_else(|| missing("attributes of its zone"))?;
     let samples = file.samples(&zone.dataset)?.ok_or_else(|| missing(&zone.dataset))?;
     let [blocks, block_rows, channels] = samples.shape[..] else {
         return Err(file.unusable(format!(
@@ -71,10 +75,10 @@ pub(super) fn open(file: H5, zone: &Zone) -> Result<Capture, SourceError> {
     if (stamps.len() as u64) < blocks || blocks == 0 {
         return Err(file.unusable(format!("{} times for {blocks} blocks", stamps.len())));
     }
-    let timing = timing(&file, &attrs, block_rows, &stamps)?;
+    let timing = timing(file, &attrs, block_rows, &stamps)?;
     let mut notes = Vec::new();
     if zone.others > 0 {
-        notes.push(format!("{} more zones: only {} is read", zone.others, zone.zone));
+        notes.push(format!("{} more zones: only {} is read", zone.others, zone.group));
     }
     let (spacing, origin, extent) = (attrs.numbers("Spacing"), attrs.numbers("Origin"), attrs.numbers("Extent"));
     let dx_m = *spacing.first().ok_or_else(|| missing("Spacing"))?;
@@ -99,7 +103,7 @@ pub(super) fn open(file: H5, zone: &Zone) -> Result<Capture, SourceError> {
         clock: ClockQuality::FreeRunning,
         description: attrs.text("Hostname").unwrap_or_default(),
     };
-    let anchors = anchors(&file, &stamps[..blocks as usize], &timing, first(origin.get(1..).unwrap_or(&[])))?;
+    let anchors = anchors(file, &stamps[..blocks as usize], &timing, first(origin.get(1..).unwrap_or(&[])))?;
     Ok(Capture {
         format: format!("Febus HDF5, version {}", attrs.text("Version").unwrap_or_else(|| "1".into())),
         acquisition,

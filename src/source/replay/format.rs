@@ -136,7 +136,7 @@ pub(crate) fn header_len(start: &[u8]) -> Result<usize, String> {
         return Err(format!("capture version {version}, this program reads version {VERSION}"));
     }
     let len = u32_at(start, 12) as usize;
-    if len < FIXED_HEADER + ALIGN || len > MAX_HEADER || !len.is_multiple_of(ALIGN) {
+    if !(FIXED_HEADER + ALIGN..=MAX_HEADER).contains(&len) || !len.is_multiple_of(ALIGN) {
         return Err(format!("header length {len} at byte 12, it should be a multiple of 64 from 192 to {MAX_HEADER}"));
     }
     Ok(len)

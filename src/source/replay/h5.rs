@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use hdf5_pure::{AttrValue, ChunkCacheConfig, DType, Dataset, Error, File, FileAccessProperties, FormatError, Layout};
+use hdf5_pure::{
+    AttrValue, ChunkCacheConfig, DType, Dataset, DatasetAccessProperties, Error, File, FormatError, Layout,
+};
 
 use super::capture::unusable;
 use crate::acquisition::SampleFormat;
@@ -17,6 +19,8 @@ use crate::source::SourceError;
 const MAX_COMPRESSION: u64 = 1100;
 /// Decompressed bytes of one chunk at most.
 const MAX_CHUNK_BYTES: u64 = 256 << 20;
+/// Bytes of rows that are read at once because they are stored together, at most.
+const MAX_TOGETHER: u64 = 32 << 20;
 /// Values of a small table (times of blocks, channel lists) at most.
 const MAX_TABLE: u64 = 1 << 24;
 /// Values of a long column that are read at once.
@@ -66,9 +70,7 @@ fn look<T>(path: &Path, what: &str, call: impl FnOnce() -> Result<T, Error>) -> 
 impl H5 {
     /// Opens the file; reads its superblock only.
     pub(super) fn open(path: &Path) -> Result<Self, SourceError> {
-        let cache = ChunkCacheConfig::new().with_max_bytes(16 << 20);
-        let properties = FileAccessProperties::new().with_chunk_cache(cache);
-        let file = guard(path, "open", || File::open_streaming_with_options(path, properties))?;
+        let file = guard(path, "open", || File::open_streaming(path))?;
         Ok(Self { path: path.to_owned(), bytes: file.file_size(), file })
     }
 
@@ -187,8 +189,17 @@ impl H5 {
                 );
             }
         };
-        let rows_together = chunk.and_then(|c| c.first().copied()).unwrap_or(1).max(1) as usize;
-        Ok(Some(Samples { path: self.path.clone(), dataset: found, shape, format, rows_together }))
+        // Rows that are stored together are best read together, so that each chunk is decoded once; where that is too
+        // much at once, fewer are read, and the cache holds the chunks meanwhile.
+        let chunk_rows = chunk.and_then(|c| c.first().copied()).unwrap_or(1).max(1);
+        let row_bytes = shape.iter().skip(1).product::<u64>().saturating_mul(8);
+        let band_bytes = chunk_rows.saturating_mul(row_bytes);
+        let rows_together = if band_bytes <= MAX_TOGETHER { chunk_rows as usize } else { 1 };
+        let bytes = band_bytes.clamp(1 << 20, MAX_CHUNK_BYTES) as usize;
+        let cache = ChunkCacheConfig::new().with_max_bytes(bytes).with_max_slots(4096);
+        let access = DatasetAccessProperties::new().with_chunk_cache(cache);
+        let cached = guard(&self.path, dataset, || self.file.dataset_with_options(dataset, access))?;
+        Ok(Some(Samples { path: self.path.clone(), dataset: cached, shape, format, rows_together }))
     }
 
     /// Number of values, when a file of this length can hold that many.

@@ -18,7 +18,7 @@ pub(super) fn is_it(file: &H5) -> Result<bool, SourceError> {
 }
 
 /// Opens the file.
-pub(super) fn open(file: H5) -> Result<Capture, SourceError> {
+pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     let missing = |what: &str| file.unusable(format!("OptoDAS without {what}"));
     let mut notes = Vec::new();
     let version = file.number("fileVersion")?.unwrap_or(0.0);
@@ -36,7 +36,7 @@ pub(super) fn open(file: H5) -> Result<Capture, SourceError> {
     let utc_ns = seconds_to_ns(begin + skipped.max(0.0) * dt)
         .ok_or_else(|| file.unusable(format!("header/time is {begin} s after 1970")))?;
 
-    let (dx_m, fiber_start_m) = distances(&file, table.channels, &mut notes)?;
+    let (dx_m, fiber_start_m) = distances(file, table.channels, &mut notes)?;
     let unit = file.text("header/unit")?.unwrap_or_default();
     let description = file.text("header/experiment")?.unwrap_or_default();
     let acquisition = Acquisition {

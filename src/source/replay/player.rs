@@ -235,9 +235,8 @@ impl Pace {
         }
         self.epoch = Some(Arc::clone(acquisition));
         let silence = self.scaled(acquisition, first_trace.saturating_sub(self.reached));
-        if silence > LONGEST_SILENCE {
+        if let Some(cut) = silence.checked_sub(LONGEST_SILENCE).filter(|cut| !cut.is_zero()) {
             // Everything from here on comes earlier by what is left out.
-            let cut = silence - LONGEST_SILENCE;
             start = start.checked_sub(cut).unwrap_or(start);
             self.reached = first_trace;
         }

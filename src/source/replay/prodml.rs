@@ -21,17 +21,17 @@ pub(super) fn is_it(file: &H5) -> Result<bool, SourceError> {
 }
 
 /// Opens `Raw[0]`, or the only other `Raw` there is.
-pub(super) fn open(file: H5) -> Result<Capture, SourceError> {
+pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     let missing = |what: &str| file.unusable(format!("PRODML without {what}"));
     let acq = file.group_attrs("Acquisition")?.ok_or_else(|| missing("group Acquisition"))?;
     let mut notes = Vec::new();
-    let node = raw_node(&file, &mut notes)?;
+    let node = raw_node(file, &mut notes)?;
     let raw = file.group_attrs(&node)?.unwrap_or_default();
     let data = format!("{node}/RawData");
     let data_attrs = file.dataset_attrs(&data)?.ok_or_else(|| missing(&data))?;
     let samples = file.samples(&data)?.ok_or_else(|| missing(&data))?;
     let loci = acq.integer("NumberOfLoci").or_else(|| raw.integer("NumberOfLoci"));
-    let stamps = read_stamps(&file, &node, &data_attrs)?;
+    let stamps = read_stamps(file, &node, &data_attrs)?;
     let channel_first = channel_first(&samples.shape, &data_attrs, loci, stamps.count)
         .map_err(|why| file.unusable(format!("{data}: {why}")))?;
     let table = h5rows::table(samples, channel_first)?;
@@ -48,7 +48,7 @@ pub(super) fn open(file: H5) -> Result<Capture, SourceError> {
     if start.is_none() {
         notes.push("no StartLocusIndex: distances count from the first channel".into());
     }
-    let (prr, rate_is_measured) = rate(&file, &node, &acq, &raw, table.traces, &stamps, &mut notes)?;
+    let (prr, rate_is_measured) = rate(file, &node, &acq, &raw, table.traces, &stamps, &mut notes)?;
     let (scale, unit) = scale_and_unit(&raw.text("RawDataUnit").unwrap_or_default());
     let acquisition = Acquisition {
         epoch: 0,
@@ -58,7 +58,7 @@ pub(super) fn open(file: H5) -> Result<Capture, SourceError> {
         fiber_start_m: start.unwrap_or(0) as f64 * dx_m,
         gauge_length_m,
         wavelength_m: None,
-        refractive_index: refractive_index(&file)?,
+        refractive_index: refractive_index(file)?,
         sample_format: table.format,
         quantity: quantity(&unit, &raw.text("RawDescription").unwrap_or_default()),
         scale,
@@ -71,7 +71,7 @@ pub(super) fn open(file: H5) -> Result<Capture, SourceError> {
         format: format!("PRODML {} HDF5", version.unwrap_or_default()),
         acquisition,
         total_rows: table.traces,
-        anchors: anchors(&file, &node, prr, table.traces, &stamps)?,
+        anchors: anchors(file, &node, prr, table.traces, &stamps)?,
         jitter_ns: RESOLUTION_NS as u64,
         rate_is_measured,
         slab_rows: table.slab_rows,

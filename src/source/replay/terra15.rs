@@ -26,16 +26,16 @@ pub(super) fn is_it(file: &H5) -> Result<bool, SourceError> {
 }
 
 /// Opens the file.
-pub(super) fn open(file: H5) -> Result<Capture, SourceError> {
+pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     let root = file.group_attrs("")?.unwrap_or_default();
     let missing = |what: &str| file.unusable(format!("Terra15 without {what}"));
-    let node = node(&file, &root)?;
+    let node = node(file, &root)?;
     let data = format!("{node}/data");
     let table = h5rows::table(file.samples(&data)?.ok_or_else(|| missing(&data))?, false)?;
     let column = ["gps_time", "posix_time"].map(|name| format!("{node}/{name}"));
     let column = if file.has(&column[0])? { &column[0] } else { &column[1] };
     let mut notes = Vec::new();
-    let times = times(&file, column, table.traces, &mut notes)?;
+    let times = times(file, column, table.traces, &mut notes)?;
 
     let product = root.text("data_product").unwrap_or_default();
     let unit = root.text("data_product_units").unwrap_or_default();

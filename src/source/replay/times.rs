@@ -124,32 +124,32 @@ impl Steps {
 /// Makes anchors of stamps that come row by row.
 pub(super) struct Anchors {
     prr: Rational,
-    anchors: Vec<Anchor>,
+    found: Vec<Anchor>,
     rows: u64,
 }
 
 impl Anchors {
     /// No rows yet.
     pub(super) const fn new(prr: Rational) -> Self {
-        Self { prr, anchors: Vec::new(), rows: 0 }
+        Self { prr, found: Vec::new(), rows: 0 }
     }
 
     /// The stamp of the next `rows` rows' first.
     pub(super) fn push(&mut self, utc_ns: i64, rows: u64, gap_before: Option<u64>) {
         let agrees = gap_before.unwrap_or(0) == 0
-            && self.anchors.last().is_some_and(|anchor| {
+            && self.found.last().is_some_and(|anchor| {
                 let predicted = anchor.utc_ns.saturating_add(self.prr.traces_to_ns(self.rows - anchor.row));
                 utc_ns.abs_diff(predicted) <= AGREES_NS as u64
             });
         if !agrees {
-            self.anchors.push(Anchor { row: self.rows, utc_ns, gap_before });
+            self.found.push(Anchor { row: self.rows, utc_ns, gap_before });
         }
         self.rows += rows;
     }
 
     /// The anchors.
     pub(super) fn finish(self) -> Vec<Anchor> {
-        self.anchors
+        self.found
     }
 }
 
@@ -195,7 +195,7 @@ mod tests {
     fn a_declared_rate_is_believed_only_when_the_stamps_agree() {
         let believed = |declared, stamps: Vec<i64>| {
             believable_rate(declared, 1000, |each| {
-                stamps.iter().for_each(|&s| each(s));
+                stamps.iter().copied().for_each(&mut *each);
                 Ok(())
             })
             .unwrap()
