@@ -218,7 +218,7 @@ pub const TABLE: &[Metric] = &[
         look.counters.gap_traces.get() as f64
     }),
     Metric {
-        name: "fiberd_dropped_traces_total",
+        name: "fiberd_traces_dropped_total",
         unit: "traces",
         help: "Traces of the gaps above by the place that lost them: before_ring (declared by the producer) or no_block (no free block, the pipeline was too slow).",
         read: Read::CountBy("place", |look| {
@@ -232,7 +232,7 @@ pub const TABLE: &[Metric] = &[
         Some(look.report.capture_queue_blocks)
     }),
     // pipeline
-    count("fiberd_processed_blocks_total", "blocks", "Blocks that went through the pipeline.", |look| {
+    count("fiberd_blocks_processed_total", "blocks", "Blocks that went through the pipeline.", |look| {
         look.counters.blocks_processed.get() as f64
     }),
     count("fiberd_lines_total", "lines", "Lines computed.", |look| look.counters.lines.get() as f64),
@@ -252,40 +252,40 @@ pub const TABLE: &[Metric] = &[
         |look| Some(look.report.pipeline_load),
     ),
     // frames and broker
-    count("fiberd_made_frames_total", "frames", "Frames made by the pipeline.", |look| {
+    count("fiberd_frames_made_total", "frames", "Frames made by the pipeline.", |look| {
         look.counters.frames_made.get() as f64
     }),
     Metric {
-        name: "fiberd_dropped_frames_total",
+        name: "fiberd_frames_dropped_total",
         unit: "frames",
         help: "Frames dropped, by place: egress (the publisher was too slow or the broker away).",
         read: Read::CountBy("place", |look| vec![("egress", look.counters.frames_dropped_at_egress.get() as f64)]),
     },
-    gauge("fiberd_waiting_frames", "frames", "Frames that wait for the broker.", |look| {
+    gauge("fiberd_frames_waiting", "frames", "Frames that wait for the broker.", |look| {
         Some(look.report.frames_waiting)
     }),
-    count("fiberd_published_frames_total", "frames", "Frames handed to the broker.", |look| {
+    count("fiberd_frames_published_total", "frames", "Frames handed to the broker.", |look| {
         look.counters.frames_published.get() as f64
     }),
-    count("fiberd_confirmed_frames_total", "frames", "Frames that the broker confirmed.", |look| {
+    count("fiberd_frames_confirmed_total", "frames", "Frames that the broker confirmed.", |look| {
         look.counters.frames_confirmed.get() as f64
     }),
-    count("fiberd_confirmed_bytes_total", "bytes", "Bytes of the frames that the broker confirmed.", |look| {
+    count("fiberd_bytes_confirmed_total", "bytes", "Bytes of the frames that the broker confirmed.", |look| {
         look.counters.bytes_confirmed.get() as f64
     }),
-    count("fiberd_unroutable_frames_total", "frames", "Frames that no queue wanted.", |look| {
+    count("fiberd_frames_unroutable_total", "frames", "Frames that no queue wanted.", |look| {
         look.counters.frames_unroutable.get() as f64
     }),
-    count("fiberd_refused_frames_total", "frames", "Frames that the broker refused.", |look| {
+    count("fiberd_frames_refused_total", "frames", "Frames that the broker refused.", |look| {
         look.counters.frames_refused.get() as f64
     }),
     count(
-        "fiberd_unconfirmed_frames_total",
+        "fiberd_frames_unconfirmed_total",
         "frames",
         "Frames lost because the connection broke before they were confirmed.",
         |look| look.counters.frames_unconfirmed.get() as f64,
     ),
-    count("fiberd_confirmed_status_messages_total", "messages", "Status messages that the broker confirmed.", |look| {
+    count("fiberd_status_messages_confirmed_total", "messages", "Status messages that the broker confirmed.", |look| {
         look.counters.status_confirmed.get() as f64
     }),
     Metric {

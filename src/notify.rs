@@ -67,11 +67,6 @@ impl Manager {
         }
     }
 
-    /// Asks for `more` time from now on, before the manager takes a start or stop for hung.
-    pub fn extend(&self, more: Duration) {
-        self.tell(&[&format!("EXTEND_TIMEOUT_USEC={}", more.as_micros())]);
-    }
-
     /// A stage that stands still for longer is stuck: half the watchdog's time, so that the other half is left for the
     /// log and for one more chance.
     fn stuck_after(&self) -> Duration {
@@ -138,8 +133,8 @@ impl Progress {
 }
 
 /// Says READY at once (configuration and HTTP are up when this is called), then STATUS and WATCHDOG until `stop`
-/// comes, then STOPPING. While draining nothing is supervised: stages end one after the other, and the manager's own
-/// stop time-out holds.
+/// comes. STOPPING goes out as soon as the daemon drains; from then on nothing is supervised: stages end one after the
+/// other, and the manager's own stop time-out holds.
 pub async fn run(status: Arc<Status>, manager: Manager, stages: Vec<Stage>, stop: impl Future<Output = ()>) {
     let started = Instant::now();
     let mut progress = Progress::new(&stages, manager.stuck_after(), Duration::ZERO);
@@ -148,6 +143,7 @@ pub async fn run(status: Arc<Status>, manager: Manager, stages: Vec<Stage>, stop
     let mut beats = interval(manager.beat());
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut next_status = Duration::ZERO;
+    let mut stopping = false;
     manager.tell(&["READY=1", &status_line(&status.report(), &[])]);
     tokio::pin!(stop);
     loop {
@@ -158,6 +154,9 @@ pub async fn run(status: Arc<Status>, manager: Manager, stages: Vec<Stage>, stop
         };
         let now = started.elapsed();
         let draining = phases.borrow_and_update().phase == Phase::Draining;
+        if draining && !std::mem::replace(&mut stopping, true) {
+            manager.tell(&["STOPPING=1"]);
+        }
         let stuck = progress.stuck(now, |stage| status.counters.ticks(stage).get());
         let stuck = if draining { Vec::new() } else { stuck };
         let news = stuck != known_stuck;
@@ -174,7 +173,7 @@ pub async fn run(status: Arc<Status>, manager: Manager, stages: Vec<Stage>, stop
             manager.tell(&["WATCHDOG=1"]);
         }
     }
-    manager.tell(&["STOPPING=1", "STATUS=stopping: what is inside still goes out"]);
+    manager.tell(&["STOPPING=1", "STATUS=stopped"]);
 }
 
 fn log_stuck(before: &[Stage], after: &[Stage], limit: Duration) {
@@ -263,7 +262,7 @@ mod tests {
                     ticks += 1;
                     newest = now;
                 }
-                let stuck = progress.stuck(now, |stage| if stage == Stage::Capture { ticks } else { i as u64 + 1 });
+        let stuck = progress.stuck(now, |stage| if stage == Stage::Capture { ticks } else { i as u64 + 1 });
                 let expected = if now >= newest + limit { vec![Stage::Capture] } else { vec![] };
                 prop_assert_eq!(stuck, expected);
             }

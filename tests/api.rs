@@ -3,21 +3,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly anywhere")]
 
-#[path = "common/http.rs"]
-mod http;
+mod common;
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 
+use common::http::{ask, connect, exchange, get};
 use fiberd::acquisition::{Acquisition, DarkReason, Phase, SampleFormat};
 use fiberd::api::{self, ApiState};
 use fiberd::config::Config;
 use fiberd::metrics;
 use fiberd::status::{BrokerState, Stage, Status};
 use fiberd::units::Rational;
-use http::{ask, connect, exchange, get};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -395,16 +394,15 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 print(json.dumps([{'name': f.name, 'type': f.type, 'help': f.documentation,
                    'samples': [[s.name, s.labels, str(s.value)] for s in f.samples]} for f in parse(sys.stdin.read())]))
 ";
-    let python = std::env::var("FIBERD_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
-    let mut child = Command::new(&python)
+    let mut child = common::python()
         .args(["-c", PARSER])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|e| panic!("{python}: {e}; set FIBERD_TEST_PYTHON to a Python with prometheus_client"));
+        .unwrap_or_else(|e| panic!("Python: {e}; set FIBERD_TEST_PYTHON to one with prometheus_client"));
     child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{python} with prometheus_client could not read /metrics");
+    assert!(output.status.success(), "Python's prometheus_client could not read /metrics");
     serde_json::from_slice(&output.stdout).unwrap()
 }
 

@@ -158,13 +158,15 @@ fn a_day_under_a_service_manager() {
 
     // Draining ends the stages one by one: no reason to kill.
     daemon.status.set_phase(Phase::Draining);
+    listener.until(|m| m == "STOPPING=1");
     stages.hold(Stage::Capture, true);
-    thread::sleep(WATCHDOG);
-    let drained = listener.until(|m| m.starts_with("STATUS=draining"));
-    assert!(!drained.iter().any(|m| m.contains("STILL")), "{drained:?}");
+    listener.until(|m| m.starts_with("STATUS=draining"));
+    for _ in 0..12 {
+        let drained = listener.until(is_watchdog);
+        assert!(!drained.iter().any(|m| m.contains("STILL")), "{drained:?}");
+    }
     daemon.stop();
-    let last = listener.until(|m| m.starts_with("STOPPING=1")).pop().unwrap();
-    assert!(last.contains("\nSTATUS=stopping"), "{last}");
+    listener.until(|m| m.contains("STATUS=stopped"));
 }
 
 #[test]

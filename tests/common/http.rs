@@ -1,7 +1,5 @@
 //! A client that says exactly what a test wants said, byte by byte, and reads one answer.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test binary takes what it needs")]
-
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -3,6 +3,7 @@
 
 pub mod broker;
 pub mod daemon;
+pub mod http;
 
 use std::path::PathBuf;
 use std::process::Command;
