@@ -87,7 +87,7 @@ proptest! {
 /// fixture with it.
 #[test]
 fn known_scenes_have_known_checksums() {
-    let golden = [0x3725_938a, 0xec2f_4523, 0x8e31_870c, 0xe5bb_0377, 0xae0f_6186];
+    let golden = [0x4e7a_9510, 0x3f3c_029b, 0x6e79_b8ca, 0x9192_2764, 0x8af5_c80e];
     let found = OUTPUTS.map(|(format, quantity)| {
         let scene = busy(format, quantity);
         [0, 400, 1490]
@@ -192,7 +192,7 @@ fn noise_grows_with_attenuation_and_in_faded_channels() {
     scene.fiber.fading = true;
     let mut faded: Vec<f64> = spread(&scene).iter().zip(&clear).map(|(f, c)| f / c).collect();
     faded.sort_by(f64::total_cmp);
-    assert!(faded[450] > 1.8 && faded[50] < 0.9, "a tenth is much worse, a tenth better: {} {}", faded[450], faded[50]);
+    assert!(faded[450] > 1.4 && faded[50] < 0.9, "a tenth is much worse, a tenth better: {} {}", faded[450], faded[50]);
 }
 
 #[test]
@@ -345,9 +345,9 @@ fn what_stands_is_found_at_its_place_and_keeps_its_hours() {
     let pump = with(Source { place_m: Some(900.0), frequency_hz: Some(30.0), ..Source::new(Kind::Pump) });
     let (here, far) = (channel(&pump, 0, 4096, 200), channel(&pump, 0, 4096, 400));
     let density_here = |f| density(&here, 1000.0, f, 1024);
-    // 5 nanostrain at the place itself; the window's main lobe spreads the line over 1.5 bins.
+    // 8 nanostrain at the place itself; the window's main lobe spreads the line over 1.5 bins.
     let amplitude = (density_here(30.0) * 1.5 * 1000.0 / 1024.0 * 2.0).sqrt() / pump.rad_per_nstrain();
-    assert!((amplitude / 5.0 - 1.0).abs() < 0.15, "{amplitude} nstrain");
+    assert!((amplitude / 8.0 - 1.0).abs() < 0.15, "{amplitude} nstrain");
     assert!(density_here(60.0) > 100.0 * density_here(45.0), "a harmonic");
     assert!(density(&far, 1000.0, 30.0, 1024) < 3.0 * density(&far, 1000.0, 45.0, 1024), "out of reach");
 }
@@ -378,6 +378,7 @@ fn behind_a_break_and_while_pulled_only_the_receiver_is_heard() {
     let mut scene =
         with(Source { place_m: Some(900.0), start_s: 2.0, duration_s: Some(4.0), ..Source::new(Kind::Break) });
     scene.noise.dark_counts = 2.0;
+    scene.noise.receiver_rad_per_sqrt_hz = 1e-3;
     scene.pulled = vec![Pulled { from_s: 8.0, to_s: 9.0, unnoticed: true }];
     let spread = |at_s: f64, c: usize| {
         let x = channel(&scene, (at_s * 1000.0) as u64, 900, c);

@@ -1,19 +1,25 @@
 //! Light: how bright each channel is, and the complex field of raw interrogators.
 
 use super::math::{gaussian_table, hash};
-use super::scene::Scene;
+use super::scene::{Format, Scene};
+
+/// Independent readings (frequencies, polarisations) that an instrument with demodulated output combines against fading.
+const DIVERSITY: usize = 3;
 
 /// Field amplitude of each channel, 1 = ordinary brightness at the start of the fiber: Rayleigh-distributed with unit
-/// mean square where there is fading, times the attenuation of the way there and back.
+/// mean square where there is fading (the root mean square of three such for demodulated output), times the attenuation
+/// of the way there and back.
 pub(super) fn brightness(scene: &Scene) -> Vec<f64> {
     let f = &scene.fiber;
-    let gaussians = gaussian_table(hash(scene.seed, 0x20, 0), 2 * f.channels + 2);
+    let readings = if scene.interrogator.sample_format == Format::Iq16 { 1 } else { DIVERSITY };
+    let gaussians = gaussian_table(hash(scene.seed, 0x20, 0), 2 * readings * f.channels.max(2));
     (0..f.channels)
         .map(|c| {
             // Power falls by 2αz dB there and back, the field by half as many.
             let loss_db = f.attenuation_db_per_km * f.dx_m * c as f64 / 1000.0;
-            let (re, im) = (gaussians[2 * c], gaussians[2 * c + 1]);
-            let rayleigh = if f.fading { f64::midpoint(re * re, im * im).sqrt() } else { 1.0 };
+            let of_channel = &gaussians[2 * readings * c..2 * readings * (c + 1)];
+            let power = of_channel.iter().map(|x| x * x).sum::<f64>() / of_channel.len() as f64;
+            let rayleigh = if f.fading { power.sqrt() } else { 1.0 };
             rayleigh * 10f64.powf(-loss_db / 10.0)
         })
         .collect()
@@ -31,7 +37,7 @@ pub(super) fn phase_noise(scene: &Scene, brightness: &[f64]) -> Vec<f32> {
     let unknown = std::f64::consts::PI / 3f64.sqrt();
     (0..brightness.len())
         .map(|c| {
-            let (near, far) = (brightness[c.saturating_sub(gauge)], brightness[c]);
+            let (near, far) = (brightness[c.checked_sub(gauge).unwrap_or(c)], brightness[c]);
             let both = (0.5 / (near * near) + 0.5 / (far * far)).sqrt();
             if one > 0.0 { (one * both).min(unknown) as f32 } else { 0.0 }
         })

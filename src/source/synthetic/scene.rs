@@ -256,7 +256,7 @@ impl Default for InterrogatorSpec {
 impl Default for Noise {
     fn default() -> Self {
         Self {
-            receiver_rad_per_sqrt_hz: 1e-3,
+            receiver_rad_per_sqrt_hz: 4e-4,
             laser_rad_per_sqrt_hz_at_1hz: 2e-3,
             laser_corner_hz: 0.05,
             dark_counts: 0.7,

@@ -241,7 +241,7 @@ impl Scene {
         let moving = |default: f64, tail_m: f64| {
             let speed = s.speed_m_per_s.unwrap_or(default);
             let (from, to) = self.reach_of_fiber_m();
-            let place = s.place_m.unwrap_or(from);
+            let place = s.place_m.unwrap_or(if speed < 0.0 && s.kind != Kind::Walker { to } else { from });
             let way = if speed < 0.0 { place - from } else { to - place };
             (way + tail_m) / speed.abs()
         };

@@ -42,7 +42,7 @@ impl Strikes {
             speed_m_per_s: if walker { source.speed_m_per_s.unwrap_or(WALKER_M_PER_S) } else { 0.0 },
             period_s: pick(source.strike_period_s, 0.55, 1.6),
             jitter: if walker { 0.1 } else { 0.45 },
-            strength: pick(source.strength_nstrain, 8.0, 20.0),
+            strength: pick(source.strength_nstrain, 12.0, 40.0),
             support_s,
             points_per_s: (POINTS as f64 / support_s) as f32,
             inverse_wave_speed: (1.0 / wave_speed) as f32,

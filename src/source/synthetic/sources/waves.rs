@@ -22,7 +22,7 @@ impl Pump {
     pub(super) fn new(line: Line, source: &Source) -> Self {
         let place = source.place_m.unwrap_or(line.start_m + line.dx_m * line.channels as f64 / 2.0);
         let frequency_hz = source.frequency_hz.unwrap_or(24.5);
-        let strength = source.strength_nstrain.unwrap_or(5.0);
+        let strength = source.strength_nstrain.unwrap_or(8.0);
         let wave_speed = source.wave_speed_m_per_s.unwrap_or(300.0);
         let spreading = Spreading::new(source.reach_m.unwrap_or(80.0));
         let channels = line.between(place - spreading.reach_m, place + spreading.reach_m);
