@@ -1,5 +1,7 @@
 //! The small captures in `fixtures/`: made from their scenes byte for byte, and holding what their sidecars say.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic, in its helpers too")]
+
 mod common;
 
 use std::f64::consts::TAU;
