@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fiberd::app::{self, AppError, DemoOptions, RunOptions, Show};
 use fiberd::cli;
@@ -137,18 +137,13 @@ pub(crate) fn simulate(args: &cli::Simulate) -> Result<(), Failure> {
     let (channels, prr, length_km) = (shape.channels, shape.prr, shape.fiber_length_m() / 1000.0);
     let ring = args.ring.display();
     say(format_args!("{channels} channels over {length_km:.3} km at {prr} Hz into {ring}"))?;
-    let on_terminal = io::stderr().is_terminal();
-    let mut line = ProgressBar::hidden();
-    if on_terminal {
-        line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    }
+    let mut meter = Meter::new(None);
     let done = synthetic::simulate(&options, &stop, &mut |p| {
         let light = if p.light { "light" } else { "no light" };
         let load = 100.0 * p.load;
-        line.set_message(format!("{light}, {} traces, {} lost, {load:.1} % of a core", p.traces, p.lost));
-        line.tick();
+        meter.show(p.traces, format!("{light}, {} traces, {} lost, {load:.1} % of a core", p.traces, p.lost));
     })?;
-    line.finish_and_clear();
+    meter.finish();
     say(format_args!("{} traces, {} lost, {} of them to stalls", done.traces, done.lost, done.lost_to_stalls))
 }
 
@@ -181,8 +176,14 @@ pub(crate) fn record(args: &cli::Record) -> Result<(), Failure> {
     let stop = stop_flag()?;
     let source = record_source(args)?;
     let limits = record::Limits { duration: args.run_for, traces: args.traces };
-    let mut meter = Meter::new(limits);
-    let recorded = record::record(source, &args.file, limits, &stop, &mut |progress| meter.show(progress))?;
+    let length = limits.traces.or_else(|| limits.duration.map(|d| d.as_millis() as u64));
+    let mut meter = Meter::new(length);
+    let recorded = record::record(source, &args.file, limits, &stop, &mut |p| {
+        let done = if limits.traces.is_some() { p.traces } else { p.recorded.as_millis() as u64 };
+        let missing = if p.gap_traces > 0 { format!(", {} traces missing", p.gap_traces) } else { String::new() };
+        let seconds = p.recorded.as_secs_f64();
+        meter.show(done, format!("{}: {} traces, {seconds:.1} s{missing}", p.state, p.traces));
+    })?;
     meter.finish();
     let Progress { traces, recorded: length, bytes, gap_traces, .. } = recorded.progress;
     for file in &recorded.files {
@@ -245,39 +246,30 @@ fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     Ok(stop)
 }
 
-/// Progress of a recording on stderr: a bar on a terminal, a line every five seconds elsewhere.
+/// Progress on stderr: a bar or a spinner on a terminal, a line every five seconds elsewhere.
 struct Meter {
     bar: ProgressBar,
     on_terminal: bool,
-    limits: record::Limits,
-    last_line: Option<std::time::Instant>,
+    last_line: Option<Instant>,
 }
 
 impl Meter {
-    fn new(limits: record::Limits) -> Self {
-        let on_terminal = io::stderr().is_terminal();
-        let length = limits.traces.or_else(|| limits.duration.map(|d| d.as_millis() as u64));
+    /// `length` in whatever unit [`show`](Self::show) is told; `None` when nobody knows the end.
+    fn new(length: Option<u64>) -> Self {
         let template = if length.is_some() { "{wide_bar} {percent:>3} %  {msg}" } else { "{spinner} {msg}" };
         let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        Self { bar, on_terminal, limits, last_line: None }
+        Self { bar, on_terminal: io::stderr().is_terminal(), last_line: None }
     }
 
-    fn show(&mut self, progress: &Progress) {
-        let done = if self.limits.traces.is_some() { progress.traces } else { progress.recorded.as_millis() as u64 };
-        let seconds = progress.recorded.as_secs_f64();
-        let missing = match progress.gap_traces {
-            0 => String::new(),
-            n => format!(", {n} traces missing"),
-        };
-        let text = format!("{}: {} traces, {seconds:.1} s{missing}", progress.state, progress.traces);
+    fn show(&mut self, done: u64, text: String) {
         if self.on_terminal {
             self.bar.set_position(done);
             self.bar.set_message(text);
         } else if self.last_line.is_none_or(|at| at.elapsed() >= Duration::from_secs(5)) {
-            self.last_line = Some(std::time::Instant::now());
+            self.last_line = Some(Instant::now());
             eprintln!("{text}");
         }
     }

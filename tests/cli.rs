@@ -1,0 +1,215 @@
+//! The real binary: exit codes, help, and what it says.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+const COMMANDS: [&str; 7] = ["run", "demo", "check-config", "simulate", "replay", "record", "info"];
+
+fn fiberd() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fiberd"));
+    // Nothing of the developer's own environment decides here.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("FIBERD_")) {
+        command.env_remove(name);
+    }
+    command.env_remove("CREDENTIALS_DIRECTORY").env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
+    command
+}
+
+fn output(args: &[&str]) -> Output {
+    fiberd().args(args).output().unwrap()
+}
+
+fn code_and_text(args: &[&str]) -> (i32, String) {
+    let output = output(args);
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    (output.status.code().expect("ended by itself"), text)
+}
+
+fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn help_names_every_command_and_fits_a_hundred_columns() {
+    let mut pages = vec![code_and_text(&["--help"]), code_and_text(&["-h"])];
+    for (code, page) in &pages {
+        assert_eq!(*code, 0);
+        for command in COMMANDS {
+            assert!(page.contains(&format!("\n  {command} ")), "{command}:\n{page}");
+        }
+    }
+    for word in ["Exit codes", "78", "FIBERD__SECTION__KEY", "NO_COLOR", "waiting for fiber"] {
+        assert!(pages[0].1.contains(word), "{word}");
+    }
+    pages.extend(COMMANDS.map(|command| code_and_text(&[command, "--help"])));
+    for (code, page) in &pages[2..] {
+        assert_eq!(*code, 0);
+        assert!(page.contains("Example"), "{page}");
+    }
+    for line in pages.iter().flat_map(|(_, page)| page.lines()) {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+}
+
+#[test]
+fn wrong_arguments_are_64() {
+    let cases: [&[&str]; 10] = [
+        &[],
+        &["fly"],
+        &["run"],
+        &["run", "--config"],
+        &["demo", "--http", "0.0.0.0:5000"],
+        &["demo", "--for", "-1"],
+        &["demo", "--for", "inf"],
+        &["replay", "--speed", "fast", "a"],
+        &["record", "a", "--scene", "s", "--ring", "r"],
+        &["info", "a", "b"],
+    ];
+    for args in cases {
+        let (code, text) = code_and_text(args);
+        assert_eq!(code, 64, "{args:?}: {text}");
+        assert!(text.contains("Usage") || text.contains("--help"), "{args:?}: {text}");
+    }
+    assert!(code_and_text(&["demo", "--http", "0.0.0.0:5000"]).1.contains("credentials"));
+}
+
+#[test]
+fn what_is_not_there_is_66_and_what_is_not_a_capture_65() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let missing = at("missing");
+    let out = at("out.fcap");
+    for args in [
+        vec!["info", &missing],
+        vec!["replay", &missing],
+        vec!["record", &out, "--replay", &missing],
+        vec!["record", &out, "--scene", &missing],
+        vec!["simulate", "--scene", &missing],
+        vec!["demo", "--scene", &missing],
+        vec!["check-config", &missing],
+        vec!["run", "--config", &missing],
+    ] {
+        let (code, text) = code_and_text(&args);
+        assert_eq!(code, 66, "{args:?}: {text}");
+        assert!(text.contains(&missing) && text.contains("No such file"), "{args:?}: {text}");
+    }
+    assert!(!Path::new(&out).exists());
+    let noise = at("noise.fcap");
+    fs::write(&noise, b"this is no capture of any kind").unwrap();
+    for args in [
+        vec!["info", &noise],
+        vec!["record", &out, "--replay", &noise],
+        vec!["replay", &noise, "--no-broker", "--http", "127.0.0.1:0"],
+    ] {
+        let (code, text) = code_and_text(&args);
+        assert_eq!(code, 65, "{args:?}: {text}");
+        assert!(text.contains("noise.fcap"), "{args:?}: {text}");
+    }
+}
+
+#[test]
+fn a_wrong_configuration_is_78_with_every_problem_and_nothing_is_started() {
+    for name in ["usual-slips", "views", "reachable", "not-toml"] {
+        let folder = project().join("fixtures/config/bad");
+        let expected = fs::read_to_string(folder.join(format!("{name}.txt"))).unwrap();
+        for args in [["check-config", "FILE"].as_slice(), &["run", "--config", "FILE"]] {
+            let file = format!("{name}.toml");
+            let args: Vec<&str> = args.iter().map(|a| if *a == "FILE" { file.as_str() } else { a }).collect();
+            let output = fiberd().args(&args).current_dir(&folder).output().unwrap();
+            assert_eq!(output.status.code(), Some(78), "{args:?}");
+            assert_eq!(String::from_utf8(output.stderr).unwrap().trim_end(), expected.trim_end());
+            assert!(output.stdout.is_empty());
+        }
+    }
+}
+
+#[test]
+fn the_default_file_is_right_and_variables_are_checked_with_it() {
+    let file = project().join("systemd/fiberd.toml");
+    let check = |variables: &[(&str, &str)]| {
+        let output = fiberd().arg("check-config").arg(&file).envs(variables.iter().copied()).output().unwrap();
+        (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    let (code, text) = check(&[]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("nothing wrong: ring /dev/shm/fiberd.ring, 3 view(s)"), "{text}");
+    let (code, text) = check(&[("FIBERD__BROKER__WINDOW", "0")]);
+    assert_eq!(code, Some(78));
+    assert!(text.starts_with("FIBERD__BROKER__WINDOW: broker.window: 0 is too small"), "{text}");
+}
+
+#[test]
+fn a_port_that_is_taken_is_69() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("f.toml");
+    let ring = folder.path().join("ring");
+    fs::write(&file, format!("source.path = {ring:?}\nbroker.enabled = false\n")).unwrap();
+    let (code, text) = code_and_text(&["run", "--config", file.to_str().unwrap(), "--http", &address]);
+    assert_eq!(code, 69, "{text}");
+    assert!(text.contains(&address), "{text}");
+}
+
+#[test]
+fn a_recorded_scene_is_described() {
+    let folder = tempfile::tempdir().unwrap();
+    let scene = folder.path().join("scene.toml");
+    fs::write(&scene, "").unwrap();
+    let capture = folder.path().join("scene.fcap");
+    let (scene, capture) = (scene.to_str().unwrap(), capture.to_str().unwrap());
+    let (code, text) = code_and_text(&["record", capture, "--scene", scene, "--traces", "500"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("500 traces"), "{text}");
+    let (code, text) = code_and_text(&["info", capture]);
+    assert_eq!(code, 0, "{text}");
+    let json = output(&["info", capture, "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert!(json.to_string().contains("500"), "{json}");
+}
+
+#[test]
+fn a_recording_that_waits_is_stopped_by_a_signal() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ring, out) = (folder.path().join("ring"), folder.path().join("out.fcap"));
+    let mut child = fiberd()
+        .arg("record")
+        .arg(&out)
+        .arg("--ring")
+        .arg(&ring)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Its first words say that it waits; from then on a signal must end it in order.
+    let mut words = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut words).unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{words}");
+}
+
+#[test]
+fn the_demo_shows_a_waterfall_in_a_pipe() {
+    let args = ["demo", "--plain", "--no-broker", "--http", "127.0.0.1:0", "--for", "120"];
+    let mut child = fiberd().args(args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut seen = Vec::new();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        let is_waterfall = line.starts_with('|') && line.chars().count() >= 80;
+        seen.push(line);
+        if is_waterfall {
+            break;
+        }
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let all = seen.join("\n");
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{all}");
+    assert!(seen.last().is_some_and(|line| line.starts_with('|')), "{all}");
+    assert!(all.contains(" m") || all.contains("km"), "the axis has a unit:\n{all}");
+    assert!(all.contains("no broker asked for"), "{all}");
+}
