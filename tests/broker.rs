@@ -1,5 +1,8 @@
 //! Publishing to a real RabbitMQ: what arrives, what is counted, and what happens when the broker does not behave.
 
+// Helpers outside #[test] functions are test code as well.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -370,6 +373,25 @@ fn a_wrong_password_is_said_once_and_a_right_one_is_found_by_itself() {
     assert!(log.contains("connected"), "{log}");
     assert!(!log.contains(PASSWORD) && !log.contains("lapin::"), "{log}");
     assert!(!log.contains(&format!("{:?}", PASSWORD.as_bytes()).replace(['[', ']'], "")), "{log}");
+}
+
+#[test]
+fn a_port_that_speaks_something_else_is_a_state_and_not_a_crash() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for peer in listener.incoming() {
+            // Long enough to be taken for a broken TLS record and for an AMQP header.
+            let _ = peer.unwrap().write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    let tls = rig(&format!("amqps://localhost:{port}/%2f"), "tls", 16, |_| {});
+    let plain = rig(&format!("amqp://[::ffff:127.0.0.1]:{port}/%2f"), "plain", 16, |_| {});
+    let nonsense = rig("not a uri", "nonsense", 16, |_| {});
+    for rig in [tls, plain, nonsense] {
+        rig.wait_for("failure", |s| s.broker() == BrokerState::Away && s.counters.broker_failures.get() > 0);
+        rig.publisher.abort();
+    }
 }
 
 #[test]

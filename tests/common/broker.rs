@@ -69,6 +69,8 @@ impl Broker {
             .spawn()
             .expect("epmd, which comes with Erlang");
         let clean = r#"while read line; do pids=$line; done; kill -9 $pids 2>/dev/null; sleep 0.2; rm -rf -- "$0""#;
+        // Never waited for: it outlives us on purpose.
+        #[allow(clippy::zombie_processes)]
         let mut reaper =
             Command::new("sh").args(["-c", clean]).arg(&dir).stdin(Stdio::piped()).spawn().expect("a shell");
         let reaper = Mutex::new(reaper.stdin.take().expect("piped"));

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -41,6 +41,13 @@ pub(super) enum Fault {
     /// A message that the broker takes for impossible, most likely too large: sent again it would fail again.
     #[error("{0}")]
     Impossible(String),
+}
+
+impl Fault {
+    /// Whether it says more than that the connection is gone.
+    pub(super) const fn is_specific(&self) -> bool {
+        !matches!(self, Self::Away(_))
+    }
 }
 
 impl From<lapin::Error> for Fault {
@@ -130,7 +137,7 @@ async fn connect(uri: AMQPUri, site: &str, slot: Arc<Mutex<Slot>>) -> Result<Con
             let addresses: Vec<_> = tokio::net::lookup_host((host.as_str(), uri.authority.port)).await?.collect();
             let stream = AsyncTcpStream::connect(&reactor, addresses).await?;
             if let AsyncTcpStream::Plain(plain) = &stream {
-                keep(&slot, plain.get_ref().as_fd().try_clone_to_owned()?.into())?;
+                keep(&slot, plain.get_ref().as_fd().try_clone_to_owned()?)?;
             }
             match uri.scheme {
                 AMQPScheme::AMQP => Ok(stream),
@@ -174,7 +181,7 @@ enum Slot {
 struct SocketGuard(Arc<Mutex<Slot>>);
 
 /// Puts a fresh socket under guard; an error when nobody waits for it any more.
-fn keep(slot: &Mutex<Slot>, socket: std::os::fd::OwnedFd) -> io::Result<()> {
+fn keep(slot: &Mutex<Slot>, socket: OwnedFd) -> io::Result<()> {
     let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
     if matches!(*slot, Slot::GivenUp) {
         return Err(io::ErrorKind::TimedOut.into());

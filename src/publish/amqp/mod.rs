@@ -30,6 +30,9 @@ use crate::config::BrokerConfig;
 use crate::egress::Outlet;
 use crate::status::{BrokerState, Status};
 
+const WHILE_AWAY: &str = "frames wait at the fence, where the oldest are dropped first";
+const REFUSED: &str = "Check user, password, vhost, rights, certificate and exchange types; tried again every 10 s";
+
 const BACK_OFF_FIRST: Duration = Duration::from_millis(200);
 const BACK_OFF_MAX: Duration = Duration::from_secs(10);
 
@@ -83,37 +86,34 @@ impl Publisher {
     async fn work(&mut self, outlet: &Outlet) {
         let mut back_off = BACK_OFF_FIRST;
         loop {
-            let config = self.config.clone();
-            let site = self.status.site.clone();
-            let fault = match self.meanwhile(outlet, Link::open(&config, &site)).await {
-                Ok(mut link) => {
-                    self.status.counters.broker_connections.add(1);
-                    self.tell(BrokerState::Connected, None);
-                    let answered =
-                        self.status.counters.frames_confirmed.get() + self.status.counters.status_confirmed.get();
-                    let fault = match self.session(&mut link, outlet).await {
-                        Ok(()) => return link.close().await,
-                        Err(fault) => fault,
-                    };
-                    if self.status.counters.frames_confirmed.get() + self.status.counters.status_confirmed.get()
-                        > answered
-                    {
-                        back_off = BACK_OFF_FIRST;
-                    }
-                    self.learn_from(fault)
-                }
-                Err(fault) => fault,
-            };
+            let answered = self.outbox.answered();
+            let Err(fault) = self.connect_and_publish(outlet).await else { return };
+            if self.outbox.answered() > answered {
+                back_off = BACK_OFF_FIRST;
+            }
             self.news.listened_to(false);
             self.status.counters.broker_failures.add(1);
-            let wait = if matches!(fault, Fault::Refused(_)) { BACK_OFF_MAX } else { back_off };
             self.tell(BrokerState::Away, Some(&fault));
+            self.learn_from(&fault);
             if outlet.closed().now_or_never().is_some() && outlet.depth() == 0 && self.outbox.len() == 0 {
                 return;
             }
+            // A person has to act on a refusal: often asked, it is not sooner granted.
+            let wait = if matches!(fault, Fault::Refused(_)) { BACK_OFF_MAX } else { back_off };
             self.meanwhile(outlet, sleep(jittered(wait))).await;
             back_off = (back_off * 2).min(BACK_OFF_MAX);
         }
+    }
+
+    /// One connection, from the first packet to the last.
+    async fn connect_and_publish(&mut self, outlet: &Outlet) -> Result<(), Fault> {
+        let (config, site) = (self.config.clone(), self.status.site.clone());
+        let mut link = self.meanwhile(outlet, Link::open(&config, &site)).await?;
+        self.status.counters.broker_connections.add(1);
+        self.tell(BrokerState::Connected, None);
+        self.session(&mut link, outlet).await?;
+        link.close().await;
+        Ok(())
     }
 
     /// Waits for `work` and keeps the changes of the phase that happen in between.
@@ -129,12 +129,11 @@ impl Publisher {
     }
 
     /// A message that the broker can never take must not come back with every connection.
-    fn learn_from(&mut self, fault: Fault) -> Fault {
-        if let Fault::Impossible(text) = &fault {
+    fn learn_from(&mut self, fault: &Fault) {
+        if let Fault::Impossible(text) = fault {
             let (refused, bytes) = self.outbox.refuse_largest();
             error!(refused, bytes, "the broker takes a message for impossible, so the largest are given up: {text}");
         }
-        fault
     }
 
     fn gauge(&self, outlet: &Outlet) {
@@ -153,19 +152,9 @@ impl Publisher {
         match &state {
             BrokerState::Connecting | BrokerState::Disabled => info!("broker {place}: connecting"),
             BrokerState::Connected => info!("broker {place}: connected"),
-            BrokerState::Blocked => {
-                warn!(
-                    "broker {place}: accepts nothing at present (its memory or disk alarm); frames wait, oldest dropped first"
-                );
-            }
-            BrokerState::Away if refused => {
-                error!(
-                    "broker {place}: does not accept what the configuration says: {text}. Check user, password, vhost, rights, certificates and exchange types; tried again every 10 s"
-                );
-            }
-            BrokerState::Away => {
-                warn!("broker {place}: away: {text}; tried again for ever, frames are dropped oldest first")
-            }
+            BrokerState::Blocked => warn!("broker {place}: accepts nothing (its memory or disk alarm); {WHILE_AWAY}"),
+            BrokerState::Away if refused => error!("broker {place}: refuses the configuration: {text}. {REFUSED}"),
+            BrokerState::Away => warn!("broker {place}: away: {text}; tried again for ever, {WHILE_AWAY}"),
         }
         self.refused = refused;
         self.status.set_broker(state);

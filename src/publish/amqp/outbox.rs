@@ -20,12 +20,13 @@ pub(super) type Outcome = (Number, Result<Confirmation, lapin::Error>);
 pub(super) struct Outbox {
     messages: BTreeMap<Number, Arc<Message>>,
     next: Number,
+    answered: u64,
     counters: Arc<Counters>,
 }
 
 impl Outbox {
     pub(super) fn new(counters: Arc<Counters>) -> Self {
-        Self { messages: BTreeMap::new(), next: 0, counters }
+        Self { messages: BTreeMap::new(), next: 0, answered: 0, counters }
     }
 
     /// Takes a message that is about to be published for the first time.
@@ -44,6 +45,11 @@ impl Outbox {
         self.messages.len()
     }
 
+    /// Messages answered so far.
+    pub(super) fn answered(&self) -> u64 {
+        self.answered
+    }
+
     /// What a new connection has to send again: status first, each kind in order.
     pub(super) fn unanswered(&self) -> VecDeque<(Number, Arc<Message>)> {
         let (status, frames): (Vec<_>, Vec<_>) = self
@@ -59,7 +65,7 @@ impl Outbox {
     /// lapin hands a returned message to whichever confirm it completes next, so a whole batch of outcomes is looked
     /// through for returned message ids before anything is counted as confirmed.
     pub(super) fn settle(&mut self, batch: Vec<Outcome>) -> Result<(), Fault> {
-        let (mut returned, mut fault) = (HashSet::new(), None);
+        let (mut returned, mut fault) = (HashSet::new(), None::<Fault>);
         let mut answered = Vec::with_capacity(batch.len());
         for (number, outcome) in batch {
             match outcome {
@@ -69,12 +75,13 @@ impl Outbox {
                         returned.extend(back.properties.message_id().clone());
                     }
                 }
-                Err(error) => fault = Some(Fault::from(error)),
+                Err(error) => fault = fault.filter(Fault::is_specific).or_else(|| Some(error.into())),
             }
         }
         for (number, ack) in answered {
             let Some(message) = self.messages.remove(&number) else { continue };
             let unroutable = returned.iter().any(|id| id.as_str() == message.id());
+            self.answered += 1;
             self.count(&message, ack, unroutable);
         }
         fault.map_or(Ok(()), Err)

@@ -15,9 +15,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::Publisher;
 use super::link::{Fault, Link};
 use super::message::{Kind, Message, short};
+use super::news::News;
 use super::outbox::{Number, Outcome};
 use crate::config::BrokerConfig;
 use crate::egress::Outlet;
+use crate::frame::Frame;
 use crate::status::BrokerState;
 
 /// Longest wait for a confirm while others are outstanding.
@@ -41,10 +43,12 @@ struct Flight {
     answer_since: Option<Instant>,
 }
 
+/// One step of the loop; it lives for that step only, so its size costs nothing.
+#[allow(clippy::large_enum_variant)]
 enum Next {
     Published(Published),
     Answered(Outcome),
-    Frame(Option<crate::frame::Frame>),
+    Frame(Option<Frame>),
     Event(Option<Event>),
     News,
     Silent(&'static str),
@@ -53,12 +57,24 @@ enum Next {
 impl Publisher {
     /// Publishes on `link` until the fence is closed and everything is answered, or until a fault.
     pub(super) async fn session(&mut self, link: &mut Link, outlet: &Outlet) -> Result<(), Fault> {
-        let mut resend = self.outbox.unanswered();
         let mut flight = Flight::default();
+        let result = self.steady(&mut flight, link, outlet).await;
+        // What was answered before the fault need not be sent again; and when a channel dies, the confirms know why,
+        // while the publish that noticed knows only that it is dead.
+        let mut batch = Vec::new();
+        flight.collect(&mut batch);
+        match (result, self.outbox.settle(batch)) {
+            (Err(_), Err(cause)) if cause.is_specific() => Err(cause),
+            (result, _) => result,
+        }
+    }
+
+    async fn steady(&mut self, flight: &mut Flight, link: &mut Link, outlet: &Outlet) -> Result<(), Fault> {
+        let mut resend = self.outbox.unanswered();
         let mut closed = false;
         self.news.connected();
         loop {
-            self.see_blocked(link, &mut flight);
+            self.see_blocked(link, flight);
             self.gauge(outlet);
             if flight.is_free() {
                 let status_first = resend.front().is_none_or(|(_, m)| matches!(m.kind, Kind::Frame { .. }));
@@ -75,14 +91,13 @@ impl Publisher {
             let room = !closed && flight.is_free() && self.outbox.len() < self.config.window.max(1);
             match flight.next(link, outlet, &mut self.news, room).await {
                 Next::Published((number, Ok(confirm))) => flight.written(number, confirm),
-                Next::Published((_, Err(error))) => return Err(error.into()),
-                Next::Answered(first) => self.answered(&mut flight, first).await?,
+                Next::Published((_, Err(error))) | Next::Event(Some(Event::Error(error))) => return Err(error.into()),
+                Next::Answered(first) => self.answered(flight, first).await?,
                 Next::Frame(Some(frame)) => {
                     let (number, message) = self.outbox.put(Message::frame(&frame, &self.status.site));
                     flight.publish(link, &self.config, number, message);
                 }
                 Next::Frame(None) => closed = true,
-                Next::Event(Some(Event::Error(error))) => return Err(error.into()),
                 Next::Event(None) => return Err(Fault::Away("the connection has ended".into())),
                 Next::Event(Some(_)) | Next::News => {}
                 Next::Silent(what) => return Err(Fault::Away(what.into())),
@@ -158,7 +173,7 @@ impl Flight {
     }
 
     /// Whatever happens first. A frame is taken only when there is `room` for one.
-    async fn next(&mut self, link: &mut Link, outlet: &Outlet, news: &mut super::news::News, room: bool) -> Next {
+    async fn next(&mut self, link: &mut Link, outlet: &Outlet, news: &mut News, room: bool) -> Next {
         let writing = self.writing_since.map(|since| (since + PUBLISH, "a message could not be written for 10 s"));
         let answer = self.answer_since.map(|since| (since + CONFIRM, "no confirm for 15 s"));
         let limit = writing.into_iter().chain(answer).min().filter(|_| !self.blocked);
