@@ -8,6 +8,8 @@ mod colour;
 mod log_tail;
 mod render;
 mod tap;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::io::{self, IsTerminal, Write};
