@@ -1,4 +1,6 @@
 //! Configuration from outside: bad examples with all their problems, environment, secrets, the default file, and noise.
+// A test that cannot have what it needs should end with a backtrace.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -108,7 +108,7 @@ pub(super) fn rows(now: &Snapshot) -> Vec<(&'static str, String, bool)> {
         ("traces", traces(now), deviates(r)),
         (
             "load",
-            format!("{:.1} % of real time · {} blocks waiting", r.pipeline_load * 100.0, r.capture_queue_blocks),
+            format!("{:.1} % of real time · queue {} blocks", r.pipeline_load * 100.0, r.capture_queue_blocks),
             r.pipeline_load > 0.8,
         ),
         ("lost", losses(r), lost > 0),
