@@ -70,7 +70,14 @@ fn every_capture_arrives_as_numpy_computes_it() {
         let (exchange, site) = (format!("frames-{number}"), format!("site-{number}"));
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/frames_check.py");
         let mut consumer = python()
-            .args([script, capture.to_str().unwrap(), &broker.uri_with_credentials(), &exchange, &site, &info])
+            .args([
+                script,
+                capture.to_str().unwrap(),
+                &broker.uri().replace("amqp://", "amqp://guest:guest@"),
+                &exchange,
+                &site,
+                &info,
+            ])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
