@@ -249,6 +249,12 @@ def prodml_cases(cases):
     cases.bad("an unknown unit", [prodml(out / "unit.h5", data, acq={"SpatialSamplingInterval.uom": b"furlong"})], "furlong")
     cases.bad("huge dimensions", [prodml_shape(out / "huge.h5", (1 << 40, 1 << 20), chunks=(1, 1024))], "can hold")
     cases.bad("a huge chunk", [prodml_shape(out / "chunk.h5", (1 << 20, 1 << 10), chunks=(1 << 20, 1 << 10))], "can hold")
+    with h5py.File(prodml(out / "long.h5", data, chunks=(150, 7), compression="gzip"), "r") as file:
+        stored = file["Acquisition/Raw[0]/RawData"].id.get_chunk_info(0).size
+    entry, content = struct.pack("<II", stored, 0), (out / "long.h5").read_bytes()
+    assert content.count(entry) == 1, "the index entry of the first chunk: its length and filter mask"
+    (out / "long.h5").write_bytes(content.replace(entry, struct.pack("<II", 0xFFFFFFFF, 0)))
+    cases.bad("a chunk longer than the file", [out / "long.h5"], "beyond the end")
     whole = (out / "p21.h5").read_bytes()
     for part in (60, 900, len(whole) // 2):
         path = out / f"cut-{part}.h5"

@@ -213,6 +213,17 @@ impl H5 {
             }
             _ => (self.bytes, 0),
         };
+        if matches!(layout, Layout::Chunked { .. }) {
+            // The library takes the lengths in the chunk index on trust and allocates them.
+            let chunks = guard(&self.path, name, || found.chunks())?;
+            let inside = |at: u64, len: u64| at.checked_add(len).is_some_and(|end| end <= self.bytes);
+            if let Some(chunk) = chunks.iter().find(|chunk| !inside(chunk.address, chunk.storage_size)) {
+                return Err(self.unusable(format!(
+                    "{name}: a chunk of {} bytes at byte {} lies beyond the end of the file",
+                    chunk.storage_size, chunk.address
+                )));
+            }
+        }
         match product(&shape) {
             Some(bytes) if bytes <= most && chunk <= MAX_CHUNK_BYTES => Ok(bytes / element.max(1)),
             _ => Err(self.unusable(format!(
