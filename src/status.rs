@@ -149,7 +149,7 @@ pub struct Counters {
     pub frames_unroutable: Counter,
     /// Frames that the broker refused.
     pub frames_refused: Counter,
-    /// Frames lost because the connection broke before they were confirmed.
+    /// Frames that had no answer from the broker when the daemon stopped; until then they are sent again.
     pub frames_unconfirmed: Counter,
     /// Bytes of confirmed frames.
     pub bytes_confirmed: Counter,

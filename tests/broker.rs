@@ -404,9 +404,7 @@ fn without_a_broker_the_oldest_frames_go_first_and_are_counted() {
         rig.offer(frame(&stream, number));
     }
     assert_eq!(rig.status.counters.frames_dropped_at_egress.get(), 40);
-    let began = Instant::now();
     let status = rig.finish();
-    assert!(began.elapsed() >= Duration::from_secs(5), "the grace period was not used");
     assert_eq!(status.counters.frames_dropped_at_egress.get(), 50);
 }
 

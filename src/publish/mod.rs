@@ -23,7 +23,7 @@ pub trait FrameSink: Send {
 }
 
 /// Publishes frames and status to the broker until the pipeline has closed the fence, then waits for outstanding
-/// confirms for at most `grace` and closes the connection within another 2 s. Absent brokers, faults and wrong
+/// confirms for at most `grace` (not at all when there never was a connection) and closes the connection within another 2 s. Absent brokers, faults and wrong
 /// configurations are states, told in `status` and the log; nothing makes this return early.
 pub async fn run(config: BrokerConfig, status: Arc<Status>, outlet: Outlet, grace: Duration) {
     amqp::Amqp { config, status, grace }.run(outlet).await;

@@ -43,16 +43,17 @@ pub struct Amqp {
     pub config: BrokerConfig,
     /// What is told and counted.
     pub status: Arc<Status>,
-    /// How long the end waits for outstanding confirms.
+    /// How long the end waits for outstanding confirms; not at all when there never was a connection.
     pub grace: Duration,
 }
 
 impl FrameSink for Amqp {
     async fn run(self, outlet: Outlet) {
         let Self { config, status, grace } = self;
+        let counters = Arc::clone(&status.counters);
         let mut publisher = Publisher {
             place: place(&config),
-            outbox: Outbox::new(Arc::clone(&status.counters)),
+            outbox: Outbox::new(Arc::clone(&counters)),
             news: News::new(Arc::clone(&status)),
             refused: false,
             config,
@@ -61,7 +62,9 @@ impl FrameSink for Amqp {
         publisher.tell(BrokerState::Connecting, None);
         let grace_over = async {
             outlet.closed().await;
-            sleep(grace).await;
+            // A broker that was never there will hardly come now, and nothing was begun that wants finishing.
+            let was_there = counters.broker_connections.get() > 0;
+            sleep(if was_there { grace } else { Duration::ZERO }).await;
         };
         tokio::select! {
             () = publisher.work(&outlet) => {}
@@ -145,12 +148,14 @@ impl Publisher {
         let place = &self.place;
         let refused = matches!(fault, Some(Fault::Refused(_)));
         let text = fault.map(ToString::to_string).unwrap_or_default();
-        if self.status.broker() == state && self.refused == refused {
+        let before = self.status.broker();
+        if before == state && self.refused == refused {
             debug!("broker {place}: {state:?} {text}");
             return;
         }
         match &state {
             BrokerState::Connecting | BrokerState::Disabled => info!("broker {place}: connecting"),
+            BrokerState::Connected if before == BrokerState::Blocked => info!("broker {place}: accepts messages again"),
             BrokerState::Connected => info!("broker {place}: connected"),
             BrokerState::Blocked => warn!("broker {place}: accepts nothing (its memory or disk alarm); {WHILE_AWAY}"),
             BrokerState::Away if refused => error!("broker {place}: refuses the configuration: {text}. {REFUSED}"),
