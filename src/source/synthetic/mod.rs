@@ -4,6 +4,7 @@
 //! the fiber → differential optical phase in radians → counts `[trace][channel]`.
 //! Runs in a process of its own (`fiberd simulate`), so that demo and tests cross a real process border.
 
+mod builtin;
 mod generator;
 mod math;
 mod noise;
