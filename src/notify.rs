@@ -262,7 +262,7 @@ mod tests {
                     ticks += 1;
                     newest = now;
                 }
-        let stuck = progress.stuck(now, |stage| if stage == Stage::Capture { ticks } else { i as u64 + 1 });
+                let stuck = progress.stuck(now, |stage| if stage == Stage::Capture { ticks } else { i as u64 + 1 });
                 let expected = if now >= newest + limit { vec![Stage::Capture] } else { vec![] };
                 prop_assert_eq!(stuck, expected);
             }

@@ -1,6 +1,8 @@
 //! What a service manager sees: datagrams of a running daemon, and the unit that starts it. No systemd is started.
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly anywhere")]
 
+mod common;
+
 use std::ffi::OsString;
 use std::fs;
 use std::os::linux::net::SocketAddrExt;
@@ -12,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use common::daemon::Process;
 use fiberd::acquisition::{Acquisition, DarkReason, Phase};
 use fiberd::notify::{self, Manager};
 use fiberd::status::{BrokerState, Stage, Status};
@@ -190,6 +193,57 @@ fn a_manager_that_is_not_there_harms_nobody() {
     }
 }
 
+/// The real binary in its worst hour: no interrogator, no broker. It is ready all the same, says so, and is not killed.
+#[test]
+fn the_daemon_itself_is_ready_and_alive_without_fiber_and_broker() {
+    let listener = Listener::new();
+    let (http, broker) = (common::free_port(), common::free_port());
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("fiberd.toml");
+    let ring = dir.path().join("ring");
+    let text = format!(
+        "site = \"test\"\n[source]\nkind = \"ring\"\npath = \"{}\"\n[http]\nlisten = \"127.0.0.1:{http}\"\n\
+         [broker]\nuri = \"amqp://127.0.0.1:{broker}/%2f\"\n",
+        ring.display()
+    );
+    fs::write(&config, text).unwrap();
+    let mut daemon = Process::spawn(
+        Command::new(env!("CARGO_BIN_EXE_fiberd"))
+            .args(["run", "--config"])
+            .arg(&config)
+            .env("NOTIFY_SOCKET", &listener.path)
+            .env("WATCHDOG_USEC", WATCHDOG.as_micros().to_string()),
+    );
+    assert!(listener.next().starts_with("READY=1\nSTATUS=waiting for fiber: "));
+    assert_eq!(common::http::get(([127, 0, 0, 1], http).into(), "/healthz").status, 200, "READY means that HTTP is up");
+    listener.until(|m| m.contains("the broker is away"));
+    for _ in 0..20 {
+        let alive = listener.until(is_watchdog);
+        assert!(!alive.iter().any(|m| m.contains("STANDS STILL")), "{alive:?}");
+    }
+    let exit = daemon.stop();
+    assert!(exit.success(), "{exit}: {:#?}", daemon.lines());
+    listener.until(|m| m.starts_with("STOPPING=1"));
+}
+
+/// A configuration that cannot be has its own exit code, which the unit does not restart on.
+#[test]
+fn a_wrong_configuration_ends_with_78_before_ready() {
+    let listener = Listener::new();
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("fiberd.toml");
+    fs::write(&config, "nonsense = 1\n").unwrap();
+    let mut daemon = Process::spawn(
+        Command::new(env!("CARGO_BIN_EXE_fiberd"))
+            .args(["run", "--config"])
+            .arg(&config)
+            .env("NOTIFY_SOCKET", &listener.path),
+    );
+    assert_eq!(daemon.ended().code(), Some(78), "{:#?}", daemon.lines());
+    listener.socket.set_nonblocking(true).unwrap();
+    assert!(listener.socket.recv(&mut [0; 64]).is_err(), "nothing was said, READY least of all");
+}
+
 /// The unit in a folder of its own, as a manager would load it, with the binary that was just built.
 fn installed(with_realtime: bool) -> (TempDir, PathBuf) {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
@@ -267,7 +321,7 @@ fn user_and_places_fit_together() {
 }
 
 #[test]
-fn a_wrong_configuration_is_not_tried_again() {
+fn the_unit_does_not_try_a_wrong_configuration_again() {
     let unit = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/fiberd.service")).unwrap();
     let value = |key: &str| unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
     let prevented: Vec<_> = value("RestartPreventExitStatus").unwrap().split(' ').collect();

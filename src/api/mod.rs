@@ -85,7 +85,7 @@ mod tests {
         let routes = Router::new()
             .route("/order", post(|body::Body(order): body::Body<Order>| async move { order.height.to_string() }))
             .route("/panic", get(panic_now))
-            .route("/hang", get(|| std::future::pending::<()>()))
+            .route("/hang", get(std::future::pending::<()>))
             .route("/plain", get(|| async { (StatusCode::CONFLICT, "words of a library at /etc/x").into_response() }));
         around(routes, Duration::from_millis(200))
     }
