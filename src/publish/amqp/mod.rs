@@ -139,7 +139,9 @@ impl Publisher {
         }
     }
 
+    /// Called once a turn, whatever is waited for: tells how much waits, and that the publisher lives.
     fn gauge(&self, outlet: &Outlet) {
+        self.status.counters.publisher_ticks.add(1);
         self.status.counters.frames_waiting.set((outlet.depth() + self.outbox.len()) as f64);
     }
 

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Interval, MissedTickBehavior, interval_at};
+use tokio::time::{Interval, MissedTickBehavior, interval, interval_at};
 
 use super::message::Message;
 use crate::status::{PhaseSince, Status, now_ms};
 
 const PERIOD: Duration = Duration::from_secs(5);
+/// The publisher's loop turns at least this often, so that the watchdog sees it live.
+const HEARTBEAT: Duration = Duration::from_millis(500);
 /// Changes that may wait for the broker; more than these in one outage are told by the newest.
 const WAITING: usize = 64;
 
@@ -20,6 +22,7 @@ pub(super) struct News {
     status: Arc<Status>,
     phase_rx: watch::Receiver<PhaseSince>,
     tick: Interval,
+    heartbeat: Interval,
     waiting: VecDeque<Message>,
     listened_to: bool,
     began_ms: i64,
@@ -31,7 +34,18 @@ impl News {
         let mut tick = interval_at(tokio::time::Instant::now() + PERIOD, PERIOD);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let phase_rx = status.watch_phase();
-        Self { status, phase_rx, tick, waiting: VecDeque::new(), listened_to: false, began_ms: now_ms(), number: 0 }
+        let mut heartbeat = interval(HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            status,
+            phase_rx,
+            tick,
+            heartbeat,
+            waiting: VecDeque::new(),
+            listened_to: false,
+            began_ms: now_ms(),
+            number: 0,
+        }
     }
 
     /// Waits for the next change or tick and keeps what is to be told. Cancel-safe.
@@ -39,6 +53,8 @@ impl News {
         tokio::select! {
             changed = self.phase_rx.changed() => if changed.is_ok() { self.push("phase") },
             _ = self.tick.tick() => if self.listened_to { self.push("periodic") },
+            // Only turns the publisher's loop, which shows that it lives.
+            _ = self.heartbeat.tick() => {}
         }
     }
 
