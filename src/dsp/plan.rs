@@ -9,7 +9,8 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use realfft::{RealFftPlanner, RealToComplex};
+use rustfft::num_complex::Complex;
+use rustfft::{Fft, FftPlanner};
 
 use super::decibel;
 use super::grid::LineGrid;
@@ -83,9 +84,12 @@ pub struct Plan {
     spec: PlanSpec,
     grid: LineGrid,
     window: Vec<f32>,
-    /// `2 / (nfft · Σw²)`; DC and Nyquist are halved before it is applied.
+    /// `2 / (nfft · Σw²)`, and ¼ because sums are of `|2 X_k|²`; DC and Nyquist are halved before it is applied.
     factor: f64,
-    pub(super) fft: Arc<dyn RealToComplex<f32>>,
+    /// Of `nfft / 2` complex numbers, each two neighbouring samples.
+    pub(super) fft: Arc<dyn Fft<f32>>,
+    /// `exp(−2πi k / nfft)`, `k = 0 … nfft/2`.
+    pub(super) twiddles: Vec<Complex<f32>>,
 }
 
 impl Plan {
@@ -99,9 +103,10 @@ impl Plan {
         let energy: f64 = window.iter().map(|w| w * w).sum();
         Ok(Self {
             grid: LineGrid::new(spec.period_traces),
-            factor: 2.0 / (spec.nfft as f64 * energy),
+            factor: 0.5 / (spec.nfft as f64 * energy),
             window: window.iter().map(|&w| w as f32).collect(),
-            fft: RealFftPlanner::new().plan_fft_forward(spec.nfft),
+            fft: FftPlanner::new().plan_fft_forward(spec.nfft / 2),
+            twiddles: (0..=spec.nfft / 2).map(|k| twiddle(k, spec.nfft)).collect(),
             spec,
         })
     }
@@ -138,7 +143,18 @@ impl Plan {
         &self.window
     }
 
-    /// Turns sums of `|X_k|²` (DC and Nyquist halved) over `windows` windows into what was asked for, in place.
+    /// From the first to the last bin that anything needs.
+    pub(super) fn bins(&self) -> Range<usize> {
+        match &self.spec.output {
+            Output::BandEnergy(bands) => {
+                let first = bands.iter().map(|b| b.start).min().unwrap_or(0);
+                first..bands.iter().map(|b| b.end).max().unwrap_or(first)
+            }
+            Output::Power(bins) | Output::Amplitude(bins) | Output::Decibel { bins, .. } => bins.clone(),
+        }
+    }
+
+    /// Turns sums of `|2 X_k|²` (DC and Nyquist halved) over `windows` windows into what was asked for, in place.
     pub(super) fn finish(&self, sums: &mut [f32], windows: u64) {
         let factor = (self.factor / windows as f64) as f32;
         match self.spec.output {
@@ -153,6 +169,11 @@ impl fmt::Debug for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Plan").field("spec", &self.spec).finish_non_exhaustive()
     }
+}
+
+fn twiddle(k: usize, nfft: usize) -> Complex<f32> {
+    let angle = -std::f64::consts::TAU * k as f64 / nfft as f64;
+    Complex::new(angle.cos() as f32, angle.sin() as f32)
 }
 
 fn check(spec: &PlanSpec) -> Result<(), PlanError> {
