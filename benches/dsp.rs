@@ -136,8 +136,8 @@ impl Straightforward {
         let mut scratch = self.fft.make_scratch_vec();
         let mut values = Vec::new();
         for channel in 0..self.channels {
-            for n in 0..nfft {
-                x[n] = self.history[(end - nfft + n) % rows * self.channels + channel] * self.window[n];
+            for ((n, x), w) in x.iter_mut().enumerate().zip(&self.window) {
+                *x = self.history[(end - nfft + n) % rows * self.channels + channel] * w;
             }
             self.fft.process_with_scratch(&mut x, &mut spectrum, &mut scratch).expect("lengths of this plan");
             let power = |k: usize| {
