@@ -112,7 +112,8 @@ def main():
     capture, uri, exchange, site, info = sys.argv[1:]
     frames = consume(uri, exchange, site)
     data, rate = read_capture(capture)
-    data = data.astype("f8") * json.loads(info)["scale"]
+    # NaN and infinity become 0, as the frames say with a flag.
+    data = np.nan_to_num(data.astype("f8"), nan=0.0, posinf=0.0, neginf=0.0) * json.loads(info)["scale"]
     seen = {}
     for headers, body in frames:
         u4 = lambda at: int(np.frombuffer(body, "<u4", 1, at)[0])

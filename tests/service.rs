@@ -104,8 +104,11 @@ fn a_hundred_pulls_of_the_fiber_leave_nothing_behind() {
     assert_eq!(daemon.metric("fiberd_phase_changes_total") - changes, 200.0, "two changes a pull: no flapping");
     let grown = daemon.process.rss().saturating_sub(rss);
     assert!(grown < 4 << 20, "{grown} bytes more after a hundred pulls");
-    assert_eq!(daemon.process.handles().0, handles.0, "file descriptors");
-    assert_eq!(daemon.process.handles().2, handles.2, "threads");
+    // A connection of the request just before may still be closing.
+    wait_for("as many file descriptors and threads as before", || {
+        let now = daemon.process.handles();
+        (now.0 <= handles.0 && now.2 <= handles.2).then_some(())
+    });
     // One acquisition all along: the light was gone, the instrument was not.
     assert_eq!(daemon.metric("fiberd_epochs_total"), 1.0);
     assert!(daemon.metric("fiberd_gap_traces_total") > 0.0);
