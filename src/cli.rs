@@ -32,7 +32,7 @@ Begin here:
   fiberd demo                          a synthetic fiber, live in this terminal; nothing to install
   fiberd check-config fiberd.toml      every mistake at once, with its line and what would be right
   fiberd run --config fiberd.toml      the daemon
-  fiberd replay capture.fcap           a recording as if it were live
+  fiberd replay capture.fdas           a recording as if it were live
 
 Words:
   trace     backscatter of one laser pulse over all channels
@@ -82,7 +82,7 @@ What it does, in numbers: http://127.0.0.1:5000/live_metadata, /readyz and /metr
 Examples:
   fiberd demo                                  the built-in scene, until q or Ctrl-C
   fiberd demo --scene scene.toml --http 127.0.0.1:5001
-  fiberd demo --replay capture.fcap            a recording in a loop instead of the synthetic fiber
+  fiberd demo --replay capture.fdas            a recording in a loop instead of the synthetic fiber
   fiberd demo --for 10 --plain > demo.txt      lines of text, for a log or a pipe
 
 The synthetic interrogator is a process of its own that writes the same ring as hardware would. Frames \
@@ -117,7 +117,7 @@ or SIGTERM switches the laser off, removes the ring and ends.")]
     /// Play captured files through the daemon as if they were live
     #[command(after_help = "\
 Examples:
-  fiberd replay capture.fcap                   at the speed at which it was taken
+  fiberd replay capture.fdas                   at the speed at which it was taken
   fiberd replay capture.h5 --speed 10 --loop   ten times as fast, again and again
   fiberd replay a.h5 b.h5 --speed max          as fast as the pipeline takes it; loses nothing
 
@@ -129,10 +129,10 @@ come from the file; views and broker from --config, or else the built-in ones.")
     /// Record raw traces into a capture file
     #[command(after_help = "\
 Examples:
-  fiberd record raw.fcap --for 60              a minute from /dev/shm/fiberd.ring
-  fiberd record raw.fcap --ring /dev/uio0 --traces 20000
-  fiberd record scene.fcap --scene scene.toml --for 10
-  fiberd record copy.fcap --replay vendor.h5   another format into our own
+  fiberd record raw.fdas --for 60              a minute from /dev/shm/fiberd.ring
+  fiberd record raw.fdas --ring /dev/uio0 --traces 20000
+  fiberd record scene.fdas --scene scene.toml --for 10
+  fiberd record copy.fdas --replay vendor.h5   another format into our own
 
 Samples are stored as they came, with checksums. Ctrl-C ends a recording in order: everything up to \
 then is kept. A new acquisition (epoch) begins a new file beside the first.")]
@@ -141,7 +141,7 @@ then is kept. A new acquisition (epoch) begins a new file beside the first.")]
     /// Say what is in a captured file
     #[command(after_help = "\
 Examples:
-  fiberd info capture.fcap
+  fiberd info capture.fdas
   fiberd info vendor.h5 --json | jq .
 
 Shows format, times (UTC), PRR (Hz), channels, distance between them (m), gauge length (m), sample type, \

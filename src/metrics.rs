@@ -282,7 +282,7 @@ pub const TABLE: &[Metric] = &[
     count(
         "fiberd_frames_unconfirmed_total",
         "frames",
-        "Frames lost because the connection broke before they were confirmed.",
+        "Frames that had no answer from the broker when the daemon stopped.",
         |look| look.counters.frames_unconfirmed.get() as f64,
     ),
     count("fiberd_status_messages_confirmed_total", "messages", "Status messages that the broker confirmed.", |look| {

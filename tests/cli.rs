@@ -85,7 +85,7 @@ fn what_is_not_there_is_66_and_what_is_not_a_capture_65() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let missing = at("missing");
-    let out = at("out.fcap");
+    let out = at("out.fdas");
     for args in [
         vec!["info", &missing],
         vec!["replay", &missing],
@@ -101,7 +101,7 @@ fn what_is_not_there_is_66_and_what_is_not_a_capture_65() {
         assert!(text.contains(&missing) && text.contains("No such file"), "{args:?}: {text}");
     }
     assert!(!Path::new(&out).exists());
-    let noise = at("noise.fcap");
+    let noise = at("noise.fdas");
     fs::write(&noise, b"this is no capture of any kind").unwrap();
     for args in [
         vec!["info", &noise],
@@ -110,7 +110,7 @@ fn what_is_not_there_is_66_and_what_is_not_a_capture_65() {
     ] {
         let (code, text) = code_and_text(&args);
         assert_eq!(code, 65, "{args:?}: {text}");
-        assert!(text.contains("noise.fcap"), "{args:?}: {text}");
+        assert!(text.contains("noise.fdas"), "{args:?}: {text}");
     }
 }
 
@@ -163,7 +163,7 @@ fn a_recorded_scene_is_described() {
     let folder = tempfile::tempdir().unwrap();
     let scene = folder.path().join("scene.toml");
     fs::write(&scene, "").unwrap();
-    let capture = folder.path().join("scene.fcap");
+    let capture = folder.path().join("scene.fdas");
     let (scene, capture) = (scene.to_str().unwrap(), capture.to_str().unwrap());
     let (code, text) = code_and_text(&["record", capture, "--scene", scene, "--traces", "500"]);
     assert_eq!(code, 0, "{text}");
@@ -178,7 +178,7 @@ fn a_recorded_scene_is_described() {
 #[test]
 fn a_recording_that_waits_is_stopped_by_a_signal() {
     let folder = tempfile::tempdir().unwrap();
-    let (ring, out) = (folder.path().join("ring"), folder.path().join("out.fcap"));
+    let (ring, out) = (folder.path().join("ring"), folder.path().join("out.fdas"));
     let mut child = fiberd()
         .arg("record")
         .arg(&out)

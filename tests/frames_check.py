@@ -6,64 +6,22 @@ INFO_JSON is what `fiberd info --json` says; only the scale is taken from it.
 """
 
 import json
-import struct
 import sys
 import time
 from fractions import Fraction
 
 import numpy as np
 import pika
+from replay_check import sintela_by_hand
 
 F32_REL = 2e-4  # of the largest value of a line: f32 input and transform, f64 reference
 DB_ABS = 0.05  # where the power is within 60 dB of the line's largest
 
 
-def read_sintela(path):
-    """[time][channel] of a Sintela recording, decoded by hand: magic, tag, size, protobuf."""
-    data, at, rows = open(path, "rb").read(), 0, []
-    while at + 12 <= len(data):
-        magic, tag, size = data[at : at + 4], data[at + 4 : at + 8], struct.unpack_from("<I", data, at + 8)[0]
-        assert magic == b"PBUF", (at, magic)
-        body, at = data[at + 12 : at + 12 + size], at + 12 + size
-        if tag != b"TS05":
-            continue
-        fields = dict(protobuf(body))
-        header = dict(protobuf(fields[1]))
-        channels = dict(protobuf(header[1]))[2]
-        rows.append(np.frombuffer(fields[3], "<f4").reshape(-1, channels))
-    return np.concatenate(rows)
-
-
-def protobuf(body):
-    """(field number, value) of a message; varints as int, the rest as bytes."""
-    at = 0
-
-    def varint():
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte = body[at]
-            at += 1
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-
-    while at < len(body):
-        key = varint()
-        kind = key & 7
-        if kind == 0:
-            yield key >> 3, varint()
-        else:
-            size = varint() if kind == 2 else {1: 8, 5: 4}[kind]
-            yield key >> 3, body[at : at + size]
-            at += size
-
-
 def read_capture(path):
     """[time][channel], and samples per second as nearly as the file says."""
     if path.endswith(".pb"):
-        return read_sintela(path), None
+        return sintela_by_hand(open(path, "rb").read())[0], None
     import dascore
 
     patch = dascore.read(path)[0].transpose("time", "distance")

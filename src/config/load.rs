@@ -176,7 +176,7 @@ fn source(mut s: Section<'_>) -> SourceConfig {
         s.complain(key, format!("belongs to a source of kind = \"{kind}\"; take it out, or change the kind"));
     }
     if replay && files.as_ref().is_none_or(Vec::is_empty) && !s.has("files") {
-        s.complain("files", "a replay needs its files: files = [\"capture.fcap\"]");
+        s.complain("files", "a replay needs its files: files = [\"capture.fdas\"]");
     }
     if let Some(path) = path.as_ref().filter(|path| !path.is_absolute()) {
         let text = format!(

@@ -62,9 +62,10 @@ impl FrameSink for Amqp {
         publisher.tell(BrokerState::Connecting, None);
         let grace_over = async {
             outlet.closed().await;
-            // A broker that was never there will hardly come now, and nothing was begun that wants finishing.
-            let was_there = counters.broker_connections.get() > 0;
-            sleep(if was_there { grace } else { Duration::ZERO }).await;
+            // A broker that was looked for in vain will hardly come now, and nothing was begun that wants finishing. A
+            // short replay may be over before the first attempt is: that one still gets its time.
+            let in_vain = counters.broker_connections.get() == 0 && counters.broker_failures.get() > 0;
+            sleep(if in_vain { Duration::ZERO } else { grace }).await;
         };
         tokio::select! {
             () = publisher.work(&outlet) => {}
@@ -98,7 +99,9 @@ impl Publisher {
             self.status.counters.broker_failures.add(1);
             self.tell(BrokerState::Away, Some(&fault));
             self.learn_from(&fault);
-            if outlet.closed().now_or_never().is_some() && outlet.depth() == 0 && self.outbox.len() == 0 {
+            let never_there = self.status.counters.broker_connections.get() == 0;
+            let nothing_left = outlet.depth() == 0 && self.outbox.len() == 0;
+            if outlet.closed().now_or_never().is_some() && (never_there || nothing_left) {
                 return;
             }
             // A person has to act on a refusal: often asked, it is not sooner granted.

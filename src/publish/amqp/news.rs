@@ -73,8 +73,10 @@ impl News {
         self.waiting.pop_front()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+    /// Whether a message waits, or a change of the phase that nobody has looked at yet: the last word of a daemon is
+    /// that it is draining, and frames may be answered before that is gathered.
+    pub(super) fn has_more(&self) -> bool {
+        !self.waiting.is_empty() || self.phase_rx.has_changed().unwrap_or(false)
     }
 
     fn push(&mut self, event: &'static str) {

@@ -85,7 +85,7 @@ impl Publisher {
                     continue;
                 }
             }
-            if closed && self.outbox.len() == 0 && self.news.is_empty() {
+            if closed && self.outbox.len() == 0 && !self.news.has_more() {
                 return Ok(());
             }
             let room = !closed && flight.is_free() && self.outbox.len() < self.config.window.max(1);
