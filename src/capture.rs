@@ -95,7 +95,7 @@ fn take_rights(config: &CaptureConfig) {
     }
     if let Some(priority) = config.realtime_priority {
         let fifo = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
-        let outcome = ThreadPriority::try_from(priority).map_err(|e| e.to_string()).and_then(|p| {
+        let outcome = ThreadPriority::try_from(priority).map_err(str::to_owned).and_then(|p| {
             thread_priority::set_thread_priority_and_policy(thread_priority::thread_native_id(), p, fifo)
                 .map_err(|e| format!("{e:?}"))
         });

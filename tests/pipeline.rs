@@ -1,6 +1,7 @@
 //! Capture and pipeline with everything between them, on a source that the test controls: what comes out must not
 //! depend on how traces were cut into blocks or on the number of threads; gaps, epochs and steps of the clock are in the
 //! data; and nothing is allocated while traces flow.
+#![allow(clippy::unwrap_used)] // helpers of tests, as their tests
 
 use std::collections::VecDeque;
 use std::sync::Arc;

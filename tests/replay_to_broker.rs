@@ -1,5 +1,6 @@
 //! The main job on real input: each capture replayed into a real broker, read back by Python as a consumer would, and
 //! every line held against numpy on the same samples.
+#![allow(clippy::unwrap_used)] // helpers of tests, as their tests
 
 mod common;
 

@@ -26,6 +26,7 @@ use crate::publish;
 use crate::source::{Interrogator, SourceError};
 use crate::status::{BrokerState, Stage, Status};
 use crate::telemetry;
+use crate::units::Rational;
 
 /// How long what is inside may take to leave after a stop.
 const GRACE: Duration = Duration::from_secs(5);
@@ -60,7 +61,7 @@ async fn run(
     view: Option<LiveView>,
 ) -> Result<(), AppError> {
     let config = Arc::new(config);
-    let status = Status::new(&config.site, config.capture.prr.map(|prr| prr.to_f64()));
+    let status = Status::new(&config.site, config.capture.prr.map(Rational::to_f64));
     let signals = Signals::new()?;
 
     // Behind the fence: doors and publisher.

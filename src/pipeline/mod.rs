@@ -189,13 +189,8 @@ impl Engine {
     fn replan(&mut self, block: &RawBlock) {
         self.flush();
         let acquisition = &block.acquisition;
-        let (plans, problems) = Plans::new(
-            &self.views,
-            &self.condition,
-            acquisition,
-            block.layout().capacity_traces,
-            std::mem::take(&mut self.plans),
-        );
+        let (plans, problems) =
+            Plans::new(&self.views, &self.condition, acquisition, block.layout().capacity_traces, &self.plans);
         for problem in problems {
             warn!(view = problem.view, why = %problem.why, "this view does not fit the acquisition and is left out");
         }

@@ -78,7 +78,7 @@ impl Plans {
         condition: &ConditionSpec,
         acquisition: &Acquisition,
         max_block_traces: usize,
-        before: Self,
+        before: &Self,
     ) -> (Self, Vec<PlanProblem>) {
         let mut problems = Vec::new();
         let output = match Conditioner::output_acquisition(condition, acquisition) {
@@ -124,7 +124,7 @@ impl Plans {
         let views = planned
             .into_iter()
             .zip(parts)
-            .map(|(view, parts)| ViewOut::new(view.plan, view.streams, view.lines_per_frame, parts, &before.views))
+            .map(|(view, parts)| ViewOut::new(&view.plan, view.streams, view.lines_per_frame, parts, &before.views))
             .collect();
         let row_scratch = Vec::with_capacity(output.channels);
         (Self { output, tiles, views, row_scratch, work_per_trace }, problems)

@@ -55,7 +55,7 @@ struct StreamOut {
 
 impl ViewOut {
     pub(super) fn new(
-        plan: Arc<Plan>,
+        plan: &Plan,
         streams: Vec<Stream>,
         lines_per_frame: usize,
         parts: Vec<(usize, usize)>,

@@ -138,6 +138,11 @@ impl Daemon {
         });
     }
 
+    /// The value of a counter, or of a gauge that counts.
+    pub fn count(&self, name: &str) -> u64 {
+        self.metric(name) as u64
+    }
+
     /// The value of a metric line that begins with `name`.
     pub fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.get("/metrics");
