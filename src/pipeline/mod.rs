@@ -8,6 +8,7 @@
 
 mod clock;
 pub mod plan;
+pub mod tile;
 mod view;
 
 use std::sync::Arc;
@@ -27,7 +28,8 @@ use crate::egress::Egress;
 use crate::frame::{FLAG_CLOCK_STEP, FLAG_EPOCH_START, FLAG_GAP_BEFORE, FLAG_NONFINITE_INPUT};
 use crate::status::Status;
 use clock::TimeBase;
-use plan::{Plans, Tile};
+use plan::Plans;
+use tile::Tile;
 use view::LineContext;
 
 /// Below about a millisecond of work a block is done by the dsp thread alone: waking the pool would cost more.

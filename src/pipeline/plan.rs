@@ -7,11 +7,8 @@ use crate::acquisition::Acquisition;
 use crate::config::ViewConfig;
 use crate::dsp::{CommonMode, ConditionSpec, Conditioner, Lane, Output, Plan, PlanSpec, bin_hz, bins_in_range};
 use crate::frame::{ChannelAxis, FrequencyAxis, Stream, ValueKind, View};
+use crate::pipeline::tile::{TILE_CHANNELS, Tile};
 use crate::pipeline::view::ViewOut;
-
-/// Channels of a tile: what one worker takes at a time. One cache line of `int16` a row, and a working set that stays
-/// in the second-level cache.
-pub const TILE_CHANNELS: usize = 32;
 
 /// A view that cannot be made from this acquisition.
 #[derive(Debug)]
@@ -20,28 +17,6 @@ pub struct PlanProblem {
     pub view: String,
     /// Why, in words for the operator.
     pub why: String,
-}
-
-/// Neighbouring channels, with all that is computed from them.
-pub struct Tile {
-    /// Channels after conditioning.
-    pub channels: Range<usize>,
-    /// From raw samples to conditioned ones.
-    pub conditioner: Conditioner,
-    /// The transforms that touch this tile: columns of the tile for each lane.
-    pub columns: Vec<Range<usize>>,
-    /// As `columns`.
-    pub lanes: Vec<Lane>,
-}
-
-impl Tile {
-    /// Pushes the conditioned samples into every lane.
-    pub fn push(&mut self) {
-        let rows = self.conditioner.tile();
-        for (columns, lane) in self.columns.iter().zip(&mut self.lanes) {
-            lane.push(rows.columns(columns.clone()));
-        }
-    }
 }
 
 /// All tiles and views of an acquisition.
@@ -191,10 +166,11 @@ impl PlannedView {
         }
         let spec = PlanSpec { nfft: view.nfft, window: view.window, period_traces, output: output_kind };
         let plan = Arc::new(Plan::new(spec).map_err(|why| why.to_string())?);
+        let squared = squared(&output.unit);
         let unit = match view.value {
             ValueKind::Amplitude => output.unit.clone(),
-            ValueKind::Power => format!("({})^2", output.unit),
-            ValueKind::Decibel { reference } => format!("dB re {reference} ({})^2", output.unit),
+            ValueKind::Power => squared,
+            ValueKind::Decibel { reference } => format!("dB re {reference} {squared}"),
         };
         let streams = axes
             .into_iter()
@@ -217,4 +193,9 @@ impl PlannedView {
             .collect();
         Ok(Self { plan, channels, streams, lines_per_frame: view.lines_per_frame.max(1) })
     }
+}
+
+/// The unit of power: `rad^2`, but `(nstrain/s)^2`.
+fn squared(unit: &str) -> String {
+    if unit.chars().all(char::is_alphanumeric) { format!("{unit}^2") } else { format!("({unit})^2") }
 }

@@ -11,7 +11,7 @@ use crate::frame::{
     ValuesPool, View,
 };
 use crate::pipeline::clock::TimeBase;
-use crate::pipeline::plan::Tile;
+use crate::pipeline::tile::Tile;
 use crate::units::TraceIndex;
 
 /// Frames of one stream that may be in flight before their memory is allocated anew.
