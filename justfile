@@ -29,4 +29,4 @@ fuzz seconds="60":
 
 # The pure parts of the ring under miri (needs the miri component of a nightly toolchain)
 miri:
-    cargo +nightly miri test --lib source::ring::layout
+    cargo +nightly miri test --lib source::ring::tests

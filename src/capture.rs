@@ -96,8 +96,12 @@ fn take_rights(config: &CaptureConfig) {
     if let Some(priority) = config.realtime_priority {
         let fifo = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
         let outcome = ThreadPriority::try_from(priority).map_err(str::to_owned).and_then(|p| {
-            thread_priority::set_thread_priority_and_policy(thread_priority::thread_native_id(), p, fifo)
-                .map_err(|e| format!("{e:?}"))
+            thread_priority::set_thread_priority_and_policy(thread_priority::thread_native_id(), p, fifo).map_err(|e| {
+                match e {
+                    thread_priority::Error::OS(code) => std::io::Error::from_raw_os_error(code).to_string(),
+                    other => format!("{other:?}"),
+                }
+            })
         });
         match outcome {
             Ok(()) => info!(priority, "capture runs under SCHED_FIFO"),

@@ -115,7 +115,7 @@ fn losses_and_the_broker_are_told_in_words() {
     for part in [
         "120 traces in 1 gap · 40 traces for want of a block · 2 frames at the fence",
         "no broker at 127.0.0.1:5672: frames are made and shown, not published",
-        "7 held",
+        "7 spooled in memory",
         "http://127.0.0.1:5000",
         "2000 asked, 2000 declared",
         "acquiring — 2000 channels at 2000 Hz",

@@ -154,7 +154,7 @@ fn frames(now: &Snapshot) -> String {
         n => format!(" · {n} wanted by no queue"),
     };
     format!(
-        "{:.0}/s made, {:.0}/s published, {:.0}/s confirmed · {} confirmed, {} held{unwanted}",
+        "{:.0}/s made, {:.0}/s published, {:.0}/s confirmed · {} confirmed, {} spooled in memory{unwanted}",
         now.made_per_s, now.published_per_s, now.confirmed_per_s, r.frames_confirmed, r.frames_waiting
     )
 }

@@ -21,12 +21,23 @@ pub(super) struct Outbox {
     messages: BTreeMap<Number, Arc<Message>>,
     next: Number,
     answered: u64,
+    /// Ids that came back and are counted as unroutable, while their own answer is still to come.
+    returned: HashSet<String>,
+    /// Frames counted as confirmed whose return turned up only afterwards.
+    counted_too_early: u64,
     counters: Arc<Counters>,
 }
 
 impl Outbox {
     pub(super) fn new(counters: Arc<Counters>) -> Self {
-        Self { messages: BTreeMap::new(), next: 0, answered: 0, counters }
+        Self {
+            messages: BTreeMap::new(),
+            next: 0,
+            answered: 0,
+            returned: HashSet::new(),
+            counted_too_early: 0,
+            counters,
+        }
     }
 
     /// Takes a message that is about to be published for the first time.
@@ -62,17 +73,19 @@ impl Outbox {
 
     /// Settles what was answered. A message without a good answer stays, and the fault is returned.
     ///
-    /// lapin hands a returned message to whichever confirm it completes next, so a whole batch of outcomes is looked
-    /// through for returned message ids before anything is counted as confirmed.
+    /// lapin hands a returned message to whichever confirm it completes next, which may be that of another message, and
+    /// that other one may be answered before or after. So returns are known by their message id, and one that comes
+    /// after its own message was counted as confirmed is made up for with the next confirm: the sums are exact.
     pub(super) fn settle(&mut self, batch: Vec<Outcome>) -> Result<(), Fault> {
-        let (mut returned, mut fault) = (HashSet::new(), None::<Fault>);
+        let mut fault = None::<Fault>;
         let mut answered = Vec::with_capacity(batch.len());
         for (number, outcome) in batch {
             match outcome {
                 Ok(confirmation) => {
                     answered.push((number, confirmation.is_ack()));
-                    if let Some(back) = confirmation.take_message() {
-                        returned.extend(back.properties.message_id().clone());
+                    if let Some(id) = confirmation.take_message().and_then(|back| back.properties.message_id().clone())
+                    {
+                        self.came_back(id.as_str());
                     }
                 }
                 Err(error) => fault = fault.filter(Fault::is_specific).or_else(|| Some(error.into())),
@@ -80,17 +93,27 @@ impl Outbox {
         }
         for (number, ack) in answered {
             let Some(message) = self.messages.remove(&number) else { continue };
-            let unroutable = returned.iter().any(|id| id.as_str() == message.id());
             self.answered += 1;
-            self.count(&message, ack, unroutable);
+            self.count(&message, ack);
         }
         fault.map_or(Ok(()), Err)
     }
 
-    fn count(&self, message: &Message, ack: bool, unroutable: bool) {
+    fn came_back(&mut self, id: &str) {
+        let waiting = self.messages.values().any(|message| message.id() == id);
+        if waiting && !self.returned.insert(id.to_owned()) {
+            // Sent again after a fault, and back again: it is counted already.
+            return;
+        }
+        self.counters.frames_unroutable.add(1);
+        self.counted_too_early += u64::from(!waiting);
+    }
+
+    fn count(&mut self, message: &Message, ack: bool) {
         let c = &self.counters;
         match (message.kind, ack) {
-            (Kind::Frame { .. }, _) if unroutable => c.frames_unroutable.add(1),
+            (Kind::Frame { .. }, _) if self.returned.remove(message.id()) => {}
+            (Kind::Frame { .. }, true) if self.counted_too_early > 0 => self.counted_too_early -= 1,
             (Kind::Frame { captured_at }, true) => {
                 c.frames_confirmed.add(1);
                 c.bytes_confirmed.add(message.body.len() as u64);

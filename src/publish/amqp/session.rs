@@ -10,7 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use lapin::options::BasicPublishOptions;
 use lapin::{Event, PublisherConfirm};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::Publisher;
 use super::link::{Fault, Link};
@@ -92,7 +92,7 @@ impl Publisher {
             match flight.next(link, outlet, &mut self.news, room).await {
                 Next::Published((number, Ok(confirm))) => flight.written(number, confirm),
                 Next::Published((_, Err(error))) | Next::Event(Some(Event::Error(error))) => return Err(error.into()),
-                Next::Answered(first) => self.answered(flight, first).await?,
+                Next::Answered(first) => self.answered(flight, first)?,
                 Next::Frame(Some(frame)) => {
                     let (number, message) = self.outbox.put(Message::frame(&frame, &self.status.site));
                     flight.publish(link, &self.config, number, message);
@@ -115,19 +115,9 @@ impl Publisher {
     }
 
     /// Settles the outcome `first` and all others that are there.
-    async fn answered(&mut self, flight: &mut Flight, first: Outcome) -> Result<(), Fault> {
+    fn answered(&mut self, flight: &mut Flight, first: Outcome) -> Result<(), Fault> {
         let mut batch = vec![first];
         flight.collect(&mut batch);
-        let has_return = |(_, outcome): &Outcome| {
-            use lapin::Confirmation::{Ack, Nack};
-            matches!(outcome, Ok(Ack(Some(_)) | Nack(Some(_))))
-        };
-        if batch.iter().any(has_return) {
-            // lapin may still be at work on the same acknowledgement; what it completes now could hold the return of
-            // a message in this batch.
-            sleep(Duration::from_millis(1)).await;
-            flight.collect(&mut batch);
-        }
         flight.answer_since = (!flight.confirms.is_empty()).then(Instant::now);
         self.outbox.settle(batch)
     }

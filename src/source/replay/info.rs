@@ -241,7 +241,7 @@ impl fmt::Display for Info {
         writeln!(f, "  rate          {} Hz ({}/{})", self.prr_hz, self.prr_exact[0], self.prr_exact[1])?;
         writeln!(f, "  distances     {} m to {} m, dx {} m", self.distance_start_m, self.distance_end_m, self.dx_m)?;
         writeln!(f, "  gauge length  {}", known(self.gauge_length_m, "m"))?;
-        writeln!(f, "  wavelength    {}", known(self.wavelength_m.map(|m| m * 1e9), "nm"))?;
+        writeln!(f, "  wavelength    {}", known(self.wavelength_m.map(|m| (m * 1e12).round() / 1e3), "nm"))?;
         writeln!(f, "  refr. index   {}", known(self.refractive_index, ""))?;
         writeln!(
             f,
