@@ -223,7 +223,7 @@ pub struct Replay {
     /// Begin again at the end, as a new acquisition
     #[arg(long = "loop", action = ArgAction::SetTrue)]
     pub looping: bool,
-    /// The configuration, TOML; its [source] is not used
+    /// The configuration, TOML; what it says of the source is not used
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Where the control API listens, instead of what the configuration says; loopback only

@@ -1,7 +1,7 @@
 //! Which traces make which line. Line `m` covers traces `round(m·L) .. round((m + 1)·L)`, with `L` the line period in
 //! traces as an exact fraction: the grid of a month-old acquisition is off by nothing.
 //!
-//! A line's spectrum is the mean over [`windows`](LineGrid::windows): half-overlapping, the last one ending at the
+//! A line's spectrum is the mean over windows ([`windows_of_line`]): half-overlapping, the last one ending at the
 //! line's end, going back until together they see every trace of the line. A line no longer than `nfft` has one window.
 
 use std::ops::Range;
