@@ -351,9 +351,14 @@ impl Ring {
 
 impl Known {
     fn see(&mut self, attached: &Attached, origin: Instant) {
-        self.last_slot_at = Instant::now();
+        let now = Instant::now();
+        self.last_slot_at = now;
         if let Some(trace) = self.reader.newest_trace(attached.memory()) {
-            self.rate.see(trace, self.last_slot_at.duration_since(origin).as_secs_f64());
+            let late_s = self.rate.see(trace, now.duration_since(origin).as_secs_f64());
+            // The next wait begins when the slot came and not when it was seen: one late look must not make the next
+            // ones late as well.
+            let late = Duration::from_secs_f64(late_s.clamp(0.0, LONG_PAUSE_S));
+            self.last_slot_at = now.checked_sub(late).unwrap_or(now);
         }
     }
 

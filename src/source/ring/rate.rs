@@ -32,19 +32,27 @@ impl RateMeter {
         Self { nominal_hz, origin: None, sightings: [Sighting::default(); BUCKETS + 1], newest: 0 }
     }
 
-    /// Trace number `trace` was the newest one at `at_s` seconds on the monotonic clock.
-    pub(super) fn see(&mut self, trace: u64, at_s: f64) {
+    /// Trace number `trace` was the newest one at `at_s` seconds on the monotonic clock. Returns by how many seconds that
+    /// was later than the least late sighting of the last half to whole second would have it.
+    pub(super) fn see(&mut self, trace: u64, at_s: f64) -> f64 {
         let (trace_0, s_0) = *self.origin.get_or_insert((trace, at_s));
         let (trace, at_s) = (trace.saturating_sub(trace_0) as f64, at_s - s_0);
         // Bucket 0 means empty.
         let bucket = (at_s / BUCKET_S) as u64 + 1;
         self.newest = bucket;
-        let kept = &mut self.sightings[(bucket % (BUCKETS as u64 + 1)) as usize];
+        let slot = |bucket: u64| (bucket % (BUCKETS as u64 + 1)) as usize;
         let lateness = |s: &Sighting| s.at_s - s.trace / self.nominal_hz;
         let new = Sighting { bucket, trace, at_s };
+        let before = self.sightings[slot(bucket - 1)];
+        let kept = &mut self.sightings[slot(bucket)];
         if kept.bucket != bucket || lateness(&new) < lateness(kept) {
             *kept = new;
         }
+        let mut least = lateness(kept);
+        if bucket > 1 && before.bucket == bucket - 1 {
+            least = least.min(lateness(&before));
+        }
+        lateness(&new) - least
     }
 
     /// Traces per second; `None` until 5 s of the last 10 s have sightings.
@@ -79,7 +87,9 @@ mod tests {
             let trace = slot * 20;
             // Half a millisecond of polling, and one in twenty is 30 ms late.
             let late = rng.random_range(0.0..0.0005) + if rng.random_range(0..20) == 0 { 0.03 } else { 0.0 };
-            meter.see(5_000_000 + trace, 1e5 + trace as f64 / true_hz + late);
+            let said = meter.see(5_000_000 + trace, 1e5 + trace as f64 / true_hz + late);
+            // 300 ppm drift by 0.3 ms in the second that is looked back over.
+            assert!((0.0..0.0312).contains(&said) && (late < 0.02 || said > 0.029), "{said} s for {late} s");
             let ppm = meter.hz().map(|hz| (hz / true_hz - 1.0) * 1e6);
             assert!(ppm.is_none_or(|ppm| ppm.abs() < 30.0), "{ppm:?} ppm after slot {slot}");
             let seconds = trace as f64 / true_hz;
