@@ -232,7 +232,7 @@ impl Running {
     fn pass_on(&mut self, mut blank: Option<Blank>, acquisition: &Arc<Acquisition>) {
         let (_, spare) = self.pool.as_mut().expect("adopt made a pool");
         let block = blank.as_mut().unwrap_or(spare).block();
-        let (traces, lost, end) = (block.traces as u64, block.gap_before, block.end_trace());
+        let (traces, lost) = (block.traces as u64, block.gap_before);
         let last_utc_ns = block.utc_ns.saturating_add(acquisition.prr.traces_to_ns(traces));
         let power = optical_power(block);
         block.gap_before += self.owed_gap;
@@ -270,7 +270,6 @@ impl Running {
         counters.capture_queue_blocks.set(self.filled_tx.len() as f64);
         self.status.set_last_trace(last_utc_ns);
         self.watch_rate(acquisition);
-        tracing::trace!(end = end.0, traces, "block");
     }
 
     fn watch_rate(&mut self, acquisition: &Acquisition) {

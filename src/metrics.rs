@@ -323,7 +323,6 @@ pub const TABLE: &[Metric] = &[
             Stage::ALL.map(|stage| (stage.name(), flag(look.stuck.contains(&stage)))).to_vec()
         }),
     },
-    gauge("fiberd_live_jobs", "jobs", "Live jobs.", |look| Some(look.report.jobs as f64)),
     count("fiberd_process_cpu_seconds_total", "seconds", "Processor time spent by the process.", |look| {
         look.process.cpu_s
     }),

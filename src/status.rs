@@ -279,8 +279,6 @@ pub struct Report {
     pub broker: BrokerState,
     /// UTC of the newest trace, milliseconds since the UNIX epoch.
     pub last_trace_ms: Option<i64>,
-    /// Live jobs.
-    pub jobs: u64,
 }
 
 /// The daemon's knowledge of itself. One per daemon, shared by reference.
@@ -401,7 +399,6 @@ impl Status {
             frames_unroutable: c.frames_unroutable.get(),
             broker: self.broker(),
             last_trace_ms: (last_trace_ns != 0).then_some(last_trace_ns / 1_000_000),
-            jobs: 0,
         }
     }
 }

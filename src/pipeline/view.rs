@@ -6,10 +6,7 @@ use std::time::{Duration, Instant};
 use crate::acquisition::Acquisition;
 use crate::dsp::{Lane, Line, Plan};
 use crate::egress::Egress;
-use crate::frame::{
-    FLAG_CLOCK_STEP, FLAG_EPOCH_START, FLAG_GAP_BEFORE, FLAG_PARTIAL_LINE, Frame, Stream, ValueKind, Values,
-    ValuesPool, View,
-};
+use crate::frame::{FLAG_GAP_BEFORE, FLAG_PARTIAL_LINE, Frame, Stream, ValueKind, Values, ValuesPool, View};
 use crate::pipeline::clock::TimeBase;
 use crate::pipeline::tile::Tile;
 use crate::units::TraceIndex;
@@ -149,9 +146,8 @@ impl StreamOut {
 
     fn begin(&mut self, line: &Line, context: &LineContext<'_>) -> Frame {
         let gap_traces = std::mem::take(&mut self.owed_gap);
-        let mut flags = std::mem::take(&mut self.owed_flags);
         // A frame that begins an epoch or follows a gap says so even when its first line came blocks later.
-        flags &= FLAG_CLOCK_STEP | FLAG_EPOCH_START | FLAG_GAP_BEFORE | crate::frame::FLAG_NONFINITE_INPUT;
+        let mut flags = std::mem::take(&mut self.owed_flags);
         if gap_traces > 0 {
             flags |= FLAG_GAP_BEFORE;
         }
