@@ -8,8 +8,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use fiberd::app::{self, AppError, DemoOptions, RunOptions, Show};
+use fiberd::bench::{self, BenchError, BenchOptions, Broker, Case};
 use fiberd::cli;
-use fiberd::config::{Config, DEFAULT_RING, Environment, Problems, ReplaySpeed, SourceConfig};
+use fiberd::config::{BrokerConfig, Config, DEFAULT_RING, Environment, Problems, ReplaySpeed, SourceConfig};
 use fiberd::record::{self, Progress};
 use fiberd::source::replay::{self, Replay};
 use fiberd::source::ring::{Ring, RingError, RingOptions};
@@ -67,6 +68,18 @@ impl From<SimulateError> for Failure {
     }
 }
 
+impl From<BenchError> for Failure {
+    fn from(error: BenchError) -> Self {
+        let code = match &error {
+            BenchError::Wrong(_) => 64,
+            BenchError::NoBroker(_) => 69,
+            BenchError::Failed(_) | BenchError::Stopped => 70,
+            BenchError::Io { .. } => 74,
+        };
+        Self::new(code, error)
+    }
+}
+
 impl From<Problems> for Failure {
     fn from(problems: Problems) -> Self {
         Self { code: 78, text: problems.to_string() }
@@ -89,7 +102,17 @@ fn load(path: &Path, environment: &Environment) -> Result<Config, Failure> {
     Ok(Config::load(path, environment)?)
 }
 
+/// Asks for SIGTERM when the parent ends; `false` when it is gone already.
+fn end_with_parent() -> io::Result<bool> {
+    // Asked for before the parent is looked at, so that one that is gone already is noticed as well.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+    Ok(rustix::process::getppid().is_some_and(|parent| !rustix::process::Pid::is_init(parent)))
+}
+
 pub(crate) fn run(args: &cli::Run) -> Result<(), Failure> {
+    if args.with_parent && !end_with_parent()? {
+        return Ok(());
+    }
     let mut config = load(&args.config, &Environment::of_process())?;
     config.http.listen = args.http.unwrap_or(config.http.listen);
     let options = RunOptions { show: Show::Log, run_for: args.run_for, fit_views: false };
@@ -125,18 +148,16 @@ pub(crate) fn simulate(args: &cli::Simulate) -> Result<(), Failure> {
     let stop = stop_flag()?;
     let mut options = SimulateOptions::new(scene(args.scene.as_deref())?, args.ring.clone());
     options.duration = args.run_for;
-    if args.with_parent {
-        // Asked for before the parent is looked at, so that one that is gone already is noticed as well.
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
-            .map_err(io::Error::from)?;
-        if rustix::process::getppid().is_none_or(rustix::process::Pid::is_init) {
-            return Ok(());
-        }
+    (options.repeat, options.traces) = (args.repeat, args.traces);
+    if args.with_parent && !end_with_parent()? {
+        return Ok(());
     }
     let shape = options.scene.acquisition(0);
     let (channels, prr, length_km) = (shape.channels, shape.prr, shape.fiber_length_m() / 1000.0);
     let ring = args.ring.display();
-    say(format_args!("{channels} channels over {length_km:.3} km at {prr} Hz into {ring}"))?;
+    if !args.json {
+        say(format_args!("{channels} channels over {length_km:.3} km at {prr} Hz into {ring}"))?;
+    }
     let mut meter = Meter::new(None);
     let done = synthetic::simulate(&options, &stop, &mut |p| {
         let light = if p.light { "light" } else { "no light" };
@@ -144,6 +165,9 @@ pub(crate) fn simulate(args: &cli::Simulate) -> Result<(), Failure> {
         meter.show(p.traces, format!("{light}, {} traces, {} lost, {load:.1} % of a core", p.traces, p.lost));
     })?;
     meter.finish();
+    if args.json {
+        return say(serde_json::to_string(&done).map_err(|error| Failure::new(70, error))?);
+    }
     say(format_args!("{} traces, {} lost, {} of them to stalls", done.traces, done.lost, done.lost_to_stalls))
 }
 
@@ -212,6 +236,33 @@ pub(crate) fn info(args: &cli::Info) -> Result<(), Failure> {
         say(json)
     } else {
         say(info)
+    }
+}
+
+pub(crate) fn bench_service(args: &cli::ServiceBench) -> Result<(), Failure> {
+    all_there(&args.password_file)?;
+    let own = args.channels.map(|channels| Case {
+        channels: channels as usize,
+        prr_hz: args.prr.unwrap_or(2000.0),
+        singles: args.singles.unwrap_or(0) as usize,
+    });
+    let options = BenchOptions {
+        cases: own.map_or_else(|| Case::DEFAULTS.to_vec(), |case| vec![case]),
+        interval: args.seconds,
+        threads: usize::from(args.threads),
+        broker: (!args.no_broker).then(|| Broker {
+            uri: args.broker.clone().unwrap_or_else(|| BrokerConfig::default().uri),
+            username: args.username.clone(),
+            password_file: args.password_file.clone(),
+            required: args.broker.is_some(),
+        }),
+    };
+    let stop = stop_flag()?;
+    let report = bench::service(&options, &stop, &mut |line| eprintln!("{line}"))?;
+    if args.json {
+        say(serde_json::to_string_pretty(&report).map_err(|error| Failure::new(70, error))?)
+    } else {
+        say(report)
     }
 }
 

@@ -5,7 +5,7 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::Parser;
-use fiberd::cli::{Cli, Command};
+use fiberd::cli::{Bench, Cli, Command};
 
 use crate::commands::Failure;
 
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => commands::replay(args),
         Command::Record(args) => commands::record(args),
         Command::Info(args) => commands::info(args),
+        Command::Bench { what: Bench::Service(args) } => commands::bench_service(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,7 +12,7 @@ const FLOORS: [&[&str]; 6] = [
     &["dsp", "egress", "source", "wire"],
     &["config"],
     &["api", "capture", "metrics", "notify", "pipeline", "publish", "record", "telemetry", "terminal"],
-    &["app", "cli", "main"],
+    &["app", "bench", "cli", "main"],
 ];
 
 fn sources(dir: &Path, into: &mut Vec<PathBuf>) {

@@ -341,7 +341,10 @@ fn exchange(s: &mut Section<'_>, key: &'static str, default: String) -> String {
 }
 
 /// Says what is wrong with a broker's address without ever showing it: it may hold a password.
-fn check_uri(uri: &str) -> Result<(), String> {
+///
+/// # Errors
+/// What is wrong, and what would be right.
+pub fn check_uri(uri: &str) -> Result<(), String> {
     const RIGHT: &str = "write amqp://HOST:PORT/VHOST or amqps://HOST:PORT/VHOST, such as amqp://127.0.0.1:5672/%2f";
     let rest = uri.strip_prefix("amqp://").or_else(|| uri.strip_prefix("amqps://"));
     let rest = rest.ok_or_else(|| format!("this does not begin with amqp:// or amqps://; {RIGHT}"))?;

@@ -9,7 +9,7 @@ mod section;
 mod tree;
 mod view;
 
-pub use load::{Environment, listen_address};
+pub use load::{Environment, check_uri, listen_address};
 pub use problem::{Origin, Problem, Problems};
 
 use std::net::SocketAddr;

@@ -13,6 +13,7 @@ mod message;
 mod news;
 mod outbox;
 mod session;
+mod subscriber;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use tracing::{debug, error, info, warn};
 use self::link::{Fault, Link, place};
 use self::news::News;
 use self::outbox::Outbox;
+pub use self::subscriber::{Arrival, Subscriber};
 use super::FrameSink;
 use crate::config::BrokerConfig;
 use crate::egress::Outlet;

@@ -5,6 +5,7 @@
 //! large pieces; allocates nothing after construction.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use super::math::hash;
 use super::noise::{Drift, TILE, White};
@@ -12,6 +13,47 @@ use super::optics::{Field, brightness, phase_noise, to_i16};
 use super::scene::{Format, Kind, OutputQuantity, Scene, SceneError};
 use super::sources::{Emitter, Line, union};
 use crate::units::Rational;
+
+/// Where the rows of a slot come from.
+pub(super) enum Rows {
+    /// Each trace is made when it is asked for.
+    Made(Box<Generator>),
+    /// The first traces of the scene, packed `[trace][channel]`, round and round.
+    Kept { bytes: Vec<u8>, row_bytes: usize },
+}
+
+impl Rows {
+    /// Rows of `scene` from second `offset_s` on. With `repeat` so much of it, at least one trace, is made here and now.
+    ///
+    /// # Errors
+    /// When the scene is impossible.
+    pub(super) fn new(scene: &Scene, offset_s: f64, repeat: Option<Duration>) -> Result<Self, SceneError> {
+        let mut generator = Generator::starting_at(scene, offset_s)?;
+        let Some(repeat) = repeat else { return Ok(Self::Made(Box::new(generator))) };
+        let traces = ((repeat.as_secs_f64() * scene.interrogator.prr_hz).round() as usize).max(1);
+        let row_bytes = generator.row_bytes();
+        let mut bytes = vec![0; traces * row_bytes];
+        generator.generate(0, &mut bytes);
+        Ok(Self::Kept { bytes, row_bytes })
+    }
+
+    /// Writes whole traces, the first of them `first_trace`.
+    pub(super) fn write(&mut self, first_trace: u64, rows: &mut [u8]) {
+        match self {
+            Self::Made(generator) => generator.generate(first_trace, rows),
+            Self::Kept { bytes, row_bytes } => {
+                let traces = (bytes.len() / *row_bytes) as u64;
+                let mut from = &bytes[(first_trace % traces) as usize * *row_bytes..];
+                let mut rest = rows;
+                while !rest.is_empty() {
+                    let (now, later) = rest.split_at_mut(rest.len().min(from.len()));
+                    now.copy_from_slice(&from[..now.len()]);
+                    (rest, from) = (later, &bytes[..]);
+                }
+            }
+        }
+    }
+}
 
 /// Channels without light from `first_channel` on, between two times.
 struct Darkness {
@@ -228,4 +270,27 @@ fn darkness(scene: &Scene, sources: &[super::scene::Source]) -> Vec<Darkness> {
     });
     let pulled = scene.pulled.iter().map(|p| Darkness { first_channel: 0, from_s: p.from_s, to_s: p.to_s });
     breaks.chain(pulled).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kept_rows_come_round_and_begin_as_the_scene_does() {
+        let mut scene = Scene::default();
+        (scene.fiber.channels, scene.interrogator.prr_hz) = (7, 1000.0);
+        let mut made = Rows::new(&scene, 0.0, None).unwrap();
+        let mut kept = Rows::new(&scene, 0.0, Some(Duration::from_millis(10))).unwrap();
+        let rows = |source: &mut Rows, first, traces: usize| {
+            let mut bytes = vec![0xAA; traces * 14];
+            source.write(first, &mut bytes);
+            bytes
+        };
+        let ten = rows(&mut made, 0, 10);
+        assert_eq!(rows(&mut kept, 0, 10), ten);
+        // Across the seam, and longer than all that is kept.
+        let round: Vec<u8> = ten.iter().cycle().skip(8 * 14).take(25 * 14).copied().collect();
+        assert_eq!(rows(&mut kept, 1_000_008, 25), round);
+    }
 }

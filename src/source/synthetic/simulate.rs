@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::generator::Generator;
+use serde::{Deserialize, Serialize};
+
+use super::generator::Rows;
 use super::scene::{Scene, SceneError};
 use super::schedule::{Fate, Schedule};
 use crate::source::ring::{Producer, REFUSED_RATE, RingError, RingSpec, STATE_LASER_ON, STATE_LIGHT};
@@ -37,6 +39,11 @@ pub struct SimulateOptions {
     pub duration: Option<Duration>,
     /// While this file exists the fiber is pulled.
     pub pull_file: Option<PathBuf>,
+    /// Make so much of the scene beforehand and write that round and round, at the cost of a copy: for a producer that
+    /// must leave its cores to whoever is being measured. `None` = make every trace when it is due.
+    pub repeat: Option<Duration>,
+    /// Write the traces below this number, and then none, but stay alive with the light on; `None` = go on.
+    pub traces: Option<u64>,
 }
 
 impl SimulateOptions {
@@ -44,12 +51,12 @@ impl SimulateOptions {
     pub fn new(scene: Scene, ring: PathBuf) -> Self {
         let mut pull_file = ring.clone().into_os_string();
         pull_file.push(".pulled");
-        Self { scene, ring, slots: None, duration: None, pull_file: Some(pull_file.into()) }
+        Self { scene, ring, slots: None, duration: None, pull_file: Some(pull_file.into()), repeat: None, traces: None }
     }
 }
 
 /// How far a simulation has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SimulateProgress {
     /// Traces written into the ring.
     pub traces: u64,
@@ -65,6 +72,8 @@ pub struct SimulateProgress {
     pub load: f64,
     /// Longest delay of a slot behind its due time since the last word on progress.
     pub behind: Duration,
+    /// Longest such delay of all.
+    pub behind_most: Duration,
 }
 
 /// Why a simulation could not run.
@@ -109,7 +118,7 @@ struct Session<'a> {
     scene: Scene,
     producer: Producer,
     inode: Option<u64>,
-    generator: Generator,
+    rows: Rows,
     schedule: Schedule,
     prr: Rational,
     traces_per_slot: u64,
@@ -130,7 +139,8 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     fn begin(options: &'a SimulateOptions) -> Result<Self, SimulateError> {
         let scene = options.scene.clone();
-        let generator = Generator::new(&scene)?;
+        // Before the ring is there and the clock runs: what is made beforehand may take its time.
+        let rows = Rows::new(&scene, 0.0, options.repeat)?;
         let slots = options.slots.unwrap_or_else(|| default_slots(&scene));
         let producer = Producer::create(&options.ring, &ring_spec(&scene, slots))?;
         let now = Instant::now();
@@ -140,7 +150,7 @@ impl<'a> Session<'a> {
             options,
             inode: std::fs::metadata(&options.ring).ok().map(|m| m.ino()),
             producer,
-            generator,
+            rows,
             schedule: Schedule::new(&scene, 0.0),
             prr: scene.prr(),
             traces_per_slot,
@@ -161,11 +171,17 @@ impl<'a> Session<'a> {
     /// One slot, one loss, or a short while of darkness.
     fn step(&mut self, over: &dyn Fn() -> bool) -> Result<(), SimulateError> {
         self.look_around()?;
+        let last = self.options.traces.unwrap_or(u64::MAX);
+        if self.next >= last {
+            self.producer.heartbeat();
+            std::thread::sleep(NAP);
+            return Ok(());
+        }
         let (fate, until) = if self.pulled { (Fate::LightOff, u64::MAX) } else { self.schedule.at(self.next) };
         self.show_light(fate != Fate::LightOff);
         match fate {
             Fate::Flow => {
-                let end = (self.next + self.traces_per_slot).min(until);
+                let end = (self.next + self.traces_per_slot).min(until).min(last);
                 if self.wait_for(end, over) {
                     self.write_slot(end);
                 }
@@ -200,6 +216,7 @@ impl<'a> Session<'a> {
             let now = Instant::now();
             if now >= due {
                 self.counts.behind = self.counts.behind.max(now - due);
+                self.counts.behind_most = self.counts.behind_most.max(now - due);
                 return true;
             }
             if over() || self.looked.elapsed() > 2 * NAP {
@@ -214,14 +231,16 @@ impl<'a> Session<'a> {
         let launched = (self.began.elapsed().as_secs_f64() * self.prr.to_f64()) as u64;
         let behind = launched.saturating_sub(self.next);
         if behind > self.ring_traces / 2 + self.traces_per_slot {
-            self.counts.lost_to_stalls += behind;
-            self.lose(behind);
+            let last = self.options.traces.unwrap_or(u64::MAX);
+            let missed = behind.min(last - self.next);
+            self.counts.lost_to_stalls += missed;
+            self.lose(missed);
             return;
         }
         let (first, traces) = (self.next, end - self.next);
         let utc_ns = self.began_utc_ns.saturating_add(self.prr.traces_to_ns(first));
-        let generator = &mut self.generator;
-        self.producer.write_slot(first, utc_ns, traces as usize, |rows| generator.generate(first, rows));
+        let made = &mut self.rows;
+        self.producer.write_slot(first, utc_ns, traces as usize, |rows| made.write(first, rows));
         self.next = end;
         self.counts.traces += traces;
     }
@@ -266,10 +285,10 @@ impl<'a> Session<'a> {
         scene.interrogator.prr_hz = prr_hz;
         let passed_ns = self.prr.traces_to_ns(self.next);
         let scene_s = self.began_scene_s + passed_ns as f64 * 1e-9;
-        let Ok(generator) = Generator::starting_at(&scene, scene_s) else { return Ok(false) };
+        let Ok(rows) = Rows::new(&scene, scene_s, self.options.repeat) else { return Ok(false) };
         let slots = (self.ring_traces / self.traces_per_slot) as usize;
         self.producer.change_epoch(&ring_spec(&scene, slots))?;
-        self.generator = generator;
+        self.rows = rows;
         self.schedule = Schedule::new(&scene, scene_s);
         self.prr = scene.prr();
         self.began += Duration::from_nanos(passed_ns.cast_unsigned());

@@ -1,0 +1,532 @@
+//! What a benchmark says: numbers, the table that a person reads, and in words whether the host keeps up. Pure.
+
+use std::fmt::{self, Display};
+
+use serde::Serialize;
+
+use super::consumer::Received;
+use super::observe::{self, Metrics};
+use super::{BenchOptions, Case, Moment};
+
+/// Everything that was measured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// Version of fiberd.
+    pub version: &'static str,
+    /// Where.
+    pub host: Host,
+    /// Threads of the DSP stage that were asked for; 0 = one for each core.
+    pub threads: usize,
+    /// Whether frames went to a broker.
+    pub broker: bool,
+    /// Why not, when one was looked for.
+    pub broker_absent: Option<String>,
+    /// Asked to stop: cases are missing.
+    pub stopped: bool,
+    /// One after the other.
+    pub cases: Vec<CaseReport>,
+}
+
+/// The machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Host {
+    /// What the system says about it.
+    pub processor: Option<String>,
+    /// Cores that may be used.
+    pub cores: usize,
+}
+
+/// One case.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CaseReport {
+    /// Channels; one waterfall covers them all.
+    pub channels: usize,
+    /// Pulse repetition rate, Hz.
+    pub prr_hz: f64,
+    /// Single channels with spectra.
+    pub singles: usize,
+    /// Length of the measured interval.
+    pub measured_s: f64,
+    /// In the interval.
+    pub cpu: Cpu,
+    /// In the interval.
+    pub load: Load,
+    /// In the whole run.
+    pub producer: ProducerReport,
+    /// In the whole run.
+    pub traces: Traces,
+    /// In the whole run.
+    pub frames: Frames,
+    /// In the interval.
+    pub latency: Latency,
+    /// At the end.
+    pub memory: Memory,
+    /// The benchmark's own consumer lost its connection: what it received is no account of the service.
+    pub consumer_cut_off: bool,
+}
+
+/// Processor time ÷ wall time, percent of one core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Cpu {
+    /// The daemon, all its threads.
+    pub daemon_percent: f64,
+    /// The producer.
+    pub producer_percent: f64,
+    /// This process: the consumer and the looking.
+    pub bench_percent: f64,
+    /// Everything else on the machine, the broker among it.
+    pub others_percent: f64,
+    /// What the hypervisor kept back.
+    pub stolen_percent: f64,
+}
+
+/// Time that the pipeline spends on a block ÷ length of the block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Load {
+    /// Mean; 1 is as much as can be borne.
+    pub mean: f64,
+    /// Highest of the looks, one a second.
+    pub max: f64,
+    /// 1 ÷ mean: so many times as much would just be borne. 0 when nothing was seen.
+    pub times_real_time: f64,
+}
+
+/// The producer's own account. What it loses is not the daemon's fault.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct ProducerReport {
+    /// Traces that it could not write in time and declared lost.
+    pub traces_lost: u64,
+    /// Longest delay of a slot behind its due time.
+    pub behind_most_ms: f64,
+}
+
+/// Where the traces went: `launched = lost_before_ring + lapped + no_block + arrived`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Traces {
+    /// Pulses of the whole run: written by the producer, or declared lost by it.
+    pub launched: u64,
+    /// Declared lost by the producer, as the daemon tells it.
+    pub lost_before_ring: u64,
+    /// Overwritten in the ring before they were read.
+    pub lapped: u64,
+    /// Read, and thrown away because no block was free.
+    pub no_block: u64,
+    /// Taken on to the pipeline.
+    pub arrived: u64,
+    /// Sum of the three losses.
+    pub lost: u64,
+    /// Traces missing according to the gaps that the daemon marked in its data. Differs from `lost` only when traces
+    /// are missing at the very end, with no block behind them to mark it, or when the daemon counts wrongly.
+    pub marked: u64,
+}
+
+/// Where the frames went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Frames {
+    /// Frames that the line grid asks for when no trace is lost.
+    pub expected: u64,
+    /// Made by the pipeline.
+    pub made: u64,
+    /// Dropped at the fence: the publisher was too slow.
+    pub dropped: u64,
+    /// Handed to the broker.
+    pub published: u64,
+    /// Confirmed by it.
+    pub confirmed: u64,
+    /// Refused by it, or wanted by no queue.
+    pub refused_or_unroutable: u64,
+    /// Published without any answer.
+    pub unconfirmed: u64,
+    /// Taken by the benchmark's consumer.
+    pub received: u64,
+    /// Bytes of these.
+    pub received_bytes: u64,
+}
+
+/// How late frames are, milliseconds after their last trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Latency {
+    /// From the last trace in the daemon's hand to the broker's confirm: edges of the daemon's histogram that so many
+    /// lie below; `null` without confirms or above all edges.
+    pub confirmed_p50_below_ms: Option<f64>,
+    /// As above.
+    pub confirmed_p99_below_ms: Option<f64>,
+    /// From the launch of the last trace to the consumer's hand: slot and block are in it.
+    pub delivered_p50_ms: Option<f64>,
+    /// As above.
+    pub delivered_p99_ms: Option<f64>,
+    /// As above.
+    pub delivered_max_ms: Option<f64>,
+}
+
+/// Memory of the daemon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Most that was ever resident, the mapped ring in it.
+    pub peak_rss_bytes: u64,
+    /// Shared memory in it: the ring.
+    pub shared_bytes: u64,
+}
+
+impl Report {
+    pub(super) fn new(options: &BenchOptions) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            host: Host { processor: observe::processor(), cores },
+            threads: options.threads,
+            broker: options.broker.is_some(),
+            broker_absent: None,
+            stopped: false,
+            cases: Vec::new(),
+        }
+    }
+
+    pub(super) fn without_broker(&mut self, why: String) {
+        (self.broker, self.broker_absent) = (false, Some(why));
+    }
+}
+
+impl Cpu {
+    pub(super) fn between(from: &Moment, to: &Moment) -> Self {
+        let wall = (to.at - from.at).as_secs_f64().max(1e-9);
+        let percent =
+            |from: std::time::Duration, to: std::time::Duration| 100.0 * to.saturating_sub(from).as_secs_f64() / wall;
+        let daemon_percent = percent(from.daemon, to.daemon);
+        let producer_percent = percent(from.producer, to.producer);
+        let bench_percent = percent(from.own, to.own);
+        let all = percent(from.machine.busy, to.machine.busy);
+        Self {
+            daemon_percent,
+            producer_percent,
+            bench_percent,
+            others_percent: (all - daemon_percent - producer_percent - bench_percent).max(0.0),
+            stolen_percent: percent(from.machine.stolen, to.machine.stolen),
+        }
+    }
+}
+
+impl Load {
+    pub(super) fn of(looks: &[f64]) -> Self {
+        let mean = looks.iter().sum::<f64>() / looks.len().max(1) as f64;
+        let max = looks.iter().copied().fold(0.0, f64::max);
+        Self { mean, max, times_real_time: if mean > 0.0 { 1.0 / mean } else { 0.0 } }
+    }
+}
+
+impl Traces {
+    /// The account at the end of a run of `launched` traces.
+    pub(super) fn count(launched: u64, metrics: &Metrics) -> Self {
+        let read = metrics.count("fiberd_traces_total");
+        let lost_before_ring = metrics.count("fiberd_traces_dropped_total{place=\"before_ring\"}");
+        let no_block = metrics.count("fiberd_traces_dropped_total{place=\"no_block\"}");
+        let lapped = launched.saturating_sub(lost_before_ring + read);
+        Self {
+            launched,
+            lost_before_ring,
+            lapped,
+            no_block,
+            arrived: read.saturating_sub(no_block),
+            lost: lost_before_ring + lapped + no_block,
+            marked: metrics.count("fiberd_gap_traces_total"),
+        }
+    }
+}
+
+impl Frames {
+    pub(super) fn count(expected: u64, metrics: &Metrics, received: Option<&Received>) -> Self {
+        let published = metrics.count("fiberd_frames_published_total");
+        let confirmed = metrics.count("fiberd_frames_confirmed_total");
+        let refused_or_unroutable =
+            metrics.count("fiberd_frames_unroutable_total") + metrics.count("fiberd_frames_refused_total");
+        Self {
+            expected,
+            made: metrics.count("fiberd_frames_made_total"),
+            dropped: metrics.count("fiberd_frames_dropped_total{place=\"egress\"}"),
+            published,
+            confirmed,
+            refused_or_unroutable,
+            unconfirmed: published.saturating_sub(confirmed + refused_or_unroutable),
+            received: received.map_or(0, |r| r.frames),
+            received_bytes: received.map_or(0, |r| r.bytes),
+        }
+    }
+}
+
+impl Latency {
+    pub(super) fn between(from: &Moment, to: &Moment, received: Option<&Received>) -> Self {
+        let confirmed = |q| {
+            let edge = to.metrics.quantile_since(&from.metrics, "fiberd_confirm_latency_seconds", q)?;
+            edge.is_finite().then_some(edge * 1e3)
+        };
+        let interval = from.utc_ns..to.utc_ns;
+        let delays = received.map_or(&[][..], |r| &r.delays);
+        let mut delays: Vec<i64> = delays.iter().filter(|d| interval.contains(&d.0)).map(|d| d.1).collect();
+        delays.sort_unstable();
+        let delivered = |q| quantile(&delays, q).map(|ns| ns as f64 * 1e-6);
+        Self {
+            confirmed_p50_below_ms: confirmed(0.5),
+            confirmed_p99_below_ms: confirmed(0.99),
+            delivered_p50_ms: delivered(0.5),
+            delivered_p99_ms: delivered(0.99),
+            delivered_max_ms: delivered(1.0),
+        }
+    }
+}
+
+/// The smallest value that at least the share `q` of `sorted` does not exceed.
+fn quantile(sorted: &[i64], q: f64) -> Option<i64> {
+    let rank = (q * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
+impl CaseReport {
+    /// What the numbers mean, a sentence each. The first says whether the host keeps up.
+    pub fn words(&self, broker: bool) -> Vec<String> {
+        let mut words = Vec::new();
+        let Traces { lost_before_ring, lapped, no_block, lost, marked, launched, .. } = self.traces;
+        let Frames { expected, made, dropped, confirmed, refused_or_unroutable, unconfirmed, received, .. } =
+            self.frames;
+        let frames_short = dropped + refused_or_unroutable + unconfirmed > 0 || (broker && confirmed < made);
+        words.push(if lapped + no_block > 0 {
+            format!("does not keep up: {} of {launched} traces lost in the daemon", lapped + no_block)
+        } else if frames_short {
+            "keeps up with the fiber, but not with the broker".into()
+        } else if self.load.times_real_time > 0.0 {
+            format!("keeps up; the pipeline would bear {:.1} times as much", self.load.times_real_time)
+        } else {
+            "nothing was seen".into()
+        });
+        if lapped > 0 {
+            words.push(format!("{lapped} traces were overwritten in the ring: the capture thread came too late"));
+        }
+        if no_block > 0 {
+            words.push(format!("{no_block} traces found no free block: the pipeline is too slow"));
+        }
+        if lost_before_ring > 0 {
+            words.push(format!(
+                "{lost_before_ring} traces were lost by the benchmark's producer, not by the daemon: this machine was too \
+                 busy to make them"
+            ));
+        }
+        if marked != lost {
+            words.push(format!("{marked} traces are marked as missing in the data, {lost} are"));
+        }
+        if lost == 0 && made != expected {
+            words.push(format!("{made} frames were made, {expected} were expected"));
+        }
+        if broker && frames_short {
+            words.push(format!(
+                "{dropped} frames dropped before the broker, {refused_or_unroutable} refused or unroutable, \
+                 {unconfirmed} without a confirm"
+            ));
+        }
+        if self.consumer_cut_off {
+            words.push("the benchmark's consumer lost its connection".into());
+        } else if broker && received != confirmed {
+            words.push(format!("{received} frames reached the consumer, {confirmed} were confirmed"));
+        }
+        words
+    }
+}
+
+impl Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} channels at {} Hz, waterfall", self.channels, self.prr_hz)?;
+        if self.singles > 0 { write!(f, " and {} single channels", self.singles) } else { Ok(()) }
+    }
+}
+
+/// Width of the names of rows, and of a case.
+const NAME: usize = 34;
+const COLUMN: usize = 20;
+
+impl Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Host { processor, cores } = &self.host;
+        let threads = if self.threads == 0 { *cores } else { self.threads };
+        writeln!(f, "fiberd {} on {}", self.version, processor.as_deref().unwrap_or("a processor without a name"))?;
+        writeln!(f, "{cores} cores, {threads} DSP threads")?;
+        match (&self.broker_absent, self.broker) {
+            (Some(why), _) => writeln!(f, "{why}: frames were made and not published")?,
+            (None, false) => writeln!(f, "no broker asked for: frames were made and not published")?,
+            (None, true) => {}
+        }
+        if self.cases.is_empty() {
+            return write!(f, "stopped before a case was whole");
+        }
+        for (name, cell) in rows(self.broker) {
+            write!(f, "\n{name:<NAME$}")?;
+            self.cases.iter().try_for_each(|case| write!(f, "{:>COLUMN$}", cell(case)))?;
+        }
+        writeln!(f, "\n")?;
+        for case in &self.cases {
+            let words = case.words(self.broker).join("\n  ");
+            writeln!(f, "{} x {} Hz: {words}", case.channels, case.prr_hz)?;
+        }
+        if self.stopped {
+            writeln!(f, "stopped: cases are missing")?;
+        }
+        write!(
+            f,
+            "\nTraces and frames: the whole run. Processor, load and latency: the measured seconds.\n\
+             Percent of one core. Times real time = 1 / mean pipeline load."
+        )
+    }
+}
+
+type Row = (&'static str, fn(&CaseReport) -> String);
+
+fn rows(broker: bool) -> Vec<Row> {
+    let mut rows: Vec<Row> = vec![
+        ("channels x PRR", |c| format!("{} x {} Hz", c.channels, c.prr_hz)),
+        ("views", |c| if c.singles > 0 { format!("waterfall + {}", c.singles) } else { "waterfall".into() }),
+        ("measured", |c| format!("{:.1} s", c.measured_s)),
+        ("", |_| String::new()),
+        ("processor: daemon", |c| percent(c.cpu.daemon_percent)),
+        ("  producer", |c| percent(c.cpu.producer_percent)),
+        ("  consumer and bench", |c| percent(c.cpu.bench_percent)),
+        ("  others, broker among them", |c| percent(c.cpu.others_percent)),
+        ("  kept back by the hypervisor", |c| percent(c.cpu.stolen_percent)),
+        ("pipeline load, mean / max", |c| format!("{:.3} / {:.3}", c.load.mean, c.load.max)),
+        ("times real time", |c| format!("{:.1}", c.load.times_real_time)),
+        ("peak memory", |c| mib(c.memory.peak_rss_bytes)),
+        ("  the ring in it", |c| mib(c.memory.shared_bytes)),
+        ("", |_| String::new()),
+        ("traces launched", |c| c.traces.launched.to_string()),
+        ("  arrived in the pipeline", |c| c.traces.arrived.to_string()),
+        ("  lost: lapped in the ring", |c| c.traces.lapped.to_string()),
+        ("  lost: no free block", |c| c.traces.no_block.to_string()),
+        ("  lost before the ring, by producer", |c| c.traces.lost_before_ring.to_string()),
+        ("producer at most behind", |c| format!("{:.1} ms", c.producer.behind_most_ms)),
+        ("", |_| String::new()),
+        ("frames expected", |c| c.frames.expected.to_string()),
+        ("  made", |c| c.frames.made.to_string()),
+    ];
+    if broker {
+        let published: [Row; 8] = [
+            ("  dropped before the broker", |c| c.frames.dropped.to_string()),
+            ("  confirmed by the broker", |c| c.frames.confirmed.to_string()),
+            ("  refused or unroutable", |c| c.frames.refused_or_unroutable.to_string()),
+            ("  without a confirm", |c| c.frames.unconfirmed.to_string()),
+            ("  received by the consumer", |c| c.frames.received.to_string()),
+            ("trace in hand to confirm, 50 %", |c| below(c.latency.confirmed_p50_below_ms)),
+            ("  99 %", |c| below(c.latency.confirmed_p99_below_ms)),
+            ("launch to consumer, 50 / 99 %", |c| {
+                let ms = |ms: Option<f64>| ms.map_or("-".into(), |ms| format!("{ms:.1}"));
+                format!("{} / {} ms", ms(c.latency.delivered_p50_ms), ms(c.latency.delivered_p99_ms))
+            }),
+        ];
+        rows.extend(published);
+    }
+    rows
+}
+
+fn percent(percent: f64) -> String {
+    format!("{percent:.1} %")
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / (1u64 << 20) as f64)
+}
+
+fn below(edge_ms: Option<f64>) -> String {
+    edge_ms.map_or("-".into(), |ms| format!("< {ms} ms"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn case() -> CaseReport {
+        CaseReport {
+            channels: 2337,
+            prr_hz: 2000.0,
+            singles: 8,
+            measured_s: 20.0,
+            cpu: Cpu { daemon_percent: 31.25, ..Cpu::default() },
+            load: Load::of(&[0.25, 0.15]),
+            producer: ProducerReport::default(),
+            traces: Traces { launched: 48_000, arrived: 48_000, ..Traces::default() },
+            frames: Frames { expected: 10, made: 10, published: 10, confirmed: 10, received: 10, ..Frames::default() },
+            latency: Latency { confirmed_p50_below_ms: Some(5.0), ..Latency::default() },
+            memory: Memory { peak_rss_bytes: 3 << 20, shared_bytes: 1 << 20 },
+            consumer_cut_off: false,
+        }
+    }
+
+    fn report(cases: Vec<CaseReport>, broker: bool) -> Report {
+        Report {
+            version: "0",
+            host: Host { processor: None, cores: 2 },
+            threads: 0,
+            broker,
+            broker_absent: None,
+            stopped: false,
+            cases,
+        }
+    }
+
+    #[test]
+    fn a_table_has_a_column_for_each_case_and_fits_a_hundred() {
+        let text = report(vec![case(), case(), case()], true).to_string();
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+        let row =
+            |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {text}"));
+        assert_eq!(row("processor: daemon").matches("31.2 %").count(), 3);
+        assert_eq!(row("times real time").matches("5.0").count(), 3);
+        assert_eq!(row("trace in hand").matches("< 5 ms").count(), 3);
+        assert!(text.contains("2337 x 2000 Hz: keeps up; the pipeline would bear 5.0 times as much"), "{text}");
+        let text = report(vec![case()], false).to_string();
+        assert!(text.contains("not published") && !text.contains("confirm"), "{text}");
+        let stopped = Report { stopped: true, ..report(vec![], true) }.to_string();
+        assert!(stopped.contains("stopped"), "{stopped}");
+    }
+
+    #[test]
+    fn losses_are_told_in_words_with_whose_they_are() {
+        assert_eq!(case().words(true).len(), 1);
+        let mut slow = case();
+        slow.traces = Traces { lapped: 40, no_block: 60, lost: 100, marked: 100, ..slow.traces };
+        let words = slow.words(true).join("\n");
+        assert!(words.contains("does not keep up: 100 of 48000") && words.contains("60 traces found no"), "{words}");
+        let mut starved = case();
+        starved.traces = Traces { lost_before_ring: 7, lost: 7, marked: 7, ..starved.traces };
+        let words = starved.words(true).join("\n");
+        assert!(words.starts_with("keeps up;") && words.contains("7 traces were lost by the bench"), "{words}");
+        let mut blocked = case();
+        blocked.frames = Frames { dropped: 3, confirmed: 5, unconfirmed: 2, received: 5, ..blocked.frames };
+        let words = blocked.words(true).join("\n");
+        assert!(words.contains("but not with the broker") && words.contains("3 frames dropped"), "{words}");
+        let mut odd = case();
+        (odd.frames.made, odd.traces.marked, odd.frames.received) = (9, 5, 8);
+        let words = odd.words(false).join("\n");
+        assert!(words.contains("9 frames were made, 10") && words.contains("5 traces are marked"), "{words}");
+        assert!(odd.words(true).join("\n").contains("8 frames reached the consumer, 10"));
+    }
+
+    #[test]
+    fn traces_are_accounted_for_to_the_last() {
+        let text = "fiberd_traces_total 900\nfiberd_gap_traces_total 100\n\
+                    fiberd_traces_dropped_total{place=\"before_ring\"} 20\nfiberd_traces_dropped_total{place=\"no_block\"} 50\n";
+        let traces = Traces::count(1000, &Metrics::parse(text));
+        let expected = Traces {
+            launched: 1000,
+            lost_before_ring: 20,
+            lapped: 80,
+            no_block: 50,
+            arrived: 850,
+            lost: 150,
+            marked: 100,
+        };
+        assert_eq!(traces, expected);
+    }
+
+    #[test]
+    fn quantiles_of_a_list() {
+        assert_eq!(quantile(&[], 0.5), None);
+        let list: Vec<i64> = (1..=100).collect();
+        assert_eq!([0.5, 0.99, 1.0].map(|q| quantile(&list, q).unwrap()), [50, 99, 100]);
+        assert_eq!(quantile(&[7], 0.01), Some(7));
+    }
+}
