@@ -86,10 +86,10 @@ impl Case {
                  line_period_ms = {period_ms:?}",
                 view.view.name()
             );
-            text += &if view.bands_hz.is_empty() {
-                "value = \"db\"\n".to_owned()
+            let _ = if view.bands_hz.is_empty() {
+                writeln!(text, "value = \"db\"")
             } else {
-                format!("bands_hz = [[5, {:?}]]\n", BAND_HZ.min(prr_hz / 2.0))
+                writeln!(text, "bands_hz = [[5, {:?}]]", BAND_HZ.min(prr_hz / 2.0))
             };
         }
         text

@@ -86,8 +86,15 @@ impl Part {
             self.read_out();
         }
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines: String = log.iter().map(|line| format!("\n  {line}")).collect();
-        BenchError::Failed(format!("{} {what}{}{lines}", self.name, if lines.is_empty() { "" } else { "; it said:" }))
+        let mut text = format!("{} {what}", self.name);
+        if !log.is_empty() {
+            text += "; it said:";
+        }
+        for line in log.iter() {
+            text += "\n  ";
+            text += line;
+        }
+        BenchError::Failed(text)
     }
 
     /// Ends it in order and returns what it said on stdout.

@@ -1,6 +1,6 @@
 //! What a benchmark says: numbers, the table that a person reads, and in words whether the host keeps up. Pure.
 
-use std::fmt::{self, Display};
+use std::fmt::{self, Display, Write};
 
 use serde::Serialize;
 
@@ -321,6 +321,12 @@ impl CaseReport {
                  {unconfirmed} without a confirm"
             ));
         }
+        if self.cpu.others_percent + self.cpu.stolen_percent > BUSY_PERCENT {
+            let cores = (self.cpu.others_percent + self.cpu.stolen_percent) / 100.0;
+            words.push(format!(
+                "other work took {cores:.1} cores meanwhile: on a quiet machine load and latency are lower"
+            ));
+        }
         if self.consumer_cut_off {
             words.push("the benchmark's consumer lost its connection".into());
         } else if broker && received != confirmed {
@@ -337,6 +343,8 @@ impl Display for Case {
     }
 }
 
+/// A broker alone takes less of one core than this for what is published here.
+const BUSY_PERCENT: f64 = 60.0;
 /// Width of the names of rows, and of a case.
 const NAME: usize = 34;
 const COLUMN: usize = 20;
@@ -356,8 +364,9 @@ impl Display for Report {
             return write!(f, "stopped before a case was whole");
         }
         for (name, cell) in rows(self.broker) {
-            write!(f, "\n{name:<NAME$}")?;
-            self.cases.iter().try_for_each(|case| write!(f, "{:>COLUMN$}", cell(case)))?;
+            let mut line = format!("{name:<NAME$}");
+            self.cases.iter().try_for_each(|case| write!(line, "{:>COLUMN$}", cell(case)))?;
+            write!(f, "\n{}", line.trim_end())?;
         }
         writeln!(f, "\n")?;
         for case in &self.cases {
@@ -498,6 +507,9 @@ mod tests {
         blocked.frames = Frames { dropped: 3, confirmed: 5, unconfirmed: 2, received: 5, ..blocked.frames };
         let words = blocked.words(true).join("\n");
         assert!(words.contains("but not with the broker") && words.contains("3 frames dropped"), "{words}");
+        let mut busy = case();
+        (busy.cpu.others_percent, busy.cpu.stolen_percent) = (100.0, 20.0);
+        assert!(busy.words(true)[1].contains("1.2 cores"), "{:?}", busy.words(true));
         let mut odd = case();
         (odd.frames.made, odd.traces.marked, odd.frames.received) = (9, 5, 8);
         let words = odd.words(false).join("\n");
