@@ -17,12 +17,12 @@ use serde_json::Value;
 const PASSWORD: &str = "xyzzy-7319-plugh";
 const SMALL: [&str; 8] = ["--channels", "64", "--prr", "1000", "--singles", "2", "--seconds", "2"];
 
-/// Three seconds of warm-up, two measured, one more.
-const TRACES: u64 = 6000;
-/// Lines of 50 traces with windows of 256: they end at 300, 350 … 6000.
-const WATERFALL_FRAMES: u64 = 115;
-/// Lines of 100 traces with windows of 1024, for two channels: they end at 1100, 1200 … 6000.
-const SINGLE_FRAMES: u64 = 2 * 50;
+/// Three seconds of warm-up, two measured, two more.
+const TRACES: u64 = 7000;
+/// Lines of 50 traces with windows of 256: they end at 300, 350 … 7000.
+const WATERFALL_FRAMES: u64 = 135;
+/// Lines of 100 traces with windows of 1024, for two channels: they end at 1100, 1200 … 7000.
+const SINGLE_FRAMES: u64 = 2 * 60;
 
 fn bench(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fiberd"));

@@ -34,8 +34,9 @@ use crate::source::synthetic::SimulateProgress;
 
 /// From the first trace to the measured interval: queues, caches and clocks settle.
 const WARM_UP: Duration = Duration::from_secs(3);
-/// From the measured interval to the last trace, so that the interval's end sees the service still at work.
-const TAIL: Duration = Duration::from_secs(1);
+/// From the measured interval to the last trace, so that the interval's end sees the service still at work, also when
+/// the first trace was noticed late.
+const TAIL: Duration = Duration::from_secs(2);
 /// How often the daemon is looked at meanwhile, as a monitoring system would.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a part may take until it is ready. A million channels take a while to make beforehand.
@@ -166,7 +167,8 @@ impl Bench<'_> {
         let folder = Folder::make().map_err(io("making a folder for the ring"))?;
         let ring = folder.at("ring");
         let door = free_address().map_err(io("looking for a free port"))?;
-        let broker = self.options.broker.as_ref();
+        // One that was looked for in vain is not looked for again.
+        let broker = self.options.broker.as_ref().filter(|_| report.broker);
         let config = |broker| self.case.config(&ring, door.port(), self.options.threads, broker);
         let file = folder.write("fiberd.toml", &config(broker)).map_err(io("writing the configuration"))?;
         let scene = folder.write("scene.toml", &self.case.scene()).map_err(io("writing the scene"))?;
@@ -240,6 +242,9 @@ impl Bench<'_> {
             (self.say)(&format!("  {second:.0} s: pipeline load {load:.0} %, {lost} traces missing"));
         }
         let to = Moment::now(&mut daemon, &producer)?;
+        if to.metrics.count("fiberd_traces_total") >= self.case.traces_in(WARM_UP + self.options.interval + TAIL) {
+            return Err(BenchError::Failed("this machine stood still for so long that the traces ended early".into()));
+        }
         let metrics = self.settled(&mut daemon, &mut producer, consumer)?;
         let memory = observe::Memory::of(daemon.part.pid())
             .map_err(|error| BenchError::Io { what: "looking at the daemon's memory".into(), error })?;
@@ -361,7 +366,7 @@ impl Measured {
                 traces_lost: produced.lost,
                 behind_most_ms: produced.behind_most.as_secs_f64() * 1e3,
             },
-            traces: Traces::count(launched, &metrics),
+            traces: Traces::count(&produced, &metrics),
             frames: Frames::count(bench.case.frames_expected(launched), &metrics, received.as_ref()),
             latency: Latency::between(&from, &to, received.as_ref()),
             memory: Memory { peak_rss_bytes: memory.peak, shared_bytes: memory.shared },

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::consumer::Received;
 use super::observe::{self, Metrics};
 use super::{BenchOptions, Case, Moment};
+use crate::source::synthetic::SimulateProgress;
 
 /// Everything that was measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -105,7 +106,7 @@ pub struct ProducerReport {
 pub struct Traces {
     /// Pulses of the whole run: written by the producer, or declared lost by it.
     pub launched: u64,
-    /// Declared lost by the producer, as the daemon tells it.
+    /// Declared lost by the producer.
     pub lost_before_ring: u64,
     /// Overwritten in the ring before they were read.
     pub lapped: u64,
@@ -118,6 +119,8 @@ pub struct Traces {
     /// Traces missing according to the gaps that the daemon marked in its data. Differs from `lost` only when traces
     /// are missing at the very end, with no block behind them to mark it, or when the daemon counts wrongly.
     pub marked: u64,
+    /// What the daemon says was lost before the ring. Differs from `lost_before_ring` as `marked` differs from `lost`.
+    pub told_before_ring: u64,
 }
 
 /// Where the frames went.
@@ -215,20 +218,21 @@ impl Load {
 }
 
 impl Traces {
-    /// The account at the end of a run of `launched` traces.
-    pub(super) fn count(launched: u64, metrics: &Metrics) -> Self {
+    /// The account at the end of a run: what the producer says of itself beside what the daemon says.
+    pub(super) fn count(produced: &SimulateProgress, metrics: &Metrics) -> Self {
         let read = metrics.count("fiberd_traces_total");
-        let lost_before_ring = metrics.count("fiberd_traces_dropped_total{place=\"before_ring\"}");
+        let lost_before_ring = produced.lost;
         let no_block = metrics.count("fiberd_traces_dropped_total{place=\"no_block\"}");
-        let lapped = launched.saturating_sub(lost_before_ring + read);
+        let lapped = produced.traces.saturating_sub(read);
         Self {
-            launched,
+            launched: produced.traces + produced.lost,
             lost_before_ring,
             lapped,
             no_block,
             arrived: read.saturating_sub(no_block),
             lost: lost_before_ring + lapped + no_block,
             marked: metrics.count("fiberd_gap_traces_total"),
+            told_before_ring: metrics.count("fiberd_traces_dropped_total{place=\"before_ring\"}"),
         }
     }
 }
@@ -284,7 +288,7 @@ impl CaseReport {
     /// What the numbers mean, a sentence each. The first says whether the host keeps up.
     pub fn words(&self, broker: bool) -> Vec<String> {
         let mut words = Vec::new();
-        let Traces { lost_before_ring, lapped, no_block, lost, marked, launched, .. } = self.traces;
+        let Traces { lost_before_ring, lapped, no_block, lost, marked, launched, told_before_ring, .. } = self.traces;
         let Frames { expected, made, dropped, confirmed, refused_or_unroutable, unconfirmed, received, .. } =
             self.frames;
         let frames_short = dropped + refused_or_unroutable + unconfirmed > 0 || (broker && confirmed < made);
@@ -311,6 +315,11 @@ impl CaseReport {
         }
         if marked != lost {
             words.push(format!("{marked} traces are marked as missing in the data, {lost} are"));
+        }
+        if told_before_ring != lost_before_ring {
+            words.push(format!(
+                "the daemon tells of {told_before_ring} traces lost before the ring, the producer of {lost_before_ring}"
+            ));
         }
         if lost == 0 && made != expected {
             words.push(format!("{made} frames were made, {expected} were expected"));
@@ -500,7 +509,7 @@ mod tests {
         let words = slow.words(true).join("\n");
         assert!(words.contains("does not keep up: 100 of 48000") && words.contains("60 traces found no"), "{words}");
         let mut starved = case();
-        starved.traces = Traces { lost_before_ring: 7, lost: 7, marked: 7, ..starved.traces };
+        starved.traces = Traces { lost_before_ring: 7, told_before_ring: 7, lost: 7, marked: 7, ..starved.traces };
         let words = starved.words(true).join("\n");
         assert!(words.starts_with("keeps up;") && words.contains("7 traces were lost by the bench"), "{words}");
         let mut blocked = case();
@@ -521,7 +530,8 @@ mod tests {
     fn traces_are_accounted_for_to_the_last() {
         let text = "fiberd_traces_total 900\nfiberd_gap_traces_total 100\n\
                     fiberd_traces_dropped_total{place=\"before_ring\"} 20\nfiberd_traces_dropped_total{place=\"no_block\"} 50\n";
-        let traces = Traces::count(1000, &Metrics::parse(text));
+        let produced = SimulateProgress { traces: 980, lost: 20, ..SimulateProgress::default() };
+        let traces = Traces::count(&produced, &Metrics::parse(text));
         let expected = Traces {
             launched: 1000,
             lost_before_ring: 20,
@@ -530,6 +540,7 @@ mod tests {
             arrived: 850,
             lost: 150,
             marked: 100,
+            told_before_ring: 20,
         };
         assert_eq!(traces, expected);
     }
