@@ -75,7 +75,8 @@ pub struct Cpu {
     pub producer_percent: f64,
     /// This process: the consumer and the looking.
     pub bench_percent: f64,
-    /// Everything else on the machine, the broker among it.
+    /// Everything else on the machine, the broker among it. Rough: the kernel samples the machine's time at its ticks,
+    /// and what is short falls between them; the time of processes it measures.
     pub others_percent: f64,
     /// What the hypervisor kept back.
     pub stolen_percent: f64,
@@ -363,7 +364,7 @@ impl Display for Report {
         let Host { processor, cores } = &self.host;
         let threads = if self.threads == 0 { *cores } else { self.threads };
         writeln!(f, "fiberd {} on {}", self.version, processor.as_deref().unwrap_or("a processor without a name"))?;
-        writeln!(f, "{cores} cores, {threads} DSP threads")?;
+        writeln!(f, "cores: {cores}, DSP threads: {threads}")?;
         match (&self.broker_absent, self.broker) {
             (Some(why), _) => writeln!(f, "{why}: frames were made and not published")?,
             (None, false) => writeln!(f, "no broker asked for: frames were made and not published")?,
@@ -388,7 +389,7 @@ impl Display for Report {
         write!(
             f,
             "\nTraces and frames: the whole run. Processor, load and latency: the measured seconds.\n\
-             Percent of one core. Times real time = 1 / mean pipeline load."
+             Percent of one core; that of others is rough. Times real time = 1 / mean pipeline load."
         )
     }
 }
