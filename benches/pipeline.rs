@@ -142,13 +142,14 @@ impl Service {
             nfft: view.nfft,
             window: Window::Hann,
             period_traces: view.line_period_s.checked_mul(prr).expect("small numbers"),
-            output: Output::BandEnergy(vec![bins]),
+            outputs: vec![Output::BandEnergy(vec![bins])],
         };
         for channel in [0, source.acquisition.channels / 3, source.acquisition.channels - 1] {
             let sample = |t| f64::from(source.row(t)[channel]) * source.acquisition.scale;
             let run = Run { first_trace: 0, samples: (0..frame.end_trace.0).map(sample).collect() };
             let line = naive::lines(&spec, &[run]).into_iter().find(|l| l.index == frame.first_line).expect("the line");
-            let (expected, got) = (naive::output(&spec.output, &line.power)[0], f64::from(frame.values[channel]));
+            let (expected, got) =
+                (naive::output(&spec.outputs[0], &line.power)[0], f64::from(frame.values.flat()[channel]));
             assert!((got - expected).abs() <= 1e-3 * expected.abs() + 1e-12, "channel {channel}: {got} for {expected}");
         }
     }

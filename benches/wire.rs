@@ -39,7 +39,7 @@ fn tolerance(dtype: Dtype, value: f32) -> f32 {
 fn verify(frame: &Frame, bytes: &[u8]) {
     let decoded = decode(bytes).expect("what was encoded is a frame");
     assert_eq!(decoded.values().count(), frame.values.len());
-    for (stored, &value) in decoded.values().zip(frame.values.iter()) {
+    for (stored, &value) in decoded.values().zip(frame.values.flat().iter()) {
         assert!((stored - value).abs() <= tolerance(frame.stream.dtype, value), "{stored} for {value}");
     }
 }
@@ -55,7 +55,7 @@ fn encodings(group: &mut BenchmarkGroup<'_, WallTime>, view: View, shape: (usize
         group.bench_function(name, |b| b.iter(|| encode(black_box(&frame), "bench", &mut bytes)));
     }
     let frame = frame(view, lines, channels, bins, Dtype::F32);
-    let source: &[f32] = &frame.values;
+    let source: &[f32] = &frame.values.flat();
     let mut copy = vec![0.0f32; source.len()];
     group.bench_function("peer: memcpy of the f32 values", |b| {
         b.iter(|| {

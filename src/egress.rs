@@ -1,8 +1,10 @@
 //! The fence between threads and tokio. The pipeline offers frames and never waits; the publisher takes them when it can.
 //!
 //! When frames pile up, the oldest goes first: a live view is worth what is new in it. Every dropped frame is counted.
+//! What several streams show alike crosses as one frame and becomes one for each stream on the far side.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
@@ -37,6 +39,8 @@ pub type Onlooker = Arc<dyn Fn(&Frame) + Send + Sync>;
 /// The publisher's side.
 pub struct Outlet {
     frame_rx: Receiver<Frame>,
+    /// Frames of streams that share one that was taken already.
+    shared: Mutex<VecDeque<Frame>>,
     news: Arc<Notify>,
     alive: watch::Receiver<()>,
 }
@@ -46,7 +50,8 @@ pub fn fence(frames: usize, counters: Arc<Counters>) -> (Egress, Outlet) {
     let (frame_tx, frame_rx) = bounded(frames.max(1));
     let news = Arc::new(Notify::new());
     let alive = watch::Sender::new(());
-    let outlet = Outlet { frame_rx: frame_rx.clone(), news: Arc::clone(&news), alive: alive.subscribe() };
+    let (shared, alive_rx) = (Mutex::default(), alive.subscribe());
+    let outlet = Outlet { frame_rx: frame_rx.clone(), shared, news: Arc::clone(&news), alive: alive_rx };
     (Egress { frame_tx, frame_rx, news, counters, onlooker: None, patience: None, _alive: alive }, outlet)
 }
 
@@ -69,7 +74,7 @@ impl Egress {
     /// counts it.
     pub fn offer(&self, frame: Frame) {
         let mut frame = frame;
-        self.counters.frames_made.add(1);
+        self.counters.frames_made.add(streams(&frame));
         if let Some(onlooker) = &self.onlooker {
             onlooker(&frame);
         }
@@ -83,13 +88,13 @@ impl Egress {
                     }
                 }
                 Err(TrySendError::Full(back)) => {
-                    if self.frame_rx.try_recv().is_ok() {
-                        self.counters.frames_dropped_at_egress.add(1);
+                    if let Ok(oldest) = self.frame_rx.try_recv() {
+                        self.counters.frames_dropped_at_egress.add(streams(&oldest));
                     }
                     frame = back;
                 }
-                Err(TrySendError::Disconnected(_)) => {
-                    self.counters.frames_dropped_at_egress.add(1);
+                Err(TrySendError::Disconnected(back)) => {
+                    self.counters.frames_dropped_at_egress.add(streams(&back));
                     return;
                 }
             }
@@ -101,6 +106,11 @@ impl Egress {
     pub fn depth(&self) -> usize {
         self.frame_tx.len()
     }
+}
+
+/// Streams that a frame is one of.
+fn streams(frame: &Frame) -> u64 {
+    1 + frame.sharers.len() as u64
 }
 
 impl Drop for Egress {
@@ -116,8 +126,11 @@ impl Outlet {
     /// The oldest frame that waits; `None` once the fence is closed and empty. Cancel-safe.
     pub async fn take(&self) -> Option<Frame> {
         loop {
+            if let Some(frame) = self.next_shared() {
+                return Some(frame);
+            }
             match self.frame_rx.try_recv() {
-                Ok(frame) => return Some(frame),
+                Ok(frame) => return Some(self.first_of(frame)),
                 Err(TryRecvError::Disconnected) => return None,
                 Err(TryRecvError::Empty) => self.news.notified().await,
             }
@@ -132,18 +145,33 @@ impl Outlet {
 
     /// As [`take`](Self::take), from a thread; `None` also when `timeout` has passed.
     pub fn take_within(&self, timeout: Duration) -> Option<Frame> {
-        self.frame_rx.recv_timeout(timeout).ok()
+        self.next_shared().or_else(|| Some(self.first_of(self.frame_rx.recv_timeout(timeout).ok()?)))
     }
 
     /// Frames that wait.
     pub fn depth(&self) -> usize {
-        self.frame_rx.len()
+        self.frame_rx.len() + self.shared.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    fn next_shared(&self) -> Option<Frame> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// The frame of the first of its streams; those of the others wait in `shared`.
+    fn first_of(&self, frame: Frame) -> Frame {
+        if frame.sharers.is_empty() {
+            return frame;
+        }
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.extend(frame.of_each_stream());
+        shared.pop_front().expect("a frame has a stream of its own")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::{Sharer, Stream};
     use std::sync::atomic::{AtomicBool, Ordering};
 
     fn numbered(sequence: u64) -> Frame {
@@ -199,5 +227,26 @@ mod tests {
         second.offer(numbered(2));
         drop(second);
         assert_eq!(taking.await.unwrap(), [1, 2]);
+    }
+
+    #[test]
+    fn a_shared_frame_comes_out_once_for_each_stream_and_drops_count_them_all() {
+        let counters = Arc::new(Counters::default());
+        let (egress, outlet) = fence(1, Arc::clone(&counters));
+        let own = Frame::example();
+        let sharer = |name: &str, sequence_offset| Sharer {
+            stream: Arc::new(Stream { name: name.into(), ..Stream::clone(&own.stream) }),
+            sequence_offset,
+        };
+        let sharers: Arc<[Sharer]> = Arc::new([sharer("a", 3), sharer("b", 0u64.wrapping_sub(2))]);
+        for sequence in [7, 8] {
+            egress.offer(Frame { sequence, sharers: Arc::clone(&sharers), ..Frame::example() });
+        }
+        drop(egress);
+        let frames: Vec<_> = std::iter::from_fn(|| outlet.take_within(Duration::ZERO)).collect();
+        let got: Vec<_> = frames.iter().map(|f| (f.stream.name.as_str(), f.sequence)).collect();
+        assert_eq!(got, [(own.stream.name.as_str(), 8), ("a", 11), ("b", 6)]);
+        assert!(frames.iter().all(|f| f.values.flat() == own.values.flat() && f.sharers.is_empty()));
+        assert_eq!((counters.frames_made.get(), counters.frames_dropped_at_egress.get()), (6, 3));
     }
 }

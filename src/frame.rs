@@ -3,11 +3,12 @@
 //! A frame holds consecutive lines of one stream of one view. Its values stand in C order `(line, channel, bin)`; a
 //! waterfall has one bin (the band energy), a single-channel spectrogram one channel.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use ndarray::ArrayView3;
+use ndarray::Array3;
 
 use crate::acquisition::Acquisition;
 use crate::units::{Rational, TraceIndex};
@@ -135,6 +136,15 @@ pub const FLAG_EPOCH_START: u32 = 8;
 /// Frame flag: float input held NaN or infinity that was replaced by zero.
 pub const FLAG_NONFINITE_INPUT: u32 = 16;
 
+/// Another stream that shows the same: its frames have the same values.
+#[derive(Clone, Debug)]
+pub struct Sharer {
+    /// The stream.
+    pub stream: Arc<Stream>,
+    /// Added to a frame's sequence number, modulo 2⁶⁴, to have that of this stream.
+    pub sequence_offset: u64,
+}
+
 /// Consecutive lines of one stream.
 #[derive(Debug)]
 pub struct Frame {
@@ -142,6 +152,8 @@ pub struct Frame {
     pub acquisition: Arc<Acquisition>,
     /// What the frame belongs to.
     pub stream: Arc<Stream>,
+    /// Others whose frame this is as well, until the [fence](crate::egress) has made a frame for each.
+    pub sharers: Arc<[Sharer]>,
     /// Counts the frames of this stream from 0, over gaps and epochs; a hole means that frames were dropped here.
     pub sequence: u64,
     /// Number of the first line on the exact grid of its epoch: line `m` begins at trace `round(m · period · prr)`.
@@ -170,63 +182,129 @@ pub struct Frame {
     pub values: Values,
 }
 
-/// The memory of a frame's values. It flies home to its [`ValuesPool`] when the frame is dropped.
+/// The values of a frame, in pieces as the tiles made them: one behind the other they are in C order `(line, channel,
+/// bin)`. Their memory flies home to its [`ValuesPool`] when the last frame that shows them is dropped.
+#[derive(Debug)]
+pub struct Values(Hold);
+
+#[derive(Debug)]
+enum Hold {
+    Own(Pooled),
+    Shared(Arc<Pooled>),
+}
+
 #[derive(Debug, Default)]
-pub struct Values {
-    memory: Vec<f32>,
-    home: Option<Sender<Vec<f32>>>,
+struct Pooled {
+    pieces: Vec<Vec<f32>>,
+    home: Option<Sender<Vec<Vec<f32>>>>,
+}
+
+impl Values {
+    /// The pieces in order.
+    pub fn pieces(&self) -> &[Vec<f32>] {
+        match &self.0 {
+            Hold::Own(own) => &own.pieces,
+            Hold::Shared(shared) => &shared.pieces,
+        }
+    }
+
+    /// To be filled; `None` once they are shared.
+    pub fn pieces_mut(&mut self) -> Option<&mut [Vec<f32>]> {
+        match &mut self.0 {
+            Hold::Own(own) => Some(&mut own.pieces),
+            Hold::Shared(_) => None,
+        }
+    }
+
+    /// How many values.
+    pub fn len(&self) -> usize {
+        self.pieces().iter().map(Vec::len).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All values; copied when they are in more than one piece.
+    pub fn flat(&self) -> Cow<'_, [f32]> {
+        match self.pieces() {
+            [one] => Cow::Borrowed(one),
+            pieces => Cow::Owned(pieces.concat()),
+        }
+    }
+
+    /// The same values for another frame.
+    #[must_use]
+    pub fn share(&mut self) -> Self {
+        if let Hold::Own(own) = &mut self.0 {
+            self.0 = Hold::Shared(Arc::new(std::mem::take(own)));
+        }
+        match &self.0 {
+            Hold::Shared(shared) => Self(Hold::Shared(Arc::clone(shared))),
+            Hold::Own(_) => unreachable!("was made shared above"),
+        }
+    }
 }
 
 impl From<Vec<f32>> for Values {
     fn from(memory: Vec<f32>) -> Self {
-        Self { memory, home: None }
+        Self(Hold::Own(Pooled { pieces: vec![memory], home: None }))
     }
 }
 
-impl std::ops::Deref for Values {
-    type Target = [f32];
-    fn deref(&self) -> &[f32] {
-        &self.memory
-    }
-}
-
-impl std::ops::DerefMut for Values {
-    fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.memory
-    }
-}
-
-impl Drop for Values {
+impl Drop for Pooled {
     fn drop(&mut self) {
         if let Some(home) = self.home.take() {
             // Full or closed: the pool has enough or is gone, and the memory is simply freed.
-            let _ = home.try_send(std::mem::take(&mut self.memory));
+            let _ = home.try_send(std::mem::take(&mut self.pieces));
         }
     }
 }
 
 /// Memory for the values of one stream's frames, so that making a frame allocates nothing once all are in flight.
 pub struct ValuesPool {
-    len: usize,
-    home: Sender<Vec<f32>>,
-    free: Receiver<Vec<f32>>,
+    /// Lengths of the pieces of a frame.
+    lens: Vec<usize>,
+    home: Sender<Vec<Vec<f32>>>,
+    free: Receiver<Vec<Vec<f32>>>,
 }
 
 impl ValuesPool {
-    /// Keeps up to `count` pieces of `len` values.
-    pub fn new(len: usize, count: usize) -> Self {
+    /// Keeps up to `count` frames' memory, in pieces of `lens` values.
+    pub fn new(lens: Vec<usize>, count: usize) -> Self {
         let (home, free) = bounded(count.max(1));
-        Self { len, home, free }
+        Self { lens, home, free }
     }
 
-    /// `len` values of unspecified content. Allocates only while fewer pieces exist than are in flight at once.
+    /// Pieces of unspecified content. Allocates only while fewer exist than are in flight at once.
     pub fn take(&self) -> Values {
-        let memory = self.free.try_recv().unwrap_or_else(|_| vec![0.0; self.len]);
-        Values { memory, home: Some(self.home.clone()) }
+        let fresh = || self.lens.iter().map(|&len| vec![0.0; len]).collect();
+        let pieces = self.free.try_recv().unwrap_or_else(|_| fresh());
+        Values(Hold::Own(Pooled { pieces, home: Some(self.home.clone()) }))
     }
 }
 
 impl Frame {
+    /// The frame as each of its streams has it, its own first. Sharing the values allocates, so this is for the far side
+    /// of the fence.
+    pub fn of_each_stream(mut self) -> impl Iterator<Item = Self> {
+        let sharers = std::mem::take(&mut self.sharers);
+        let others = (0..sharers.len()).map(|i| self.of_sharer(&sharers[i])).collect::<Vec<_>>();
+        std::iter::once(self).chain(others)
+    }
+
+    fn of_sharer(&mut self, sharer: &Sharer) -> Self {
+        Self {
+            acquisition: Arc::clone(&self.acquisition),
+            stream: Arc::clone(&sharer.stream),
+            sharers: Arc::default(),
+            sequence: self.sequence.wrapping_add(sharer.sequence_offset),
+            values: self.values.share(),
+            ..*self
+        }
+    }
+
     /// `(lines, channels, bins)`.
     pub fn shape(&self) -> (usize, usize, usize) {
         (self.lines, self.stream.channels.count, self.stream.frequencies.count)
@@ -236,8 +314,8 @@ impl Frame {
     ///
     /// # Panics
     /// When the number of values does not fit the shape, which the pipeline never makes.
-    pub fn view(&self) -> ArrayView3<'_, f32> {
-        ArrayView3::from_shape(self.shape(), &self.values).expect("values fill the shape")
+    pub fn array(&self) -> Array3<f32> {
+        Array3::from_shape_vec(self.shape(), self.values.flat().into_owned()).expect("values fill the shape")
     }
 
     /// A small waterfall frame for tests and examples: 2 lines × 3 channels, values 0…5.
@@ -262,6 +340,7 @@ impl Frame {
         Self {
             acquisition: Arc::new(acquisition),
             stream: Arc::new(stream),
+            sharers: Arc::default(),
             sequence: 7,
             first_line: 14,
             lines: 2,

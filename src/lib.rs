@@ -29,7 +29,10 @@
 //! | band energy | sum of power over the bins of a band, both ends included |
 //! | epoch | generation of an acquisition |
 //! | gap, stall | missing traces; light without data |
-//! | tile, lane | neighbouring channels worked on together; one transform over the channels of a tile |
+//! | tile, lane | neighbouring channels worked on together; one transform over the channels of a tile (within a vector: one channel) |
+//! | group | as many neighbouring channels as fit into a vector |
+//! | plan, output, want | a transform with its line grid; what comes out of it; an output for some channels of a tile |
+//! | sharer | a stream whose frames have the same values as another's |
 //! | capture (file) | raw blocks on disk, `.fdas` |
 //! | spool | frames that wait for the broker |
 

@@ -7,12 +7,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use fiberd::dsp::naive::{self, Run};
-use fiberd::dsp::{Lane, Line, Output, Plan, PlanError, PlanSpec, Rows, Window};
+use fiberd::dsp::{Lane, Line, Output, Plan, PlanError, PlanSpec, Rows, Store, Want, Window, Worker};
 use fiberd::units::Rational;
 use proptest::prelude::*;
 
 /// The worst of 4000 random cases was 2.4e-7 (−132 dB); 20,000 stayed below this.
 const AMPLITUDE_ERROR: f64 = 1e-6;
+/// What spectra that slide from window to window may be off, in parts of the largest amplitude that there has been.
+const SLIDING_ERROR: f64 = 3e-6;
 /// Stated error of decibels, beside that of the power itself.
 const DECIBEL_ERROR: f64 = 1e-3;
 
@@ -25,6 +27,8 @@ enum Signal {
     Offset,
     /// So small that its power is denormal or nothing.
     Tiny,
+    /// What an instrument gives: 16-bit integers.
+    Counts,
 }
 
 /// A hash is as good as noise, and has a value at every (trace, channel) without a past.
@@ -43,6 +47,7 @@ impl Signal {
             Self::Impulse(at) => f32::from(u8::from(trace == at + channel as u64)),
             Self::Offset => 1000.0 + noise(trace, channel),
             Self::Tiny => 1e-21 * noise(trace, channel),
+            Self::Counts => (30_000.0 * noise(trace, channel)).trunc(),
         }
     }
 }
@@ -54,6 +59,7 @@ fn signal() -> impl Strategy<Value = Signal> {
         (0u64..600).prop_map(Signal::Impulse),
         Just(Signal::Offset),
         Just(Signal::Tiny),
+        Just(Signal::Counts),
     ]
 }
 
@@ -75,7 +81,12 @@ fn spec() -> impl Strategy<Value = PlanSpec> {
         // From one trace to three windows a line, more often short than long.
         let num = ((length * length * 3.0 * nfft as f64) as u64).max(1) * den + den / 3;
         let period_traces = Rational::new(num, den).expect("positive");
-        output(nfft).prop_map(move |output| PlanSpec { nfft, window, period_traces, output })
+        prop::collection::vec(output(nfft), 1..4).prop_map(move |outputs| PlanSpec {
+            nfft,
+            window,
+            period_traces,
+            outputs,
+        })
     })
 }
 
@@ -104,15 +115,53 @@ fn scene() -> impl Strategy<Value = Scene> {
     (first, runs).prop_map(|(first, runs)| Scene { first, runs })
 }
 
-/// Feeds a lane and returns what comes out.
-fn feed(lane: &mut Lane, signal: Signal, scene: &Scene, cuts: &[usize]) -> Vec<(Line, Vec<f32>)> {
-    let (channels, mut cuts, mut out) = (lane.channels(), cuts.iter().cycle(), Vec::new());
-    for (number, run) in scene.runs().into_iter().enumerate() {
-        if number == 0 {
-            lane.reset(run.start);
+/// A lane with the store that it reads and the worker that runs it.
+struct Rig {
+    lane: Lane,
+    store: Store,
+    worker: Worker,
+}
+
+const MAX_BLOCK: usize = 120;
+
+impl Rig {
+    fn new(plan: &Arc<Plan>, channels: usize, wants: &[Want], counts: bool) -> Self {
+        let lane = Lane::new(Arc::clone(plan), wants, MAX_BLOCK);
+        let store = Lane::store(std::slice::from_ref(&lane), channels, counts, MAX_BLOCK);
+        let mut worker = Worker::default();
+        worker.reserve(plan);
+        Self { lane, store, worker }
+    }
+
+    /// All outputs for all channels.
+    fn whole(plan: &Arc<Plan>, channels: usize) -> Self {
+        let all = |output| Want { output, channels: 0..channels };
+        Self::new(plan, channels, &(0..plan.spec().outputs.len()).map(all).collect::<Vec<_>>(), false)
+    }
+
+    fn restart(&mut self, trace: u64, gap: bool) {
+        self.store.reset(trace);
+        if gap {
+            self.lane.gap(trace);
         } else {
-            lane.gap(run.start);
+            self.lane.reset(trace);
         }
+    }
+
+    fn push(&mut self, rows: &[f32], stride: usize, traces: usize) {
+        self.store.push(Rows::new(rows, stride, traces, self.store.channels()));
+        self.lane.push(&self.store, &mut self.worker);
+    }
+}
+
+/// Lines with the values of each want.
+type Lines = Vec<(Line, Vec<Vec<f32>>)>;
+
+/// Feeds a lane and returns what comes out. Samples of a store for counts must be integers.
+fn feed(rig: &mut Rig, counts: bool, signal: Signal, scene: &Scene, cuts: &[usize], wants: usize) -> Lines {
+    let (channels, mut cuts, mut out) = (rig.store.channels(), cuts.iter().cycle(), Vec::new());
+    for (number, run) in scene.runs().into_iter().enumerate() {
+        rig.restart(run.start, number > 0);
         let mut t = run.start;
         while t < run.end {
             let traces = (*cuts.next().expect("endless") as u64).min(run.end - t);
@@ -122,18 +171,28 @@ fn feed(lane: &mut Lane, signal: Signal, scene: &Scene, cuts: &[usize]) -> Vec<(
             for (row, trace) in rows.chunks_exact_mut(stride).zip(t..) {
                 row[..channels].iter_mut().enumerate().for_each(|(c, x)| *x = signal.sample(trace, c));
             }
-            lane.push(Rows::new(&rows, stride, traces as usize, channels));
-            out.extend(lane.lines().iter().enumerate().map(|(i, &line)| (line, lane.values(i).to_vec())));
+            if counts {
+                let rows: Vec<i16> = rows.iter().map(|&x| x as i16).collect();
+                rig.store.begin_push(traces as usize);
+                for (row, back) in rows.chunks_exact(stride).zip((1..=traces as usize).rev()) {
+                    rig.store.put_counts(back, [&row[..channels]]);
+                }
+                rig.lane.push(&rig.store, &mut rig.worker);
+            } else {
+                rig.push(&rows, stride, traces as usize);
+            }
+            let values = |line| (0..wants).map(|want| rig.lane.values(want, line).to_vec()).collect();
+            out.extend(rig.lane.lines().iter().enumerate().map(|(i, &line)| (line, values(i))));
             t += traces;
         }
     }
     out
 }
 
-/// Largest error of a channel's values, as an amplitude in parts of the line's RMS.
-fn error(output: &Output, got: &[f32], power: &[f64]) -> f64 {
+/// Largest error of a channel's values, as an amplitude in parts of the line's RMS or of `reference`, if that is larger.
+fn error(output: &Output, got: &[f32], power: &[f64], reference: f64) -> f64 {
     // Powers near the smallest that f32 can hold (1e-38) are rounded to what it holds: no error.
-    let rms = power.iter().sum::<f64>().sqrt().max(1e-14);
+    let rms = power.iter().sum::<f64>().sqrt().max(1e-14).max(reference);
     let got = got.iter().map(|&x| f64::from(x));
     let expected = naive::output(output, power);
     let errors = got.zip(expected).map(|(got, expected)| match output {
@@ -149,35 +208,50 @@ fn error(output: &Output, got: &[f32], power: &[f64]) -> f64 {
     errors.fold(0.0, |worst, e| if e <= worst { worst } else { e })
 }
 
+/// At least the largest amplitude that one bin can have in a window, without a window function, in units of the output.
+fn largest_amplitude(spec: &PlanSpec, runs: &[Run]) -> f64 {
+    let weight: f64 = spec.window.table(spec.nfft).iter().map(|w| w * w).sum();
+    let energy = |samples: &[f64]| samples.iter().map(|x| x * x).sum::<f64>();
+    let largest = runs.iter().flat_map(|run| run.samples.windows(spec.nfft.min(run.samples.len()))).map(energy);
+    // |Σ x·exp(…)|² ≤ N·Σ x², and power is 2·|X|² / (N·Σ w²).
+    (2.0 * largest.fold(0.0, f64::max) / weight).sqrt()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn lanes_answer_to_the_definition(
         spec in spec(), channels in 1usize..70, signal in signal(), scene in scene(),
-        cuts in prop::collection::vec(1usize..120, 1..6), other_cuts in prop::collection::vec(1usize..120, 1..6),
-        checked in 0usize..70,
+        cuts in prop::collection::vec(1usize..MAX_BLOCK, 1..6), other_cuts in prop::collection::vec(1usize..MAX_BLOCK, 1..6),
+        ends in prop::collection::vec((0usize..70, 0usize..70), 3), checked in 0usize..70,
     ) {
         let plan = Arc::new(Plan::new(spec.clone()).unwrap());
-        let mut lane = Lane::new(Arc::clone(&plan), channels, 120);
+        let wants: Vec<Want> = (0..spec.outputs.len()).map(|output| {
+            let (a, b) = (ends[output].0 % channels, ends[output].1 % channels);
+            Want { output, channels: if output == 0 { 0..channels } else { a.min(b)..a.max(b) + 1 } }
+        }).collect();
+        let mut rig = Rig::new(&plan, channels, &wants, false);
         // Dirty memory: everything that a lane owns has held poison and overflow before.
         for dirt in [f32::NAN, f32::MAX] {
-            for _ in 0..2 + 2 * spec.nfft / 120 {
-                lane.push(Rows::new(&vec![dirt; 120 * channels], channels, 120, channels));
+            for _ in 0..2 + 2 * spec.nfft / MAX_BLOCK {
+                rig.push(&vec![dirt; MAX_BLOCK * channels], channels, MAX_BLOCK);
             }
         }
-        let got = feed(&mut lane, signal, &scene, &cuts);
+        let got = feed(&mut rig, false, signal, &scene, &cuts, wants.len());
 
-        let mut other = Lane::new(plan, channels, 120);
-        let again = feed(&mut other, signal, &scene, &other_cuts);
+        // Counts as they are, where samples are such, and other cuts: the same to the last bit.
+        let counts = matches!(signal, Signal::Counts);
+        let mut other = Rig::new(&plan, channels, &wants, counts);
+        let again = feed(&mut other, counts, signal, &scene, &other_cuts, wants.len());
         prop_assert_eq!(got.len(), again.len());
         for ((line, values), (other_line, other_values)) in got.iter().zip(&again) {
             prop_assert_eq!(line, other_line);
-            let same = values.iter().zip(other_values).all(|(a, b)| a.to_bits() == b.to_bits());
+            let bits = |values: &[Vec<f32>]| values.iter().flatten().map(|v| v.to_bits()).collect::<Vec<_>>();
+            let same = bits(values) == bits(other_values);
             prop_assert!(same, "line {} depends on how its traces were cut into pushes", line.index);
         }
 
-        let per_channel = lane.plan().values_per_channel();
         for channel in [0, checked % channels, channels - 1] {
             let runs: Vec<Run> = scene.runs().into_iter().map(|run| Run {
                 first_trace: run.start,
@@ -185,12 +259,17 @@ proptest! {
             }).collect();
             let expected = naive::lines(&spec, &runs);
             prop_assert_eq!(got.len(), expected.len());
+            let largest = if plan.slides() { largest_amplitude(&spec, &runs) * SLIDING_ERROR / AMPLITUDE_ERROR } else { 0.0 };
             for ((line, values), expected) in got.iter().zip(&expected) {
                 let naive::Line { index, first_trace, end_trace, partial, .. } = *expected;
                 prop_assert_eq!(*line, Line { index, first_trace, end_trace, partial });
-                let values = &values[channel * per_channel..][..per_channel];
-                let error = error(&spec.output, values, &expected.power);
-                prop_assert!(error < AMPLITUDE_ERROR, "line {index} channel {channel}: {error:e}");
+                for (want, values) in wants.iter().zip(values).filter(|(want, _)| want.channels.contains(&channel)) {
+                    let output = &spec.outputs[want.output];
+                    let per_channel = output.values_per_channel();
+                    let values = &values[(channel - want.channels.start) * per_channel..][..per_channel];
+                    let error = error(output, values, &expected.power, largest);
+                    prop_assert!(error < AMPLITUDE_ERROR, "line {index} channel {channel}: {error:e}");
+                }
             }
         }
     }
@@ -202,22 +281,24 @@ fn a_tone_and_noise_have_the_power_that_they_have() {
     let (nfft, bin) = (256, 20);
     let plan = |window, output| {
         let period_traces = Rational::new(1000, 1).unwrap();
-        Arc::new(Plan::new(PlanSpec { nfft, window, period_traces, output }).unwrap())
+        Arc::new(Plan::new(PlanSpec { nfft, window, period_traces, outputs: vec![output] }).unwrap())
     };
     let scene = Scene { first: 0, runs: vec![(20_000, 0)] };
     for window in [Window::Hann, Window::Hamming, Window::Blackman, Window::BlackmanHarris] {
         let half = window.half_lobe();
-        let mut lane = Lane::new(plan(window, Output::BandEnergy(vec![bin - half..bin + half + 1, 60..129])), 2, 64);
-        for (line, values) in feed(&mut lane, Signal::Tone(bin as f64 / nfft as f64), &scene, &[64]) {
+        let bands = Output::BandEnergy(vec![bin - half..bin + half + 1, 60..129]);
+        let mut rig = Rig::whole(&plan(window, bands), 2);
+        for (line, values) in feed(&mut rig, false, Signal::Tone(bin as f64 / nfft as f64), &scene, &[64], 1) {
+            let values = &values[0];
             assert_eq!(line.partial, line.index == 0, "only the first line lacks a window");
             assert!((values[0] / 5000.0 - 1.0).abs() < 1e-5, "{window:?}: amplitude 100 has power {}", values[0]);
             assert!(values[1] < 1e-6, "{window:?}: {} beside the main lobe", values[1]);
         }
     }
     // Uniform in −1 … 1 has the variance 1/3.
-    let mut lane = Lane::new(plan(Window::Hann, Output::BandEnergy(vec![0..9, 9..129])), 8, 64);
-    let lines = feed(&mut lane, Signal::Noise, &scene, &[64]);
-    let mean = lines.iter().flat_map(|(_, both_bands)| both_bands).sum::<f32>() / (8 * lines.len()) as f32;
+    let mut rig = Rig::whole(&plan(Window::Hann, Output::BandEnergy(vec![0..9, 9..129])), 8);
+    let lines = feed(&mut rig, false, Signal::Noise, &scene, &[64], 1);
+    let mean = lines.iter().flat_map(|(_, both_bands)| &both_bands[0]).sum::<f32>() / (8 * lines.len()) as f32;
     assert_eq!(lines.len(), 20);
     assert!((mean * 3.0 - 1.0).abs() < 0.02, "{mean}");
 }
@@ -229,12 +310,12 @@ fn the_grid_does_not_move_over_a_gap_and_touched_lines_say_so() {
         nfft: 64,
         window: Window::Hann,
         period_traces: Rational::new(100, 1).unwrap(),
-        output: Output::Power(0..33),
+        outputs: vec![Output::Power(0..33)],
     };
-    let mut lane = Lane::new(Arc::new(Plan::new(spec).unwrap()), 3, 64);
+    let mut rig = Rig::whole(&Arc::new(Plan::new(spec).unwrap()), 3);
     // Traces 0..490 and 530..1000: line 4 loses its end, line 5 its beginning.
     let scene = Scene { first: 0, runs: vec![(490, 40), (470, 0)] };
-    let lines = feed(&mut lane, Signal::Noise, &scene, &[64]);
+    let lines = feed(&mut rig, false, Signal::Noise, &scene, &[64], 1);
     let seen: Vec<_> = lines.iter().map(|(line, _)| (line.index, line.first_trace, line.partial)).collect();
     let expected = [
         (0, 0, true),
@@ -252,15 +333,18 @@ fn the_grid_does_not_move_over_a_gap_and_touched_lines_say_so() {
 #[test]
 fn absurd_trace_numbers_do_no_harm() {
     let period_traces = Rational::new(7, 3).unwrap();
-    let spec = PlanSpec { nfft: 16, window: Window::Hann, period_traces, output: Output::Power(0..9) };
-    let mut lane = Lane::new(Arc::new(Plan::new(spec).unwrap()), 1, 64);
-    for first in [u64::MAX, u64::MAX - 40, u64::MAX - 1000] {
-        lane.reset(first);
-        for _ in 0..20 {
-            lane.push(Rows::new(&[1.0; 64], 1, 64, 1));
-            assert!(lane.lines().len() <= lane.plan().max_lines(64));
+    let spec = PlanSpec { nfft: 16, window: Window::Hann, period_traces, outputs: vec![Output::Power(0..9)] };
+    let plan = Arc::new(Plan::new(spec).unwrap());
+    for channels in [1, 8] {
+        let mut rig = Rig::whole(&plan, channels);
+        for first in [u64::MAX, u64::MAX - 40, u64::MAX - 1000] {
+            rig.restart(first, false);
+            for _ in 0..20 {
+                rig.push(&vec![1.0; 64 * channels], channels, 64);
+                assert!(rig.lane.lines().len() <= plan.max_lines(64));
+            }
+            rig.restart(3, true);
         }
-        lane.gap(3);
     }
 }
 
@@ -270,7 +354,7 @@ fn impossible_plans_say_what_would_be_possible() {
         nfft: 256,
         window: Window::Hann,
         period_traces: Rational::new(100, 1).unwrap(),
-        output: Output::Power(0..129),
+        outputs: vec![Output::Power(0..129)],
     };
     let refusal = |spec: PlanSpec| Plan::new(spec).unwrap_err().to_string();
     for nfft in [0, 2, 255, 1 << 21] {
@@ -279,12 +363,50 @@ fn impossible_plans_say_what_would_be_possible() {
     let short = Rational::new(99, 100).unwrap();
     assert!(refusal(PlanSpec { period_traces: short, ..good.clone() }).contains("at least 1 / PRR"));
     for output in [Output::Power(5..5), Output::Amplitude(0..130), Output::BandEnergy(vec![0..4, 9..9])] {
-        assert!(refusal(PlanSpec { output, ..good.clone() }).contains("widen the range"));
+        assert!(refusal(PlanSpec { outputs: vec![output], ..good.clone() }).contains("widen the range"));
     }
-    let none = PlanSpec { output: Output::BandEnergy(vec![]), ..good.clone() };
-    assert_eq!(Plan::new(none).unwrap_err(), PlanError::NoBands);
+    for outputs in [vec![Output::BandEnergy(vec![])], vec![]] {
+        assert_eq!(Plan::new(PlanSpec { outputs, ..good.clone() }).unwrap_err(), PlanError::NoBands);
+    }
     for reference in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         let output = Output::Decibel { bins: 0..129, reference };
-        assert!(refusal(PlanSpec { output, ..good.clone() }).contains("positive power"));
+        assert!(refusal(PlanSpec { outputs: vec![output], ..good.clone() }).contains("positive power"));
     }
+}
+
+/// Thousands of steps, and a blow that is a million times as strong as what comes before and after it.
+#[test]
+fn a_sliding_spectrum_stays_as_exact_as_it_says() {
+    let spec = PlanSpec {
+        nfft: 256,
+        window: Window::Hann,
+        period_traces: Rational::new(9, 2).unwrap(),
+        outputs: vec![Output::Power(0..60)],
+    };
+    let plan = Arc::new(Plan::new(spec.clone()).unwrap());
+    assert!(plan.slides());
+    let (traces, blow) = (20_000u64, 7000);
+    let sample = |t: u64, c: usize| noise(t, c) + if t == blow { 1e6 } else { 0.0 };
+    let channels = 11;
+    let mut rig = Rig::whole(&plan, channels);
+    rig.restart(0, false);
+    let mut checked = 0;
+    for first in (0..traces).step_by(100) {
+        let rows: Vec<f32> = (first..first + 100).flat_map(|t| (0..channels).map(move |c| sample(t, c))).collect();
+        rig.push(&rows, channels, 100);
+        for (number, line) in rig.lane.lines().iter().enumerate().filter(|(_, line)| line.index % 97 == 0) {
+            let values = &rig.lane.values(0, number)[3 * 60..4 * 60];
+            let samples: Vec<f64> = (line.end_trace - 256..line.end_trace).map(|t| f64::from(sample(t, 3))).collect();
+            let power = naive::power_spectrum(&samples, Window::Hann);
+            // Until sums have been made afresh the blow is in the bound.
+            let recent = (blow..blow + 256 + 1024 * 5).contains(&line.end_trace);
+            let largest = if recent { 1e6 } else { 32.0 } * (2.0f64 / (0.375 * 256.0)).sqrt();
+            for (got, expected) in values.iter().zip(power) {
+                let error = (f64::from(*got).sqrt() - expected.sqrt()).abs();
+                assert!(error < SLIDING_ERROR * largest, "line {}: {error:e} of {largest}", line.index);
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked > 40);
 }

@@ -72,9 +72,12 @@ fn unsafe_code_lives_in_the_ring_only() {
         sources(&root.join(dir), &mut files);
     }
     let marker = concat!("allow(", "unsafe_code)");
+    // And in one hint to the processor, and in the benchmark's call into FFTW, which is no part of the daemon.
+    let rooms =
+        [root.join("src/source/ring"), root.join("src/dsp/lanes/prefetch.rs"), root.join("benches/transform/peers.rs")];
     let elsewhere: Vec<_> = files
         .iter()
-        .filter(|f| !f.starts_with(root.join("src/source/ring")))
+        .filter(|f| !rooms.iter().any(|room| f.starts_with(room)))
         .filter(|f| fs::read_to_string(f).unwrap().contains(marker))
         .collect();
     assert!(elsewhere.is_empty(), "unsafe allowed outside the ring: {elsewhere:?}");

@@ -12,10 +12,14 @@ use fiberd::acquisition::{Acquisition, ClockQuality, Phase, SignalLimits};
 use fiberd::block::{BlockLayout, BlockPool, Lease, RawBlock};
 use fiberd::capture::{Capture, CaptureEnd, filled_queue_blocks};
 use fiberd::config::{CaptureConfig, ProcessingConfig, ViewConfig};
-use fiberd::dsp::{CommonMode, ConditionSpec};
+use fiberd::dsp::{CommonMode, ConditionSpec, Lane, Output, Plan, PlanSpec, Raw, Samples, Want, Window};
 use fiberd::egress::{Outlet, fence};
-use fiberd::frame::{FLAG_CLOCK_STEP, FLAG_EPOCH_START, FLAG_GAP_BEFORE, FLAG_PARTIAL_LINE, Frame, ValueKind, View};
+use fiberd::frame::{
+    Dtype, FLAG_CLOCK_STEP, FLAG_EPOCH_START, FLAG_GAP_BEFORE, FLAG_PARTIAL_LINE, Frame, ValueKind, View,
+};
 use fiberd::pipeline::Engine;
+use fiberd::pipeline::crew::Crew;
+use fiberd::pipeline::tile::{TILE_CHANNELS, Tile};
 use fiberd::source::replay::Replay;
 use fiberd::source::{Interrogator, Probe, ReadOutcome, ReplaySpeed, SourceError};
 use fiberd::status::Status;
@@ -72,10 +76,14 @@ struct Rig {
 
 impl Rig {
     fn new(threads: usize, condition: ConditionSpec, acquisition: &Arc<Acquisition>) -> Self {
+        Self::with(views(), threads, condition, acquisition)
+    }
+
+    fn with(views: Vec<ViewConfig>, threads: usize, condition: ConditionSpec, acquisition: &Arc<Acquisition>) -> Self {
         let status = Status::new("test", None);
         let (egress, outlet) = fence(100_000, Arc::clone(&status.counters));
         let processing = ProcessingConfig { condition, threads, egress_frames: 0 };
-        let engine = Engine::new(views(), &processing, egress, Arc::clone(&status));
+        let engine = Engine::new(views, &processing, egress, Arc::clone(&status));
         let layout = BlockLayout::for_acquisition(acquisition, Duration::from_millis(100));
         Self { engine, outlet, status, pool: BlockPool::new(layout, 4, acquisition) }
     }
@@ -97,7 +105,7 @@ impl Rig {
 
 /// All of a frame that is physics.
 fn essence(frame: &Frame) -> (String, u32, u64, u64, u64, u64, i64, u32, Vec<u32>) {
-    let bits = frame.values.iter().map(|v| v.to_bits()).collect();
+    let bits = frame.values.flat().iter().map(|v| v.to_bits()).collect();
     let stream = &frame.stream;
     let (first, end) = (frame.first_trace.0, frame.end_trace.0);
     (
@@ -232,12 +240,111 @@ fn views_that_do_not_fit_are_left_out_and_the_others_stay() {
     assert_eq!(names.into_iter().collect::<Vec<_>>(), ["whole-fiber"]);
 }
 
+/// Spectra of many channels, of which several views share one transform and two share all.
+fn spectra() -> Vec<ViewConfig> {
+    let all = ViewConfig {
+        view: View::Multi,
+        name: "all".into(),
+        nfft: 128,
+        line_period_s: Rational::new(1, 10).unwrap(),
+        frequency_range_hz: Some((0.0, 300.0)),
+        value: ValueKind::Decibel { reference: 1.0 },
+        bands_hz: Vec::new(),
+        ..ViewConfig::waterfall()
+    };
+    // Slides from window to window.
+    let smooth = ViewConfig { name: "smooth".into(), line_period_s: Rational::new(1, 200).unwrap(), ..all.clone() };
+    let smooth = ViewConfig { frequency_range_hz: Some((0.0, 100.0)), ..smooth };
+    vec![
+        ViewConfig { name: "twin".into(), dtype: Dtype::F16, ..all.clone() },
+        ViewConfig { name: "by-threes".into(), lines_per_frame: 3, ..all.clone() },
+        ViewConfig { name: "amplitudes".into(), value: ValueKind::Amplitude, ..all.clone() },
+        ViewConfig { name: "some".into(), channel_min: 20, channel_max: Some(31), ..all.clone() },
+        ViewConfig { name: "high".into(), frequency_range_hz: Some((200.0, 500.0)), ..all.clone() },
+        smooth,
+        all,
+    ]
+}
+
+#[test]
+fn views_that_share_have_what_they_would_have_alone() {
+    let acquisition = acquisition(1);
+    let frames = |views: Vec<ViewConfig>| {
+        std::thread::scope(|scope| {
+            let work = || {
+                let mut rig = Rig::with(views, 1, ConditionSpec::default(), &acquisition);
+                (0..10).for_each(|i| rig.feed(&acquisition, i * 100, 100, |_| {}));
+                rig.frames()
+            };
+            scope.spawn(work).join().unwrap()
+        })
+    };
+    let together = frames(spectra());
+    for view in spectra() {
+        let alone = frames(vec![view.clone()]);
+        let shared: Vec<_> = together.iter().filter(|f| f.stream.name == view.name).collect();
+        assert!(alone.len() >= 3 && alone.len() == shared.len(), "{}: {} frames", view.name, shared.len());
+        for (alone, shared) in alone.iter().zip(shared) {
+            assert_eq!(alone.shape(), shared.shape(), "{}", view.name);
+            assert_eq!((alone.sequence, alone.first_line), (shared.sequence, shared.first_line), "{}", view.name);
+            assert_eq!((alone.running_min, alone.running_max), (shared.running_min, shared.running_max));
+            assert_eq!(alone.stream.dtype, shared.stream.dtype);
+            let (alone, shared) = (alone.values.flat(), shared.values.flat());
+            let worst = alone.iter().zip(shared.iter()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst <= 1e-4, "{}: {worst}", view.name);
+        }
+    }
+}
+
+#[test]
+fn lines_are_the_same_whichever_thread_made_them() {
+    let spec = PlanSpec {
+        nfft: 256,
+        window: Window::Hann,
+        period_traces: Rational::new(100, 1).unwrap(),
+        outputs: vec![Output::Power(0..129), Output::BandEnergy(vec![5..40, 40..90])],
+    };
+    let acquisition = Acquisition { channels: 1000, ..(*acquisition(1)).clone() };
+    let plan = Arc::new(Plan::for_counts(spec, acquisition.scale).unwrap());
+    let samples: Vec<i16> = (0..1000 * 600).map(|i| sample(i / 1000, i as usize % 1000)).collect();
+    let lines = |threads: usize, all: bool| {
+        let mut crew = Crew::apart(threads);
+        crew.reserve(std::slice::from_ref(&plan));
+        let tile = |first: usize| {
+            let channels = first..(first + TILE_CHANNELS).min(1000);
+            let wants = [0, 1].map(|output| Want { output, channels: 0..channels.len() });
+            let lanes = vec![Lane::new(Arc::clone(&plan), &wants, 200)];
+            Tile::new(&ConditionSpec::default(), &acquisition, channels, lanes, 200).unwrap()
+        };
+        let mut tiles: Vec<Tile> = (0..1000).step_by(TILE_CHANNELS).map(tile).collect();
+        let mut bits: Vec<u32> = Vec::new();
+        for block in samples.chunks(1000 * 200) {
+            crew.take_counts(&mut tiles, Raw::new(Samples::I16(block), 1000, 200, 1000), all);
+            for lane in tiles.iter().flat_map(|tile| &tile.lanes) {
+                for line in 0..lane.lines().len() {
+                    bits.extend([0, 1].iter().flat_map(|&want| lane.values(want, line)).map(|v| v.to_bits()));
+                }
+            }
+        }
+        bits
+    };
+    let alone = lines(1, false);
+    assert_eq!(alone.len(), 4 * 1000 * 131, "lines 2 to 5");
+    for threads in [1, 2, 3, 5] {
+        assert!(lines(threads, true) == alone, "{threads} threads");
+    }
+}
+
 #[test]
 fn processing_a_block_allocates_nothing() {
     let acquisition = acquisition(1);
-    for common_mode in [CommonMode::Keep, CommonMode::Mean, CommonMode::Median] {
-        let condition = ConditionSpec { common_mode, strain_rate: true, ..ConditionSpec::default() };
-        let mut rig = Rig::new(1, condition, &acquisition);
+    // A frame for a sharer is made on the far side of the fence, which may allocate; here nobody shares all.
+    let no_twins = || views().into_iter().chain(spectra().into_iter().filter(|v| v.name != "twin"));
+    for (common_mode, strain_rate) in
+        [(CommonMode::Keep, false), (CommonMode::Keep, true), (CommonMode::Mean, true), (CommonMode::Median, true)]
+    {
+        let condition = ConditionSpec { common_mode, strain_rate, ..ConditionSpec::default() };
+        let mut rig = Rig::with(no_twins().collect(), 1, condition, &acquisition);
         let mut next = 0;
         let mut turn = |rig: &mut Rig| {
             let mut blank = rig.pool.take().unwrap();
@@ -401,7 +508,7 @@ fn tone_amplitudes(name: &str, condition: ConditionSpec, frequency_hz: f64) -> V
     assert!(frames.len() > 3, "{name}: {} lines", frames.len());
     let channels = frames[0].stream.channels.count;
     let power = |c: usize| {
-        let of_frame = |f: &Frame| f.values[c * 3..c * 3 + 3].iter().map(|&v| f64::from(v)).sum::<f64>();
+        let of_frame = |f: &Frame| f.values.flat()[c * 3..c * 3 + 3].iter().map(|&v| f64::from(v)).sum::<f64>();
         frames.iter().map(of_frame).sum::<f64>() / frames.len() as f64
     };
     (0..channels).map(|c| (2.0 * power(c)).sqrt()).collect()

@@ -1,30 +1,25 @@
 //! Decibels of a row of powers by exponent and polynomial, so that the loop vectorises.
 
 /// 10·log10(2): dB in one octave of power.
-const DB_PER_OCTAVE: f64 = 3.010_299_956_639_812;
+pub(super) const DB_PER_OCTAVE: f32 = 3.010_3;
 
-/// Bits of √½: mantissas are folded into √½ … √2, where the polynomial is most accurate.
-const SQRT_HALF_BITS: i32 = 0x3f35_04f3;
+/// What the bias of a float's exponent is worth.
+pub(super) const DECIBEL_OF_BIAS: f32 = -127.0 * DB_PER_OCTAVE;
 
-/// `p ← 10·log10(max(p · factor, f32::MIN_POSITIVE) / reference)` for each value. Error below 0.001 dB.
-pub(super) fn power_to_decibel(powers: &mut [f32], factor: f32, reference: f64) {
-    let reference_db = (10.0 * reference.log10()) as f32;
+/// 10·log10(m) on 1 … 2 in powers of m, with the least error (0.0003 dB).
+pub(super) const DECIBEL: [f32; 5] = [-7.564_445, 12.252_191, -6.383_864_4, 1.942_070_2, -0.245_687_77];
+
+/// `p ← 10·log10(max(p · factor, f32::MIN_POSITIVE)) − reference_db` for each value; NaN counts as zero power. Error
+/// below 0.001 dB.
+pub(super) fn power_to_decibel(powers: &mut [f32], factor: f32, reference_db: f32) {
     for p in powers {
-        *p = log2(*p * factor) * DB_PER_OCTAVE as f32 - reference_db;
+        let power = *p * factor;
+        let bits = if power > f32::MIN_POSITIVE { power } else { f32::MIN_POSITIVE }.to_bits();
+        let (octaves, m) = ((bits >> 23) as f32, f32::from_bits((bits & 0x007f_ffff) | 0x3f80_0000));
+        let [c0, c1, c2, c3, c4] = DECIBEL;
+        let rest = octaves * DB_PER_OCTAVE + (DECIBEL_OF_BIAS - reference_db);
+        *p = (((c4 * m + c3) * m + c2) * m + c1) * m + (rest + c0);
     }
-}
-
-/// log2 of `max(x, f32::MIN_POSITIVE)`; NaN counts as zero power. Error below 1e-5 of an octave.
-#[inline]
-fn log2(x: f32) -> f32 {
-    // Minimax for log2(1 + f) / f on √½ − 1 … √2 − 1.
-    const C: [f32; 6] = [1.442_713_5, -0.721_131_86, 0.479_348_03, -0.367_490_04, 0.322_154_7, -0.206_591_33];
-    let x = if x > f32::MIN_POSITIVE { x } else { f32::MIN_POSITIVE };
-    let bits = x.to_bits() as i32;
-    let exponent = (bits - SQRT_HALF_BITS) >> 23;
-    let f = f32::from_bits((bits - (exponent << 23)) as u32) - 1.0;
-    let polynomial = ((((C[5] * f + C[4]) * f + C[3]) * f + C[2]) * f + C[1]) * f + C[0];
-    exponent as f32 + f * polynomial
 }
 
 #[cfg(test)]
@@ -34,7 +29,7 @@ mod tests {
 
     fn decibel(p: f32, reference: f64) -> f32 {
         let mut one = [p];
-        power_to_decibel(&mut one, 1.0, reference);
+        power_to_decibel(&mut one, 1.0, (10.0 * reference.log10()) as f32);
         one[0]
     }
 
@@ -45,7 +40,7 @@ mod tests {
             assert!((f64::from(decibel(p, 1.0)) - floor).abs() < 1e-3, "{p}");
         }
         assert!(decibel(f32::INFINITY, 1.0) > 380.0);
-        assert!(decibel(1.0, 1.0).abs() < 1e-6);
+        assert!(decibel(1.0, 1.0).abs() < 1e-3);
     }
 
     proptest! {

@@ -1,16 +1,19 @@
-//! One transform over some neighbouring channels, as a worker runs it: conditioned traces in, finished lines out.
+//! One transform over the channels of a tile, as a worker runs it: what the tile's [`Store`] holds in, finished lines out.
 //!
-//! A lane owns all it needs (history, scratch, output) and allocates nothing after it is made. In: [`Rows`] of `f32`,
-//! trace-major, consecutive traces. Out: for each line that became complete, `[channel][value]`. The result does not
-//! depend, to the last bit, on how the traces were cut into pushes.
+//! A lane serves every output of its plan, whoever asked for it. Groups of neighbouring channels go through the lane
+//! kernel together; a channel that is wanted alone, or a window length that is no power of two, goes along time. The
+//! lane owns what must survive from push to push (sums of the line that is being gathered, finished lines) and allocates
+//! nothing after it is made; scratch memory is the [`Worker`]'s. The result does not depend, to the last bit, on how the
+//! traces were cut into pushes, nor on which worker ran.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use super::along::{Along, Ring, total};
 use super::grid::{window_end, windows_of_line};
-use super::history::History;
-use super::plan::Plan;
-use super::rows::Rows;
-use super::transform::Transform;
+use super::lanes::{self, Kernel, Move, Out, REFRESH_LINES, Sliding, Window};
+use super::plan::{Output, Plan, SideBySide};
+use super::store::Store;
 
 /// A finished line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +26,48 @@ pub struct Line {
     pub end_trace: u64,
     /// Traces of the line are missing, or windows that would span a gap or the beginning were left out of its mean.
     pub partial: bool,
+}
+
+/// What a lane is to compute: output number `output` of its plan for these channels of the tile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// Number of the output in the plan.
+    pub output: usize,
+    /// Channels of the tile.
+    pub channels: Range<usize>,
+}
+
+/// The kernel and scratch memory of one thread.
+pub struct Worker {
+    kernel: Box<dyn Kernel>,
+    along: Along,
+    /// Powers of a line of one window, `[place][lane]`.
+    powers: Vec<f32>,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self { kernel: lanes::kernel(), along: Along::default(), powers: Vec::new() }
+    }
+}
+
+impl Worker {
+    /// Channels that this machine's kernel transforms together.
+    pub fn lanes() -> usize {
+        lanes::lanes()
+    }
+
+    /// Makes the scratch memory large enough for `plan`. The only place that allocates.
+    pub fn reserve(&mut self, plan: &Plan) {
+        match &plan.side_by_side {
+            Some(SideBySide::Whole(schedule)) => self.kernel.reserve(schedule),
+            Some(SideBySide::Sliding(sliding)) => self.kernel.reserve_sliding(sliding),
+            None => {}
+        }
+        let needed = plan.side_by_side.as_ref().map_or(0, SideBySide::stored) * self.kernel.lanes();
+        self.powers.resize(needed.max(self.powers.len()), 0.0);
+        self.along.reserve(plan);
+    }
 }
 
 /// The line that is being gathered.
@@ -39,47 +84,105 @@ struct Pending {
     used: u64,
 }
 
+/// Neighbouring channels that are transformed together.
+struct Group {
+    /// Number in the store.
+    number: usize,
+    /// Channels of the tile.
+    channels: Range<usize>,
+    /// What must survive from window to window: powers so far, where lines are means over several windows, or the
+    /// sums that slide; empty when windows have nothing to do with each other.
+    sums: Vec<f32>,
+    /// Behind the last trace of the window that slides, if there is one.
+    slid_to: Option<u64>,
+}
+
+/// A window that a group or a channel takes in.
+#[derive(Clone, Copy)]
+struct Taken {
+    /// First trace.
+    start: u64,
+    /// Whether it adds to the line's sums.
+    add: bool,
+    /// Line that it belongs to.
+    line: u64,
+}
+
+/// A channel that is transformed along time.
+struct Alone {
+    channel: usize,
+    ring: Ring,
+    sums: Vec<f32>,
+}
+
+/// One output: a ring of slots, the finished lines of the last push from `first_slot` on.
+struct Values {
+    want: Want,
+    per_channel: usize,
+    slots: Vec<Slot>,
+}
+
+/// Values of a line, `[channel][value]`, and the smallest and the largest of them.
+#[derive(Clone)]
+struct Slot {
+    values: Vec<f32>,
+    extrema: (f32, f32),
+}
+
 /// See the module.
 pub struct Lane {
     plan: Arc<Plan>,
-    transform: Transform,
-    history: History,
-    channels: usize,
-    max_block_traces: usize,
+    groups: Vec<Group>,
+    alone: Vec<Alone>,
+    values: Vec<Values>,
     /// First trace of the unbroken run that history holds.
     run_start: u64,
     /// The next trace to come.
     position: u64,
     pending: Pending,
     lines: Vec<Line>,
-    /// A ring of `[channel][value]` slots: the finished lines of the last push from `first_slot` on, then the pending one.
-    slots: Vec<f32>,
     slot_count: usize,
     first_slot: usize,
 }
 
 impl Lane {
-    /// A lane for `channels` channels that is fed at most `max_block_traces` traces at once, starting at trace 0.
+    /// A lane that computes `wants` and is fed at most `max_block_traces` traces at once, starting at trace 0.
     ///
     /// # Panics
-    /// When `channels` is zero.
-    pub fn new(plan: Arc<Plan>, channels: usize, max_block_traces: usize) -> Self {
-        assert!(channels > 0, "a lane needs channels");
+    /// When nothing is wanted, or an output that the plan does not have.
+    pub fn new(plan: Arc<Plan>, wants: &[Want], max_block_traces: usize) -> Self {
+        assert!(wants.iter().any(|w| !w.channels.is_empty()), "a lane needs channels");
         let slot_count = plan.max_lines(max_block_traces) + 1;
+        let values = |want: &Want| {
+            let per_channel = plan.spec().outputs[want.output].values_per_channel();
+            let slot = Slot { values: vec![0.0; want.channels.len() * per_channel], extrema: NOTHING };
+            Values { want: want.clone(), per_channel, slots: vec![slot; slot_count] }
+        };
+        let (groups, alone) = parts(&plan, wants, max_block_traces);
         Self {
-            transform: Transform::new(&plan),
-            history: History::new(channels, plan.nfft() + max_block_traces),
-            channels,
-            max_block_traces,
+            values: wants.iter().map(values).collect(),
+            groups,
+            alone,
             run_start: 0,
             position: 0,
             pending: Pending::at(&plan, 0),
             lines: Vec::with_capacity(slot_count),
-            slots: vec![0.0; slot_count * channels * plan.values_per_channel()],
             slot_count,
             first_slot: 0,
             plan,
         }
+    }
+
+    /// A store for what `lanes` read, of a tile of `channels` channels, as counts or conditioned.
+    pub fn store(lanes: &[Self], channels: usize, counts: bool, max_block_traces: usize) -> Store {
+        let side_by_side = lanes.iter().filter(|lane| !lane.groups.is_empty());
+        // What slides takes traces away that lie before its window.
+        let before = |plan: &Plan| match &plan.side_by_side {
+            Some(SideBySide::Sliding(sliding)) => sliding.longest_hop(),
+            _ => 0,
+        };
+        let keep = side_by_side.map(|lane| lane.plan.nfft() + before(&lane.plan)).max().unwrap_or(0);
+        Store::new(channels, Worker::lanes(), counts, keep, max_block_traces)
     }
 
     /// What is computed.
@@ -87,13 +190,14 @@ impl Lane {
         &self.plan
     }
 
-    /// How many channels.
-    pub const fn channels(&self) -> usize {
-        self.channels
+    /// How many channels are transformed, those included that only fill a vector.
+    pub fn transformed(&self) -> usize {
+        self.groups.len() * Worker::lanes() + self.alone.len()
     }
 
     /// Forgets everything: a new epoch. The next sample pushed is of trace `next_trace`.
     pub fn reset(&mut self, next_trace: u64) {
+        self.groups.iter_mut().for_each(|group| group.slid_to = None);
         self.run_start = next_trace;
         self.position = next_trace;
         self.pending = Pending::at(&self.plan, next_trace);
@@ -107,23 +211,24 @@ impl Lane {
         if next_trace < self.position || next_trace >= self.pending.end {
             return self.reset(next_trace);
         }
+        self.groups.iter_mut().for_each(|group| group.slid_to = None);
         self.run_start = next_trace;
         self.position = next_trace;
     }
 
-    /// Takes consecutive traces and computes every line that they complete.
+    /// Takes the traces that `store` has got since the last call and computes every line that they complete.
     ///
     /// # Panics
-    /// When `rows` has other than [`channels`](Self::channels) channels or more than `max_block_traces` traces.
-    pub fn push(&mut self, rows: Rows<'_>) {
-        assert_eq!(rows.channels(), self.channels, "channels of the lane");
-        assert!(rows.traces() <= self.max_block_traces, "{} traces in a push", rows.traces());
+    /// When the worker has no room for the plan, or the store has not the channels of the tile.
+    pub fn push(&mut self, store: &Store, worker: &mut Worker) {
         self.first_slot = self.slot(self.lines.len());
         self.lines.clear();
-        self.history.write(self.position, rows);
-        self.position = self.position.saturating_add(rows.traces() as u64);
+        for alone in &mut self.alone {
+            alone.ring.write(self.position, store.channel(alone.channel, self.position));
+        }
+        self.position = store.position();
         while self.pending.window_end(&self.plan) <= self.position && self.pending.end < u64::MAX {
-            self.next_window();
+            self.next_window(store, worker);
         }
     }
 
@@ -132,48 +237,265 @@ impl Lane {
         &self.lines
     }
 
-    /// Values of line `line` of [`lines`](Self::lines): `[channel][value]`.
+    /// Values of want number `want` in line `line` of [`lines`](Self::lines): `[channel][value]`.
     ///
     /// # Panics
-    /// When there is no such line.
-    pub fn values(&self, line: usize) -> &[f32] {
+    /// When there is no such want or line.
+    pub fn values(&self, want: usize, line: usize) -> &[f32] {
+        &self.values[want].slots[self.slot_of_line(line)].values
+    }
+
+    /// The smallest and the largest of these values.
+    ///
+    /// # Panics
+    /// As [`values`](Self::values).
+    pub fn extrema(&self, want: usize, line: usize) -> (f32, f32) {
+        self.values[want].slots[self.slot_of_line(line)].extrema
+    }
+
+    /// Hands these values over and takes memory of the same size for them, so that nobody copies them.
+    ///
+    /// # Panics
+    /// As [`values`](Self::values), and when the sizes differ.
+    pub fn swap_values(&mut self, want: usize, line: usize, memory: &mut Vec<f32>) {
+        let slot = self.slot_of_line(line);
+        let values = &mut self.values[want].slots[slot].values;
+        assert_eq!(values.len(), memory.len(), "memory for the values of a line");
+        std::mem::swap(values, memory);
+    }
+
+    fn slot_of_line(&self, line: usize) -> usize {
         assert!(line < self.lines.len(), "line {line} of {}", self.lines.len());
-        let len = self.slot_len();
-        &self.slots[self.slot(line) * len..][..len]
+        self.slot(line)
     }
 
     /// Computes the pending line's next window, if it is whole, and finishes the line with its last one.
-    fn next_window(&mut self) {
-        let len = self.slot_len();
+    fn next_window(&mut self, store: &Store, worker: &mut Worker) {
         let slot = self.slot(self.lines.len());
-        let sums = &mut self.slots[slot * len..][..len];
-        let (plan, pending) = (&*self.plan, &mut self.pending);
+        let Self { plan, pending, values, .. } = self;
         let window_end = pending.window_end(plan);
         let whole = window_end.checked_sub(plan.nfft() as u64).filter(|&start| start >= self.run_start);
-        if let Some(start) = whole {
-            self.transform.add(plan, &self.history, start, sums, pending.used == 0);
-            pending.used += 1;
-        }
+        // Groups read in the store, which has everything since the run began, or at least the last windows.
+        let whole = whole.filter(|&start| self.groups.is_empty() || store.holds(start, plan.nfft()));
+        let window = whole.map(|start| Taken { start, add: pending.used > 0, line: pending.index });
         pending.next += 1;
-        if pending.next < pending.windows {
+        pending.used += u64::from(whole.is_some());
+        let last = pending.next == pending.windows;
+        let finish = (last && pending.used > 0).then_some((slot, pending.used));
+        if finish.is_some() {
+            for values in &mut *values {
+                values.slots[slot].extrema = NOTHING;
+            }
+        }
+        if let (Some(SideBySide::Sliding(sliding)), Some(taken)) = (&plan.side_by_side, window) {
+            for groups in self.groups.chunks_mut(2) {
+                slide_to(groups, sliding, store, &mut *worker.kernel, taken);
+            }
+        }
+        for number in 0..self.groups.len() {
+            let next = self.groups.get(number + 1).map(|group| group.number);
+            self.groups[number].window(plan, store, next, worker, window, finish, values);
+        }
+        for alone in &mut self.alone {
+            alone.window(plan, worker, window, finish, values);
+        }
+        if !last {
             return;
         }
-        if pending.used > 0 {
-            plan.finish(sums, pending.used);
-            let partial = pending.used < pending.windows || pending.start < self.run_start;
-            let Pending { index, start, end, .. } = *pending;
+        let Pending { index, start, end, windows, used, .. } = *pending;
+        if used > 0 {
+            let partial = used < windows || start < self.run_start;
             self.lines.push(Line { index, first_trace: start, end_trace: end, partial });
         }
-        *pending = Pending::new(plan, pending.index.saturating_add(1));
-    }
-
-    fn slot_len(&self) -> usize {
-        self.channels * self.plan.values_per_channel()
+        *pending = Pending::new(plan, index.saturating_add(1));
     }
 
     fn slot(&self, line: usize) -> usize {
         (self.first_slot + line) % self.slot_count
     }
+}
+
+/// Which groups and which single channels a lane is made of.
+fn parts(plan: &Plan, wants: &[Want], max_block_traces: usize) -> (Vec<Group>, Vec<Alone>) {
+    let lanes = Worker::lanes();
+    let wanted = |channel: usize| wants.iter().any(|w| w.channels.contains(&channel));
+    let end = wants.iter().map(|w| w.channels.end).max().unwrap_or(0);
+    let (mut groups, mut alone) = (Vec::new(), Vec::new());
+    for (number, first) in (0..end).step_by(lanes).enumerate() {
+        let channels = first..first + lanes;
+        let some: Vec<_> = channels.clone().filter(|&c| wanted(c)).collect();
+        match &plan.side_by_side {
+            // A vector costs what about a quarter of its channels cost along time.
+            Some(side_by_side) if some.len() > lanes / 4 => {
+                let kept = match side_by_side {
+                    SideBySide::Sliding(sliding) => sliding.state_len(),
+                    SideBySide::Whole(schedule) if plan.averages() => schedule.stored(),
+                    SideBySide::Whole(_) => 0,
+                };
+                groups.push(Group { number, channels, sums: vec![0.0; kept * lanes], slid_to: None });
+            }
+            _ => alone.extend(some.into_iter().map(|channel| Alone {
+                channel,
+                ring: Ring::new(plan.nfft() + max_block_traces),
+                sums: vec![0.0; plan.bins().len()],
+            })),
+        }
+    }
+    (groups, alone)
+}
+
+impl Group {
+    /// Takes a window in, if it is whole; `next` is the group that comes after this one. Finishes the line, if this was
+    /// its last window: into which slot, and over how many windows.
+    #[allow(clippy::too_many_arguments)] // all of them facts about one window
+    fn window(
+        &mut self,
+        plan: &Plan,
+        store: &Store,
+        next: Option<usize>,
+        worker: &mut Worker,
+        window: Option<Taken>,
+        finish: Option<(usize, u64)>,
+        values: &mut [Values],
+    ) {
+        let side_by_side = plan.side_by_side.as_ref().expect("groups are made where channels go side by side");
+        let Worker { kernel, powers, .. } = worker;
+        let (kernel, number) = (&mut **kernel, self.number);
+        let sums = match side_by_side {
+            SideBySide::Whole(schedule) => {
+                let sums = if self.sums.is_empty() { powers } else { &mut self.sums };
+                if let Some(Taken { start, add, .. }) = window {
+                    let next = next.map(|next| store.window(next, start, plan.nfft()));
+                    kernel.transform(schedule, store.window(number, start, plan.nfft()), next, sums, add);
+                }
+                sums
+            }
+            SideBySide::Sliding(sliding) => {
+                if let Some(taken) = window {
+                    kernel.weigh(sliding, taken.start, &self.sums, powers);
+                }
+                powers
+            }
+        };
+        let Some((slot, windows)) = finish else { return };
+        for out in values {
+            let common = overlap(&out.want.channels, &self.channels);
+            if common.is_empty() {
+                continue;
+            }
+            let lanes = common.start - self.channels.start..common.end - self.channels.start;
+            let (per_channel, output) = (out.per_channel, out.want.output);
+            let (places, form) = (&plan.places[output], plan.form(output, windows));
+            let (values, extrema) = out.channels_mut(slot, common);
+            match (&plan.spec().outputs[output], form) {
+                (Output::BandEnergy(_), lanes::Form::Power { factor }) => {
+                    for (band, places) in places.iter().enumerate() {
+                        let out = Out { values: &mut values[band..], per_channel, lanes: lanes.clone() };
+                        kernel.energies(sums, places, factor, out);
+                    }
+                    widen(extrema, of(values));
+                }
+                _ => widen(extrema, kernel.spectrum(sums, &places[0], form, Out { values, per_channel, lanes })),
+            }
+        }
+    }
+}
+
+/// Makes the sums of one or two groups those of the window: by a step from the one before, or afresh.
+fn slide_to(groups: &mut [Group], sliding: &Sliding, store: &Store, kernel: &mut dyn Kernel, taken: Taken) {
+    let (start, end) = (taken.start, taken.start + sliding.nfft() as u64);
+    let before = groups[0].slid_to;
+    // Groups are made afresh one after the other, not all in the same line.
+    let due = (taken.line + 37 * groups[0].number as u64).is_multiple_of(REFRESH_LINES);
+    for group in &mut *groups {
+        group.slid_to = Some(end);
+    }
+    if let Some(before) = before.filter(|&before| !due && before < end && sliding.has_hop(end - before)) {
+        let (hop, left) = ((end - before) as usize, before - sliding.nfft() as u64);
+        if store.holds(left, sliding.nfft() + hop) {
+            return move_groups(groups, kernel, sliding, before, |group| {
+                (store.window(group, before, hop), Some(store.window(group, left, hop)))
+            });
+        }
+    }
+    for group in &mut *groups {
+        group.sums.fill(0.0);
+    }
+    let hop = sliding.longest_hop();
+    for first in (start..end).step_by(hop) {
+        let traces = hop.min((end - first) as usize);
+        move_groups(groups, kernel, sliding, first, |group| (store.window(group, first, traces), None));
+    }
+}
+
+/// Moves one or two groups by what `windows` says of each: traces that come, and traces that go.
+fn move_groups<'s>(
+    groups: &mut [Group],
+    kernel: &mut dyn Kernel,
+    sliding: &Sliding,
+    first: u64,
+    windows: impl Fn(usize) -> (Window<'s>, Option<Window<'s>>),
+) {
+    let of = |number: usize, state| {
+        let (new, old) = windows(number);
+        Move { new, old, state }
+    };
+    match groups {
+        [a, b] => kernel.slide(sliding, first, &mut [of(a.number, &mut a.sums), of(b.number, &mut b.sums)]),
+        [a] => kernel.slide(sliding, first, &mut [of(a.number, &mut a.sums)]),
+        _ => unreachable!("groups move by one or two"),
+    }
+}
+
+impl Alone {
+    /// As [`Group::window`].
+    fn window(
+        &mut self,
+        plan: &Plan,
+        worker: &mut Worker,
+        window: Option<Taken>,
+        finish: Option<(usize, u64)>,
+        values: &mut [Values],
+    ) {
+        if let Some(Taken { start, add, .. }) = window {
+            worker.along.transform(plan, &self.ring, start, &mut self.sums, add);
+        }
+        let Some((slot, windows)) = finish else { return };
+        let first_bin = plan.bins().start;
+        let sums = |range: &Range<usize>| &self.sums[range.start - first_bin..range.end - first_bin];
+        for out in values.iter_mut().filter(|out| out.want.channels.contains(&self.channel)) {
+            let output = out.want.output;
+            let (values, extrema) = out.channels_mut(slot, self.channel..self.channel + 1);
+            match &plan.spec().outputs[output] {
+                Output::BandEnergy(bands) => {
+                    values.iter_mut().zip(bands).for_each(|(value, band)| *value = total(sums(band)));
+                }
+                spectrum => values.copy_from_slice(sums(&spectrum.ranges()[0])),
+            }
+            plan.form(output, windows).apply(values);
+            widen(extrema, of(values));
+        }
+    }
+}
+
+impl Values {
+    /// Where the values of some channels of the tile stand in a slot, and the slot's extrema.
+    fn channels_mut(&mut self, slot: usize, channels: Range<usize>) -> (&mut [f32], &mut (f32, f32)) {
+        let begin = (channels.start - self.want.channels.start) * self.per_channel;
+        let slot = &mut self.slots[slot];
+        (&mut slot.values[begin..begin + channels.len() * self.per_channel], &mut slot.extrema)
+    }
+}
+
+/// Extrema of no values.
+const NOTHING: (f32, f32) = (f32::INFINITY, f32::NEG_INFINITY);
+
+fn widen(extrema: &mut (f32, f32), (smallest, largest): (f32, f32)) {
+    *extrema = (extrema.0.min(smallest), extrema.1.max(largest));
+}
+
+fn of(values: &[f32]) -> (f32, f32) {
+    values.iter().fold(NOTHING, |(smallest, largest), &value| (smallest.min(value), largest.max(value)))
 }
 
 impl Pending {
@@ -190,4 +512,8 @@ impl Pending {
     fn window_end(&self, plan: &Plan) -> u64 {
         window_end(self.end, self.windows, self.next, plan.nfft())
     }
+}
+
+fn overlap(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
+    a.start.max(b.start)..a.end.min(b.end)
 }

@@ -1,5 +1,6 @@
-//! What a transform computes, fixed before data flows: window, FFT, line grid, normalisation and output. Immutable and
-//! shared by all lanes of a stream.
+//! What a transform computes, fixed before data flows: window, FFT, line grid, normalisation and outputs. Immutable and
+//! shared by all lanes. Whatever asks for the same window and line grid is an output of one plan, so that it costs one
+//! transform.
 //!
 //! Power is one-sided and normalised by the window's energy: `power_k = c_k · |X_k|² / (nfft · Σw²)`, with `c_k = 2` but
 //! for DC and the Nyquist bin, where `c_k = 1`. By Parseval a sine of amplitude `A` at a bin centre gives `A²/2` in the
@@ -13,7 +14,8 @@ use rustfft::num_complex::Complex;
 use rustfft::{Fft, FftPlanner};
 
 use super::decibel;
-use super::grid::LineGrid;
+use super::grid::{LineGrid, windows_of_line};
+use super::lanes::{Form, Schedule, Sliding};
 use super::window::Window;
 use crate::units::Rational;
 
@@ -48,8 +50,8 @@ pub struct PlanSpec {
     pub window: Window,
     /// Traces from line to line, at least one.
     pub period_traces: Rational,
-    /// What comes out.
-    pub output: Output,
+    /// What comes out, at least one.
+    pub outputs: Vec<Output>,
 }
 
 /// Why a plan is impossible.
@@ -71,12 +73,37 @@ pub enum PlanError {
         /// Bins that there are.
         bins: usize,
     },
-    /// No bands at all.
-    #[error("band energy needs at least one band")]
+    /// No bands at all, or nothing that is to come out.
+    #[error("band energy needs at least one band, and a plan at least one output")]
     NoBands,
     /// Reference of decibels.
     #[error("a decibel reference of {0} is not possible: it must be a positive power")]
     Reference(f64),
+}
+
+/// How channels side by side are transformed.
+pub(super) enum SideBySide {
+    /// Each window on its own.
+    Whole(Schedule),
+    /// From window to window.
+    Sliding(Sliding),
+}
+
+impl SideBySide {
+    /// Powers that come out, a vector of channels each.
+    pub(super) const fn stored(&self) -> usize {
+        match self {
+            Self::Whole(schedule) => schedule.stored(),
+            Self::Sliding(sliding) => sliding.stored(),
+        }
+    }
+
+    fn position(&self, bin: usize) -> u32 {
+        match self {
+            Self::Whole(schedule) => schedule.position(bin),
+            Self::Sliding(sliding) => sliding.position(bin),
+        }
+    }
 }
 
 /// See the module. Made once, shared by lanes.
@@ -84,27 +111,57 @@ pub struct Plan {
     spec: PlanSpec,
     grid: LineGrid,
     window: Vec<f32>,
-    /// `2 / (nfft · Σw²)`, and ¼ because sums are of `|2 X_k|²`; DC and Nyquist are halved before it is applied.
+    /// `2 / (nfft · Σw²)`; sums hold `|X_k|²`, DC and Nyquist halved.
     factor: f64,
-    /// Of `nfft / 2` complex numbers, each two neighbouring samples.
+    /// For channels side by side; `None` when the length is no power of two.
+    pub(super) side_by_side: Option<SideBySide>,
+    /// For each output and each of its bands (a spectrum counts as one): where its bins stand among these powers.
+    pub(super) places: Vec<Vec<Vec<u32>>>,
+    /// For a channel alone, of `nfft / 2` complex numbers, each two neighbouring samples.
     pub(super) fft: Arc<dyn Fft<f32>>,
     /// `exp(−2πi k / nfft)`, `k = 0 … nfft/2`.
     pub(super) twiddles: Vec<Complex<f32>>,
 }
 
 impl Plan {
-    /// Checks `spec` and computes the tables.
+    /// Checks `spec` and computes the tables, for samples that are in their unit already.
     ///
     /// # Errors
     /// What cannot be planned, and what would be possible.
     pub fn new(spec: PlanSpec) -> Result<Self, PlanError> {
-        check(&spec)?;
-        let window = spec.window.table(spec.nfft);
-        let energy: f64 = window.iter().map(|w| w * w).sum();
+        Self::for_counts(spec, 1.0)
+    }
+
+    /// As [`new`](Self::new), for samples that have to be multiplied by `scale` to be in their unit. It costs nothing:
+    /// the factor of the powers holds it.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn for_counts(spec: PlanSpec, scale: f64) -> Result<Self, PlanError> {
+        spec.check()?;
+        let exact = spec.window.table(spec.nfft);
+        let energy: f64 = exact.iter().map(|w| w * w).sum();
+        let window: Vec<f32> = exact.iter().map(|&w| w as f32).collect();
+        let ranges: Vec<Range<usize>> = spec.outputs.iter().flat_map(|o| o.ranges().iter().cloned()).collect();
+        let side_by_side = (spec.nfft.is_power_of_two() && spec.nfft >= Schedule::MIN_NFFT).then(|| {
+            let period = spec.period_traces;
+            let hops = ((period.num() / period.den()) as usize, period.num().div_ceil(period.den()) as usize);
+            let bins = spec.bins();
+            Sliding::new(spec.nfft, hops, bins.start, bins.len(), spec.window.terms()).map_or_else(
+                || SideBySide::Whole(Schedule::new(&window, |bin| ranges.iter().any(|range| range.contains(&bin)))),
+                SideBySide::Sliding,
+            )
+        });
+        let places = |range: &Range<usize>| match &side_by_side {
+            Some(side_by_side) => range.clone().map(|bin| side_by_side.position(bin)).collect(),
+            None => Vec::new(),
+        };
         Ok(Self {
             grid: LineGrid::new(spec.period_traces),
-            factor: 0.5 / (spec.nfft as f64 * energy),
-            window: window.iter().map(|&w| w as f32).collect(),
+            factor: 2.0 * scale * scale / (spec.nfft as f64 * energy),
+            places: spec.outputs.iter().map(|o| o.ranges().iter().map(places).collect()).collect(),
+            side_by_side,
+            window,
             fft: FftPlanner::new().plan_fft_forward(spec.nfft / 2),
             twiddles: (0..=spec.nfft / 2).map(|k| twiddle(k, spec.nfft)).collect(),
             spec,
@@ -126,17 +183,21 @@ impl Plan {
         &self.grid
     }
 
-    /// Values of one channel of one line: bands or bins.
-    pub fn values_per_channel(&self) -> usize {
-        match &self.spec.output {
-            Output::BandEnergy(bands) => bands.len(),
-            Output::Power(bins) | Output::Amplitude(bins) | Output::Decibel { bins, .. } => bins.len(),
-        }
-    }
-
     /// At most this many lines come out of one push of up to `block_traces` traces.
     pub fn max_lines(&self, block_traces: usize) -> usize {
         self.grid.max_ends_within(block_traces)
+    }
+
+    /// Whether spectra slide from window to window where channels lie side by side, which is cheaper when windows overlap
+    /// almost entirely. Amplitudes then have an error of up to 3e-6 of the largest that the channel has had, in any one
+    /// bin and without a window function, within the last 1024 lines and a window.
+    pub const fn slides(&self) -> bool {
+        matches!(self.side_by_side, Some(SideBySide::Sliding(_)))
+    }
+
+    /// Whether a line may be the mean over several windows.
+    pub(super) fn averages(&self) -> bool {
+        windows_of_line(self.spec.period_traces.to_f64().ceil() as u64, self.nfft()) > 1
     }
 
     pub(super) fn window(&self) -> &[f32] {
@@ -145,22 +206,47 @@ impl Plan {
 
     /// From the first to the last bin that anything needs.
     pub(super) fn bins(&self) -> Range<usize> {
-        match &self.spec.output {
-            Output::BandEnergy(bands) => {
-                let first = bands.iter().map(|b| b.start).min().unwrap_or(0);
-                first..bands.iter().map(|b| b.end).max().unwrap_or(first)
+        self.spec.bins()
+    }
+
+    /// What sums of `|X_k|²` over `windows` windows become, as output number `output` wants them.
+    pub(super) fn form(&self, output: usize, windows: u64) -> Form {
+        let factor = (self.factor / windows as f64) as f32;
+        match self.spec.outputs[output] {
+            Output::BandEnergy(_) | Output::Power(_) => Form::Power { factor },
+            Output::Amplitude(_) => Form::Amplitude { factor },
+            Output::Decibel { reference, .. } => {
+                Form::Decibel { factor, reference_db: (10.0 * reference.log10()) as f32 }
             }
-            Output::Power(bins) | Output::Amplitude(bins) | Output::Decibel { bins, .. } => bins.clone(),
+        }
+    }
+}
+
+impl Form {
+    /// The same for a slice of sums of one channel.
+    pub(super) fn apply(self, sums: &mut [f32]) {
+        match self {
+            Self::Power { factor } => sums.iter_mut().for_each(|s| *s *= factor),
+            Self::Amplitude { factor } => sums.iter_mut().for_each(|s| *s = (*s * factor).sqrt()),
+            Self::Decibel { factor, reference_db } => decibel::power_to_decibel(sums, factor, reference_db),
+        }
+    }
+}
+
+impl Output {
+    /// The ranges of bins: one a band, or that of the spectrum.
+    pub fn ranges(&self) -> &[Range<usize>] {
+        match self {
+            Self::BandEnergy(bands) => bands,
+            Self::Power(bins) | Self::Amplitude(bins) | Self::Decibel { bins, .. } => std::slice::from_ref(bins),
         }
     }
 
-    /// Turns sums of `|2 X_k|²` (DC and Nyquist halved) over `windows` windows into what was asked for, in place.
-    pub(super) fn finish(&self, sums: &mut [f32], windows: u64) {
-        let factor = (self.factor / windows as f64) as f32;
-        match self.spec.output {
-            Output::BandEnergy(_) | Output::Power(_) => sums.iter_mut().for_each(|s| *s *= factor),
-            Output::Amplitude(_) => sums.iter_mut().for_each(|s| *s = (*s * factor).sqrt()),
-            Output::Decibel { reference, .. } => decibel::power_to_decibel(sums, factor, reference),
+    /// Values of one channel of one line: bands or bins.
+    pub fn values_per_channel(&self) -> usize {
+        match self {
+            Self::BandEnergy(bands) => bands.len(),
+            Self::Power(bins) | Self::Amplitude(bins) | Self::Decibel { bins, .. } => bins.len(),
         }
     }
 }
@@ -176,29 +262,44 @@ fn twiddle(k: usize, nfft: usize) -> Complex<f32> {
     Complex::new(angle.cos() as f32, angle.sin() as f32)
 }
 
-fn check(spec: &PlanSpec) -> Result<(), PlanError> {
-    if !(4..=MAX_NFFT).contains(&spec.nfft) || !spec.nfft.is_multiple_of(2) {
-        return Err(PlanError::Nfft(spec.nfft));
+impl PlanSpec {
+    /// From the first to the last bin that anything needs.
+    fn bins(&self) -> Range<usize> {
+        let ranges = || self.outputs.iter().flat_map(Output::ranges);
+        let first = ranges().map(|r| r.start).min().unwrap_or(0);
+        first..ranges().map(|r| r.end).max().unwrap_or(first)
     }
-    if spec.period_traces.num() < spec.period_traces.den() {
-        return Err(PlanError::Period(spec.period_traces));
-    }
-    let bins = spec.nfft / 2 + 1;
-    let check_bins = |range: &Range<usize>| {
-        if range.start < range.end && range.end <= bins {
-            return Ok(());
+
+    /// Whether this can be planned.
+    ///
+    /// # Errors
+    /// What cannot be planned, and what would be possible.
+    pub fn check(&self) -> Result<(), PlanError> {
+        if !(4..=MAX_NFFT).contains(&self.nfft) || !self.nfft.is_multiple_of(2) {
+            return Err(PlanError::Nfft(self.nfft));
         }
-        Err(PlanError::Bins { start: range.start, end: range.end, bins })
-    };
-    match &spec.output {
-        Output::BandEnergy(bands) if bands.is_empty() => Err(PlanError::NoBands),
-        Output::BandEnergy(bands) => bands.iter().try_for_each(check_bins),
-        Output::Power(range) | Output::Amplitude(range) => check_bins(range),
-        Output::Decibel { bins: range, reference } => {
-            if !(reference.is_finite() && *reference > 0.0) {
-                return Err(PlanError::Reference(*reference));
+        if self.period_traces.num() < self.period_traces.den() {
+            return Err(PlanError::Period(self.period_traces));
+        }
+        let bins = self.nfft / 2 + 1;
+        let check_bins = |range: &Range<usize>| {
+            if range.start < range.end && range.end <= bins {
+                return Ok(());
             }
-            check_bins(range)
+            Err(PlanError::Bins { start: range.start, end: range.end, bins })
+        };
+        if self.outputs.is_empty() {
+            return Err(PlanError::NoBands);
         }
+        self.outputs.iter().try_for_each(|output| {
+            match output {
+                Output::BandEnergy(bands) if bands.is_empty() => return Err(PlanError::NoBands),
+                Output::Decibel { reference, .. } if !(reference.is_finite() && *reference > 0.0) => {
+                    return Err(PlanError::Reference(*reference));
+                }
+                _ => {}
+            }
+            output.ranges().iter().try_for_each(check_bins)
+        })
     }
 }

@@ -134,7 +134,7 @@ impl<'a> Raw<'a> {
     }
 
     /// Where the samples of `channels` of one trace lie.
-    pub(super) fn range(&self, trace: usize, channels: &Range<usize>) -> Range<usize> {
+    pub fn range(&self, trace: usize, channels: &Range<usize>) -> Range<usize> {
         let start = trace * self.stride;
         start + channels.start..start + channels.end
     }

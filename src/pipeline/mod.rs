@@ -7,6 +7,7 @@
 //! marks the next frames.
 
 mod clock;
+pub mod crew;
 pub mod plan;
 pub mod tile;
 mod view;
@@ -16,8 +17,6 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use rayon::prelude::*;
-use rayon::{ThreadPool, ThreadPoolBuilder};
 use tracing::{info, warn};
 
 use crate::acquisition::Acquisition;
@@ -28,12 +27,13 @@ use crate::egress::Egress;
 use crate::frame::{FLAG_CLOCK_STEP, FLAG_EPOCH_START, FLAG_GAP_BEFORE, FLAG_NONFINITE_INPUT};
 use crate::status::Status;
 use clock::TimeBase;
+use crew::Crew;
 use plan::Plans;
 use tile::Tile;
 use view::LineContext;
 
-/// Below about a millisecond of work a block is done by the dsp thread alone: waking the pool would cost more.
-const SAMPLES_WORTH_SHARING: usize = 300_000;
+/// Less work than this in a block, in nanoseconds, is done by the dsp thread alone: waking the pool would cost more.
+const WORTH_SHARING_NS: f64 = 1e6;
 
 /// How often the loop turns while no block comes, so that the watchdog sees it alive.
 const IDLE_TURN: Duration = Duration::from_millis(250);
@@ -76,8 +76,7 @@ impl Pipeline {
 pub struct Engine {
     views: Vec<ViewConfig>,
     condition: ConditionSpec,
-    pool: ThreadPool,
-    threads: usize,
+    crew: Crew,
     egress: Egress,
     status: Arc<Status>,
     input: Option<Arc<Acquisition>>,
@@ -91,25 +90,10 @@ pub struct Engine {
 impl Engine {
     /// An engine that will plan for the first block it sees. The calling thread becomes worker 0 of the pool.
     pub fn new(views: Vec<ViewConfig>, processing: &ProcessingConfig, egress: Egress, status: Arc<Status>) -> Self {
-        let threads = match processing.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            n => n,
-        };
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|i| format!("das-fft-{i}"))
-            .use_current_thread()
-            .build()
-            .or_else(|error| {
-                warn!(%error, "the dsp thread cannot join its own pool and hands work over instead");
-                ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("das-fft-{i}")).build()
-            })
-            .expect("the system can start a few threads");
         Self {
             views,
             condition: processing.condition,
-            pool,
-            threads,
+            crew: Crew::with_this_thread(processing.threads),
             egress,
             status,
             input: None,
@@ -142,7 +126,7 @@ impl Engine {
         }
 
         self.transform(&lease);
-        let nonfinite: usize = self.plans.tiles.iter().map(|tile| tile.conditioner.nonfinite()).sum();
+        let nonfinite: usize = self.plans.tiles.iter().map(Tile::nonfinite).sum();
         if nonfinite > 0 {
             counters.nonfinite_samples.add(nonfinite as u64);
             flags |= FLAG_NONFINITE_INPUT;
@@ -157,7 +141,7 @@ impl Engine {
         };
         let length_s = lease.traces as f64 / lease.acquisition.prr.to_f64();
         for view in &mut self.plans.views {
-            counters.lines.add(view.gather(&self.plans.tiles, &context, &self.egress));
+            counters.lines.add(view.gather(&mut self.plans.tiles, &context, &self.egress));
         }
         drop(lease);
 
@@ -201,8 +185,9 @@ impl Engine {
         self.offsets = vec![0.0; block.layout().capacity_traces];
         self.time = TimeBase::default();
         self.input = Some(Arc::clone(acquisition));
-        for lane in self.plans.tiles.iter_mut().flat_map(|tile| &mut tile.lanes) {
-            lane.reset(block.first_trace.0);
+        self.crew.reserve(&self.plans.transforms);
+        for tile in &mut self.plans.tiles {
+            tile.restart(block.first_trace.0, true);
         }
     }
 
@@ -210,47 +195,42 @@ impl Engine {
     fn bridge_gap(&mut self, next_trace: u64) {
         self.flush();
         for tile in &mut self.plans.tiles {
-            tile.conditioner.reset();
-            tile.lanes.iter_mut().for_each(|lane| lane.gap(next_trace));
+            tile.restart(next_trace, false);
         }
     }
 
     fn transform(&mut self, block: &RawBlock) {
         let raw = Raw::of_block(block);
         let traces = block.traces;
-        let share = self.threads > 1 && self.plans.work_per_trace * traces > SAMPLES_WORTH_SHARING;
+        let all = self.crew.threads() > 1 && self.plans.ns_per_trace * traces as f64 > WORTH_SHARING_NS;
+        let crew = &self.crew;
         let tiles = &mut self.plans.tiles;
+        if self.plans.counts {
+            crew.take_counts(tiles, raw, all);
+            return;
+        }
         if self.condition.common_mode == CommonMode::Keep {
-            each_tile(&self.pool, share, tiles, |tile| {
-                tile.conditioner.run(raw);
-                tile.conditioner.high_pass();
-                tile.push();
+            crew.each(tiles, all, |tile, worker| {
+                tile.condition(raw);
+                tile.store();
+                tile.transform(worker);
             });
             return;
         }
-        each_tile(&self.pool, share, tiles, |tile| tile.conditioner.run(raw));
+        crew.each(tiles, all, |tile, _| tile.condition(raw));
         let offsets = &mut self.offsets[..traces];
         let scratch = &mut self.plans.row_scratch;
         for (t, offset) in offsets.iter_mut().enumerate() {
-            *offset = common_mode(
-                self.condition.common_mode,
-                tiles.iter().map(|tile| tile.conditioner.tile().row(t)),
-                scratch,
-            );
+            let conditioned = tiles.iter().filter_map(|tile| tile.conditioner.as_ref());
+            *offset = common_mode(self.condition.common_mode, conditioned.map(|c| c.tile().row(t)), scratch);
         }
         let offsets = &*offsets;
-        each_tile(&self.pool, share, tiles, |tile| {
-            tile.conditioner.subtract_offsets(offsets);
-            tile.conditioner.high_pass();
-            tile.push();
+        crew.each(tiles, all, |tile, worker| {
+            if let Some(conditioner) = &mut tile.conditioner {
+                conditioner.subtract_offsets(offsets);
+            }
+            tile.store();
+            tile.transform(worker);
         });
-    }
-}
-
-fn each_tile(pool: &ThreadPool, share: bool, tiles: &mut [Tile], work: impl Fn(&mut Tile) + Sync) {
-    if share {
-        pool.install(|| tiles.par_iter_mut().for_each(&work));
-    } else {
-        tiles.iter_mut().for_each(work);
     }
 }

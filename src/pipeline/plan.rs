@@ -1,14 +1,18 @@
-//! What an acquisition needs: which tiles of channels, which lanes in each, which frames come out. Pure.
+//! What an acquisition needs: which tiles of channels, which lanes in each, which frames come out; and what of this is
+//! the same for several views, so that it is there once. Pure.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::acquisition::Acquisition;
 use crate::config::ViewConfig;
-use crate::dsp::{CommonMode, ConditionSpec, Conditioner, Lane, Output, Plan, PlanSpec, bin_hz, bins_in_range};
+use crate::dsp::{
+    CommonMode, ConditionError, ConditionSpec, Conditioner, Lane, Output, Plan, PlanError, PlanSpec, Want, bin_hz,
+    bins_in_range,
+};
 use crate::frame::{ChannelAxis, FrequencyAxis, Stream, ValueKind, View};
-use crate::pipeline::tile::{TILE_CHANNELS, Tile};
-use crate::pipeline::view::ViewOut;
+use crate::pipeline::tile::{TILE_CHANNELS, Tile, plain_counts};
+use crate::pipeline::view::{Part, ViewOut};
 
 /// A view that cannot be made from this acquisition.
 #[derive(Debug)]
@@ -25,12 +29,16 @@ pub struct Plans {
     pub output: Arc<Acquisition>,
     /// In order of channels.
     pub tiles: Vec<Tile>,
-    /// Standing views that fit.
+    /// Transforms, each shared by all views that it serves.
+    pub transforms: Vec<Arc<Plan>>,
+    /// What goes out; views that show the same are one here.
     pub views: Vec<ViewOut>,
+    /// Whether the tiles store counts as they come.
+    pub counts: bool,
     /// Room for one trace over all channels.
     pub row_scratch: Vec<f32>,
-    /// Input samples that are touched for each trace, over all lanes.
-    pub work_per_trace: usize,
+    /// About what a trace costs one thread, over all tiles.
+    pub ns_per_trace: f64,
 }
 
 impl Default for Plans {
@@ -38,9 +46,11 @@ impl Default for Plans {
         Self {
             output: Arc::new(Acquisition::example()),
             tiles: Vec::new(),
+            transforms: Vec::new(),
             views: Vec::new(),
+            counts: false,
             row_scratch: Vec::new(),
-            work_per_trace: 0,
+            ns_per_trace: 0.0,
         }
     }
 }
@@ -56,58 +66,171 @@ impl Plans {
         before: &Self,
     ) -> (Self, Vec<PlanProblem>) {
         let mut problems = Vec::new();
+        let mut problem = |view: &str, why: String| problems.push(PlanProblem { view: view.into(), why });
         let output = match Conditioner::output_acquisition(condition, acquisition) {
             Ok(output) => Arc::new(output),
             Err(why) => {
-                let why = why.to_string();
-                problems.extend(views.iter().map(|v| PlanProblem { view: v.name.clone(), why: why.clone() }));
+                for view in views {
+                    problem(&view.name, why.to_string());
+                }
                 return (Self::default(), problems);
             }
         };
-        let mut planned = Vec::new();
+        let mut shared = Shared::default();
         for view in views {
             match PlannedView::new(view, &output) {
-                Ok(view) => planned.push(view),
-                Err(why) => problems.push(PlanProblem { view: view.name.clone(), why }),
+                Ok(view) => shared.add(view),
+                Err(why) => problem(&view.name, why),
             }
         }
-        let keep_all = condition.common_mode != CommonMode::Keep && !planned.is_empty();
+        let scale = plain_counts(condition, acquisition);
+        let transforms = match shared.plans(scale.unwrap_or(1.0)) {
+            Ok(transforms) => transforms,
+            // Each view's own plan has been checked already, and a plan of several asks for nothing more.
+            Err(why) => {
+                problem("all", why.to_string());
+                return (Self::default(), problems);
+            }
+        };
+        let (tiles, parts) = match shared.tiles(&transforms, condition, acquisition, &output, max_block_traces) {
+            Ok(tiles) => tiles,
+            Err(why) => {
+                problem("all", why.to_string());
+                return (Self::default(), problems);
+            }
+        };
+        let view = |(shown, parts): (&Shown, Vec<Part>)| {
+            let output = &shared.transforms[shown.transform].spec.outputs[shown.output];
+            let readers = shared.shown.iter().filter(|s| (s.transform, s.output) == (shown.transform, shown.output));
+            let (sole, per_channel) = (readers.count() == 1, output.values_per_channel());
+            ViewOut::new(per_channel, &shown.streams, shown.lines_per_frame, parts, sole, &before.views)
+        };
+        let views = shared.shown.iter().zip(parts).map(view).collect();
+        let row_scratch = Vec::with_capacity(output.channels);
+        let ns_per_trace = tiles.iter().map(cost_ns_per_trace).sum();
+        (Self { output, tiles, transforms, views, counts: scale.is_some(), row_scratch, ns_per_trace }, problems)
+    }
+}
+
+/// About what a trace of a tile costs: a sample's way into the store, and its share of each window (measured with AVX2
+/// at nfft 256 to 4096; longer windows cost up to twice as much).
+fn cost_ns_per_trace(tile: &Tile) -> f64 {
+    let (stored, transformed) = (0.1, 0.35);
+    let windows = |lane: &Lane| {
+        let hop = lane.plan().spec().period_traces.to_f64().min(lane.plan().nfft() as f64 / 2.0);
+        lane.transformed() as f64 * lane.plan().nfft() as f64 / hop
+    };
+    stored * tile.channels.len() as f64 + transformed * tile.lanes.iter().map(windows).sum::<f64>()
+}
+
+/// What all views together need, each thing once.
+#[derive(Default)]
+struct Shared {
+    transforms: Vec<SharedTransform>,
+    shown: Vec<Shown>,
+}
+
+/// A transform, and for each of its outputs the channels that it is wanted for.
+struct SharedTransform {
+    spec: PlanSpec,
+    channels: Vec<Range<usize>>,
+}
+
+/// Views that show the same.
+struct Shown {
+    transform: usize,
+    output: usize,
+    lines_per_frame: usize,
+    /// Of each view.
+    streams: Vec<Vec<Stream>>,
+}
+
+impl Shared {
+    /// Takes a view in: it shares its transform with those that have the same window and line grid, its values with
+    /// those that want the same bins of the same channels, and its frames with those that show them alike.
+    fn add(&mut self, view: PlannedView) {
+        let PlannedView { spec, channels, streams, lines_per_frame } = view;
+        let same_grid = |other: &SharedTransform| {
+            (other.spec.nfft, other.spec.window, other.spec.period_traces)
+                == (spec.nfft, spec.window, spec.period_traces)
+        };
+        let transform = self.transforms.iter().position(same_grid).unwrap_or_else(|| {
+            self.transforms
+                .push(SharedTransform { spec: PlanSpec { outputs: Vec::new(), ..spec.clone() }, channels: Vec::new() });
+            self.transforms.len() - 1
+        });
+        let SharedTransform { spec: known, channels: of } = &mut self.transforms[transform];
+        let wanted = spec.outputs.into_iter().next().expect("a view has an output");
+        let output = (0..of.len()).find(|&i| known.outputs[i] == wanted && of[i] == channels).unwrap_or_else(|| {
+            known.outputs.push(wanted);
+            of.push(channels);
+            of.len() - 1
+        });
+        let shows_alike = |shown: &&mut Shown| {
+            (shown.transform, shown.output, shown.lines_per_frame) == (transform, output, lines_per_frame)
+                && (shown.streams[0][0].view, shown.streams[0][0].value) == (streams[0].view, streams[0].value)
+        };
+        match self.shown.iter_mut().find(shows_alike) {
+            Some(shown) => shown.streams.push(streams),
+            None => self.shown.push(Shown { transform, output, lines_per_frame, streams: vec![streams] }),
+        }
+    }
+
+    fn plans(&self, scale: f64) -> Result<Vec<Arc<Plan>>, PlanError> {
+        self.transforms.iter().map(|t| Ok(Arc::new(Plan::for_counts(t.spec.clone(), scale)?))).collect()
+    }
+
+    /// The tiles with their lanes, and where the parts of each of `shown` are.
+    fn tiles(
+        &self,
+        plans: &[Arc<Plan>],
+        condition: &ConditionSpec,
+        acquisition: &Acquisition,
+        output: &Acquisition,
+        max_block_traces: usize,
+    ) -> Result<(Vec<Tile>, Vec<Vec<Part>>), ConditionError> {
+        // Common mode is that of all channels, whoever looks at them.
+        let keep_all = condition.common_mode != CommonMode::Keep && !plans.is_empty();
         let mut tiles = Vec::new();
-        let mut parts: Vec<Vec<(usize, usize)>> = vec![Vec::new(); planned.len()];
+        let mut parts = vec![Vec::new(); self.shown.len()];
         for start in (0..output.channels).step_by(TILE_CHANNELS) {
             let channels = start..(start + TILE_CHANNELS).min(output.channels);
-            let mut columns = Vec::new();
             let mut lanes = Vec::new();
-            for (view, parts) in planned.iter().zip(&mut parts) {
-                let common = view.channels.start.max(channels.start)..view.channels.end.min(channels.end);
-                if !common.is_empty() {
-                    parts.push((tiles.len(), lanes.len()));
-                    columns.push(common.start - channels.start..common.end - channels.start);
-                    lanes.push(Lane::new(Arc::clone(&view.plan), common.len(), max_block_traces));
+            for (number, (plan, transform)) in plans.iter().zip(&self.transforms).enumerate() {
+                let wants = transform.wants(&channels);
+                if wants.is_empty() {
+                    continue;
                 }
+                for (shown, parts) in self.shown.iter().zip(&mut parts).filter(|(s, _)| s.transform == number) {
+                    if let Some(want) = wants.iter().position(|want| want.output == shown.output) {
+                        let channels = wants[want].channels.len();
+                        parts.push(Part { tile: tiles.len(), lane: lanes.len(), want, channels });
+                    }
+                }
+                lanes.push(Lane::new(Arc::clone(plan), &wants, max_block_traces));
             }
-            if lanes.is_empty() && !keep_all {
-                continue;
-            }
-            match Conditioner::new(condition, acquisition, channels.clone(), max_block_traces) {
-                Ok(conditioner) => tiles.push(Tile { channels, conditioner, columns, lanes }),
-                // The same for all tiles, and output_acquisition has already said yes.
-                Err(why) => problems.push(PlanProblem { view: "all".into(), why: why.to_string() }),
+            if !lanes.is_empty() || keep_all {
+                tiles.push(Tile::new(condition, acquisition, channels, lanes, max_block_traces)?);
             }
         }
-        let work_per_trace = tiles.iter().map(|t| t.columns.iter().map(Range::len).sum::<usize>()).sum();
-        let views = planned
-            .into_iter()
-            .zip(parts)
-            .map(|(view, parts)| ViewOut::new(&view.plan, view.streams, view.lines_per_frame, parts, &before.views))
-            .collect();
-        let row_scratch = Vec::with_capacity(output.channels);
-        (Self { output, tiles, views, row_scratch, work_per_trace }, problems)
+        Ok((tiles, parts))
+    }
+}
+
+impl SharedTransform {
+    /// What a tile of `channels` is to compute.
+    fn wants(&self, channels: &Range<usize>) -> Vec<Want> {
+        let within = |(output, of): (usize, &Range<usize>)| {
+            let common = of.start.max(channels.start)..of.end.min(channels.end);
+            let in_tile = common.start.wrapping_sub(channels.start)..common.end.wrapping_sub(channels.start);
+            (!common.is_empty()).then_some(Want { output, channels: in_tile })
+        };
+        self.channels.iter().enumerate().filter_map(within).collect()
     }
 }
 
 struct PlannedView {
-    plan: Arc<Plan>,
+    spec: PlanSpec,
     channels: Range<usize>,
     streams: Vec<Stream>,
     lines_per_frame: usize,
@@ -164,8 +287,8 @@ impl PlannedView {
         if period_traces.to_f64() < 1.0 {
             return Err(format!("a line every {} s is more than one line a pulse", view.line_period_s));
         }
-        let spec = PlanSpec { nfft: view.nfft, window: view.window, period_traces, output: output_kind };
-        let plan = Arc::new(Plan::new(spec).map_err(|why| why.to_string())?);
+        let spec = PlanSpec { nfft: view.nfft, window: view.window, period_traces, outputs: vec![output_kind] };
+        spec.check().map_err(|why| why.to_string())?;
         let squared = squared(&output.unit);
         let unit = match view.value {
             ValueKind::Amplitude => output.unit.clone(),
@@ -191,7 +314,7 @@ impl PlannedView {
                 durable: view.durable,
             })
             .collect();
-        Ok(Self { plan, channels, streams, lines_per_frame: view.lines_per_frame.max(1) })
+        Ok(Self { spec, channels, streams, lines_per_frame: view.lines_per_frame.max(1) })
     }
 }
 

@@ -66,7 +66,8 @@ impl WaterfallPicture {
             self.begin(frame);
         }
         let (lines, channels, bins) = frame.shape();
-        let values = frame.values.chunks_exact((channels * bins).max(1)).take(lines);
+        let values = frame.values.flat();
+        let values = values.chunks_exact((channels * bins).max(1)).take(lines);
         let line_ns = stream.line_period_s.to_f64() * 1e9;
         for (i, line) in values.enumerate() {
             let utc_ns = frame.utc_first_ns.saturating_add((i as f64 * line_ns) as i64);

@@ -21,10 +21,12 @@ pub fn encode(frame: &Frame, site: &str, out: &mut Vec<u8>) {
     out.clear();
     out.reserve(HEADER_BYTES + payload_bytes);
     out.resize(HEADER_BYTES, 0);
-    match dtype {
-        Dtype::F32 => out.extend_from_slice(bytemuck::cast_slice(&frame.values)),
-        Dtype::F16 => extend_f16(&frame.values, out),
-        Dtype::U8 => extend_u8(&frame.values, frame.stream.u8_range, out),
+    for piece in frame.values.pieces() {
+        match dtype {
+            Dtype::F32 => out.extend_from_slice(bytemuck::cast_slice(piece)),
+            Dtype::F16 => extend_f16(piece, out),
+            Dtype::U8 => extend_u8(piece, frame.stream.u8_range, out),
+        }
     }
     let mut header = header(frame, site);
     header.payload_bytes = payload_bytes as u64;

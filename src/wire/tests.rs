@@ -146,7 +146,7 @@ proptest! {
         prop_assert_eq!((header.utc_first_ns, header.utc_end_ns), (frame.utc_first_ns, frame.utc_end_ns));
         prop_assert_eq!((header.flags, header.nfft), (frame.flags, stream.nfft as u32));
         prop_assert_eq!(u32::from(header.clock), frame.acquisition.clock.code());
-        prop_assert!(decoded.values().eq(frame.values.iter().copied()));
+        prop_assert!(decoded.values().eq(frame.values.flat().iter().copied()));
     }
 
     #[test]

@@ -1,0 +1,356 @@
+//! The passes over a window, one instruction set at a time. [`Lanes`] is the same code for all of them: `V` is as many
+//! channels as fit into a vector.
+
+use fearless_simd::{Level, Simd, dispatch};
+
+use super::butterfly::{
+    Complex, Eighth, Pairs, Twiddles, Vector, four, last_eight, last_four, last_two, power, real_eight, real_four,
+    real_two,
+};
+use super::finish::{energies, spectrum};
+use super::prefetch::{LINE, prefetch};
+use super::schedule::{FirstRow, RealPass, Schedule, Step};
+use super::sliding::{Sliding, Step as Slide, slide, weigh};
+use super::{Form, Kernel, Move, Out, Sample, Window};
+
+/// Memory and code of one worker; see [`Kernel`].
+pub(super) struct Lanes<S: Simd, V> {
+    simd: S,
+    complex: Vec<Complex<V>>,
+    real: Vec<V>,
+    sliding: Vec<V>,
+}
+
+/// The best kernel of `level`.
+pub(super) fn kernel_for(level: Level) -> Box<dyn Kernel> {
+    #[inline(always)]
+    fn native<S: Simd>(simd: S) -> Box<dyn Kernel> {
+        Box::new(Lanes::<S, S::f32s>::new(simd))
+    }
+    dispatch!(level, simd => native(simd))
+}
+
+impl<S: Simd, V: Vector<S> + Send> Lanes<S, V> {
+    pub(super) const fn new(simd: S) -> Self {
+        Self { simd, complex: Vec::new(), real: Vec::new(), sliding: Vec::new() }
+    }
+}
+
+impl<S: Simd, V: Vector<S> + Send> Kernel for Lanes<S, V> {
+    fn lanes(&self) -> usize {
+        V::LEN
+    }
+
+    fn reserve(&mut self, schedule: &Schedule) {
+        let zero = V::splat(self.simd, 0.0);
+        let (complex, real) = (schedule.complex_len.max(self.complex.len()), schedule.real_len.max(self.real.len()));
+        self.complex.resize(complex, Complex { re: zero, im: zero });
+        self.real.resize(real, zero);
+    }
+
+    fn transform(
+        &mut self,
+        schedule: &Schedule,
+        window: Window<'_>,
+        next: Option<Window<'_>>,
+        sums: &mut [f32],
+        add: bool,
+    ) {
+        assert!(window.len() == schedule.nfft() * V::LEN, "a window of {} traces", schedule.nfft());
+        assert!(sums.len() >= schedule.stored() * V::LEN, "room for {} powers", schedule.stored());
+        let Self { simd, complex, real, .. } = self;
+        let simd = *simd;
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                match (window, next) {
+                    (Window::I16(samples), Some(Window::I16(next))) => {
+                        first_pass(simd, samples, next, &schedule.first, complex, real);
+                    }
+                    (Window::F32(samples), Some(Window::F32(next))) => {
+                        first_pass(simd, samples, next, &schedule.first, complex, real);
+                    }
+                    (Window::I16(samples), _) => first_pass(simd, samples, &[], &schedule.first, complex, real),
+                    (Window::F32(samples), _) => first_pass(simd, samples, &[], &schedule.first, complex, real),
+                }
+                for pass in &schedule.real {
+                    real_pass(simd, pass, complex, real);
+                }
+                real_end(simd, schedule, real, sums, add);
+                for step in &schedule.steps {
+                    complex_step(simd, schedule, step, complex, sums, add);
+                }
+            },
+        );
+    }
+
+    fn reserve_sliding(&mut self, plan: &Sliding) {
+        let len = plan.scratch_len().max(self.sliding.len());
+        self.sliding.resize(len, V::splat(self.simd, 0.0));
+    }
+
+    fn slide(&mut self, plan: &Sliding, first: u64, moves: &mut [Move<'_>]) {
+        let Self { simd, sliding, .. } = self;
+        let simd = *simd;
+        assert!(moves.iter().all(|m| m.state.len() == plan.state_len() * V::LEN), "sums of {} bins", plan.stored());
+        simd.vectorize(
+            #[inline(always)]
+            || match moves {
+                [a, b] => match (a.new, b.new) {
+                    (Window::I16(x), Window::I16(y)) => {
+                        let (x, y) = (
+                            Slide::new(x, Window::counts(a.old), a.state),
+                            Slide::new(y, Window::counts(b.old), b.state),
+                        );
+                        slide(simd, plan, first, [x, y], sliding);
+                    }
+                    (Window::F32(x), Window::F32(y)) => {
+                        let (x, y) = (
+                            Slide::new(x, Window::floats(a.old), a.state),
+                            Slide::new(y, Window::floats(b.old), b.state),
+                        );
+                        slide(simd, plan, first, [x, y], sliding);
+                    }
+                    _ => unreachable!("a store holds samples of one kind"),
+                },
+                [a] => match a.new {
+                    Window::I16(x) => {
+                        slide(simd, plan, first, [Slide::new(x, Window::counts(a.old), a.state)], sliding);
+                    }
+                    Window::F32(x) => {
+                        slide(simd, plan, first, [Slide::new(x, Window::floats(a.old), a.state)], sliding);
+                    }
+                },
+                _ => unreachable!("one or two groups move at once"),
+            },
+        );
+    }
+
+    fn weigh(&self, plan: &Sliding, start: u64, state: &[f32], powers: &mut [f32]) {
+        assert!(powers.len() >= plan.stored() * V::LEN, "room for {} powers", plan.stored());
+        let simd = self.simd;
+        simd.vectorize(
+            #[inline(always)]
+            || weigh::<S, V>(simd, plan, start, state, &mut powers[..plan.stored() * V::LEN]),
+        );
+    }
+
+    fn spectrum(&self, powers: &[f32], positions: &[u32], form: Form, out: Out<'_>) -> (f32, f32) {
+        let simd = self.simd;
+        simd.vectorize(
+            #[inline(always)]
+            || spectrum::<S, V>(simd, powers, positions, form, out),
+        )
+    }
+
+    fn energies(&self, powers: &[f32], positions: &[u32], factor: f32, out: Out<'_>) {
+        let simd = self.simd;
+        simd.vectorize(
+            #[inline(always)]
+            || energies::<S, V>(simd, powers, positions, factor, out),
+        );
+    }
+}
+
+/// Loads, converts and windows the samples and takes the first three levels: from `[trace][channel]` to three complex
+/// transforms at the front of `complex` and a real one at the front of `real`.
+#[inline(always)]
+fn first_pass<S: Simd, V: Vector<S>, T: Sample>(
+    simd: S,
+    samples: &[T],
+    next: &[T],
+    rows: &[FirstRow],
+    complex: &mut [Complex<V>],
+    real: &mut [V],
+) {
+    let eighth = rows.len() * V::LEN;
+    let (x0, samples) = samples.split_at(eighth);
+    let (x1, samples) = samples.split_at(eighth);
+    let (x2, samples) = samples.split_at(eighth);
+    let (x3, samples) = samples.split_at(eighth);
+    let (x4, samples) = samples.split_at(eighth);
+    let (x5, samples) = samples.split_at(eighth);
+    let (x6, x7) = samples.split_at(eighth);
+    let mut places = Places::new(rows.len(), complex, real);
+    for (n, row) in rows.iter().enumerate() {
+        let per_line = LINE / size_of::<T>();
+        for at in (n * 8 * V::LEN..(n + 1) * 8 * V::LEN).step_by(per_line) {
+            prefetch(next, at);
+        }
+        let w = &row.window;
+        let x = [
+            load(simd, x0, n, w[0]),
+            load(simd, x1, n, w[1]),
+            load(simd, x2, n, w[2]),
+            load(simd, x3, n, w[3]),
+            load(simd, x4, n, w[4]),
+            load(simd, x5, n, w[5]),
+            load(simd, x6, n, w[6]),
+            load(simd, x7, n, w[7]),
+        ];
+        places.put(n, real_eight(simd, x, &row.twiddles));
+    }
+}
+
+/// Samples of trace `n`, windowed.
+#[inline(always)]
+fn load<S: Simd, V: Vector<S>, T: Sample>(simd: S, samples: &[T], n: usize, window: f32) -> V {
+    let samples = &samples[n * V::LEN..][..V::LEN];
+    let sample = V::from_fn(
+        simd,
+        #[inline(always)]
+        |lane| samples[lane].to_f32(),
+    );
+    sample * V::splat(simd, window)
+}
+
+/// As the first pass, for what it left real.
+#[inline(always)]
+fn real_pass<S: Simd, V: Vector<S>>(simd: S, pass: &RealPass, complex: &mut [Complex<V>], real: &mut [V]) {
+    let eighth = pass.twiddles.len();
+    let (x, rest) = real[pass.from..].split_at_mut(8 * eighth);
+    let mut places = Places::new(eighth, &mut complex[pass.to..], rest);
+    let (x0, x) = x.split_at(eighth);
+    let (x1, x) = x.split_at(eighth);
+    let (x2, x) = x.split_at(eighth);
+    let (x3, x) = x.split_at(eighth);
+    let (x4, x) = x.split_at(eighth);
+    let (x5, x) = x.split_at(eighth);
+    let (x6, x7) = x.split_at(eighth);
+    for (n, twiddles) in pass.twiddles.iter().enumerate() {
+        let x = [x0[n], x1[n], x2[n], x3[n], x4[n], x5[n], x6[n], x7[n]];
+        places.put(n, real_eight(simd, x, twiddles));
+    }
+}
+
+/// Where the outputs of a real pass go, each piece as long as the pass.
+struct Places<'a, V> {
+    complex: [&'a mut [Complex<V>]; 3],
+    real: [&'a mut [V]; 2],
+}
+
+impl<'a, V: Copy> Places<'a, V> {
+    #[inline(always)]
+    fn new(len: usize, complex: &'a mut [Complex<V>], real: &'a mut [V]) -> Self {
+        let (two, rest) = complex.split_at_mut(len);
+        let (one, rest) = rest.split_at_mut(len);
+        let (near, far) = real.split_at_mut(len);
+        Self { complex: [two, one, &mut rest[..len]], real: [near, &mut far[..len]] }
+    }
+
+    #[inline(always)]
+    fn put(&mut self, n: usize, eighth: Eighth<V>) {
+        let Eighth { real, complex } = eighth;
+        (self.real[0][n], self.real[1][n]) = (real[0], real[1]);
+        (self.complex[0][n], self.complex[1][n], self.complex[2][n]) = (complex[0], complex[1], complex[2]);
+    }
+}
+
+/// The constant, the middle and the highest bin.
+#[inline(always)]
+fn real_end<S: Simd, V: Vector<S>>(simd: S, schedule: &Schedule, real: &[V], sums: &mut [f32], add: bool) {
+    let end = &schedule.real_end;
+    let (x, out) = (&real[end.from..end.from + end.len], &mut sums[end.position * V::LEN..]);
+    match *x {
+        [a, b, c, d] => store(simd, real_four([a, b, c, d]), out, add),
+        [a, b] => store(simd, real_two([a, b]), out, add),
+        _ => unreachable!("a schedule leaves two or four real numbers"),
+    }
+}
+
+/// Writes vectors of power one behind the other, or adds them to what is there.
+#[inline(always)]
+fn store<S: Simd, V: Vector<S>, const N: usize>(simd: S, powers: [V; N], out: &mut [f32], add: bool) {
+    for (power, out) in powers.into_iter().zip(out.chunks_exact_mut(V::LEN)) {
+        let sum = if add { power + V::from_slice(simd, out) } else { power };
+        sum.store_slice(out);
+    }
+}
+
+#[inline(always)]
+fn complex_step<S: Simd, V: Vector<S>>(
+    simd: S,
+    schedule: &Schedule,
+    step: &Step,
+    complex: &mut [Complex<V>],
+    sums: &mut [f32],
+    add: bool,
+) {
+    match step {
+        Step::Four { range, table } => {
+            let table = &schedule.tables[*table];
+            for block in complex[range.clone()].chunks_exact_mut(4 * table.len()) {
+                fours(simd, block, table);
+            }
+        }
+        Step::Last { range, radix, pairs, position } => {
+            let (z, out) = (&complex[range.clone()], &mut sums[position * V::LEN..]);
+            match (radix, pairs, add) {
+                (8, 0b0001, false) => last_eights::<S, V, 0b0001, 2>(simd, z, out, false),
+                (8, 0b0011, false) => last_eights::<S, V, 0b0011, 4>(simd, z, out, false),
+                (8, _, false) => last_eights::<S, V, 0b1111, 8>(simd, z, out, false),
+                (8, 0b0001, true) => last_eights::<S, V, 0b0001, 2>(simd, z, out, true),
+                (8, 0b0011, true) => last_eights::<S, V, 0b0011, 4>(simd, z, out, true),
+                (8, _, true) => last_eights::<S, V, 0b1111, 8>(simd, z, out, true),
+                (4, 0b0001, _) => last_fours::<S, V, 0b0001, 2>(simd, z, out, add),
+                (4, _, _) => last_fours::<S, V, 0b0011, 4>(simd, z, out, add),
+                (2, _, _) => {
+                    for (z, out) in z.as_chunks().0.iter().zip(out.chunks_exact_mut(2 * V::LEN)) {
+                        store(simd, last_two(z), out, add);
+                    }
+                }
+                _ => {
+                    for (&z, out) in z.iter().zip(out.chunks_exact_mut(V::LEN)) {
+                        store(simd, [power(z)], out, add);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn fours<S: Simd, V: Vector<S>>(simd: S, block: &mut [Complex<V>], table: &[Twiddles]) {
+    let quarter = table.len();
+    let (a, rest) = block.split_at_mut(quarter);
+    let (b, rest) = rest.split_at_mut(quarter);
+    let (c, d) = rest.split_at_mut(quarter);
+    let d = &mut d[..quarter];
+    for n in 0..quarter {
+        [a[n], b[n], c[n], d[n]] = four(simd, [a[n], b[n], c[n], d[n]], &table[n]);
+    }
+}
+
+/// `STORED` outputs of each butterfly: those of the pairs in `PAIRS`.
+#[inline(always)]
+fn last_eights<S: Simd, V: Vector<S>, const PAIRS: Pairs, const STORED: usize>(
+    simd: S,
+    z: &[Complex<V>],
+    out: &mut [f32],
+    add: bool,
+) {
+    for (z, out) in z.as_chunks().0.iter().zip(out.chunks_exact_mut(STORED * V::LEN)) {
+        store(simd, chosen::<V, 8, STORED>(last_eight::<S, V, PAIRS>(simd, z)), out, add);
+    }
+}
+
+#[inline(always)]
+fn last_fours<S: Simd, V: Vector<S>, const PAIRS: Pairs, const STORED: usize>(
+    simd: S,
+    z: &[Complex<V>],
+    out: &mut [f32],
+    add: bool,
+) {
+    for (z, out) in z.as_chunks().0.iter().zip(out.chunks_exact_mut(STORED * V::LEN)) {
+        store(simd, chosen::<V, 4, STORED>(last_four::<S, V, PAIRS>(simd, z)), out, add);
+    }
+}
+
+/// The outputs of the `STORED / 2` outermost pairs, in order.
+#[inline(always)]
+fn chosen<V: Copy, const RADIX: usize, const STORED: usize>(out: [V; RADIX]) -> [V; STORED] {
+    std::array::from_fn(
+        #[inline(always)]
+        |i| out[if i < STORED / 2 { i } else { i + RADIX - STORED }],
+    )
+}
