@@ -139,11 +139,12 @@ Samples are stored as they came, with checksums. Ctrl-C ends a recording in orde
 then is kept. A new acquisition (epoch) begins a new file beside the first.")]
     Record(Record),
 
-    /// Say what is in a captured file
+    /// Say what is in a captured file, or what this machine computes with
     #[command(after_help = "\
 Examples:
   fiberd info capture.fdas
   fiberd info vendor.h5 --json | jq .
+  fiberd info --cpu                            which instruction set the transforms use here
 
 Shows format, times (UTC), PRR (Hz), channels, distance between them (m), gauge length (m), sample type, \
 quantity and scale, gaps, and whether the checksums hold.")]
@@ -318,8 +319,11 @@ pub struct Record {
 #[derive(Debug, Args)]
 pub struct Info {
     /// A captured file of any format that replay reads
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    #[arg(value_name = "FILE", required_unless_present = "cpu", conflicts_with = "cpu")]
+    pub file: Option<PathBuf>,
+    /// Instead of a file: the instruction set of the transforms, channels computed together, threads
+    #[arg(long)]
+    pub cpu: bool,
     /// For programs: one JSON object
     #[arg(long)]
     pub json: bool,

@@ -229,14 +229,28 @@ fn record_source(args: &cli::Record) -> Result<Box<dyn Interrogator>, Failure> {
 }
 
 pub(crate) fn info(args: &cli::Info) -> Result<(), Failure> {
-    all_there([&args.file])?;
-    let info = replay::describe(&args.file)?;
+    let Some(file) = &args.file else {
+        return cpu(args.json);
+    };
+    all_there([file])?;
+    let info = replay::describe(file)?;
     if args.json {
         let json = serde_json::to_string_pretty(&info).map_err(|error| Failure::new(70, error))?;
         say(json)
     } else {
         say(info)
     }
+}
+
+/// What transforms are computed with on this machine.
+fn cpu(json: bool) -> Result<(), Failure> {
+    let (instruction_set, lanes) = fiberd::dsp::instruction_set();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    if json {
+        return say(serde_json::json!({ "instruction_set": instruction_set, "lanes": lanes, "threads": threads }));
+    }
+    let each = if threads == 1 { "1 thread" } else { &*format!("{threads} threads") };
+    say(format_args!("transforms use {instruction_set}: {lanes} channels at once, on up to {each}"))
 }
 
 pub(crate) fn bench_service(args: &cli::ServiceBench) -> Result<(), Failure> {

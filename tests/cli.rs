@@ -215,3 +215,17 @@ fn the_demo_shows_a_waterfall_in_a_pipe() {
     assert!(all.contains(" m") || all.contains("km"), "the axis has a unit:\n{all}");
     assert!(all.contains("no broker asked for"), "{all}");
 }
+
+#[test]
+fn info_says_what_transforms_are_computed_with() {
+    let (code, text) = code_and_text(&["info", "--cpu"]);
+    assert_eq!(code, 0);
+    assert!(text.contains("channels at once"), "{text}");
+    let json: serde_json::Value = serde_json::from_slice(&output(&["info", "--cpu", "--json"]).stdout).unwrap();
+    let (set, lanes) = (json["instruction_set"].as_str().unwrap(), json["lanes"].as_u64().unwrap());
+    assert!(text.contains(set) && [4, 8, 16].contains(&lanes), "{json}");
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+        assert!(set.starts_with("AVX") && lanes >= 8, "{json}");
+    }
+}
