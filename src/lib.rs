@@ -12,7 +12,7 @@
 //! Two places may drop, both counted and marked: step 1 without a free block, step 4 in front of a slow publisher.
 //! Whether there is signal is one pure state machine, [`acquisition::SignalMonitor`]; what everybody knows about the
 //! daemon is [`status`]. [`app`] builds the rooms and names them all; arrows between rooms point down only, and a test
-//! holds that. [`bench`] starts all of this as processes of its own and measures from outside what a host can do.
+//! holds that. [`mod@bench`] starts all of this as processes of its own and measures from outside what a host can do.
 //!
 //! # Words
 //! | word | means here, and only this |
