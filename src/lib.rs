@@ -29,8 +29,10 @@
 //! | band energy | sum of power over the bins of a band, both ends included |
 //! | epoch | generation of an acquisition |
 //! | gap, stall | missing traces; light without data |
-//! | tile, lane | neighbouring channels worked on together; one transform over the channels of a tile (within a vector: one channel) |
-//! | group | as many neighbouring channels as fit into a vector |
+//! | tile, lane | neighbouring channels worked on together; one transform over the channels of a tile (of a vector: one channel) |
+//! | group, strip | as many neighbouring channels as fit into a vector; tiles whose counts are stored together |
+//! | store, worker, crew | the newest traces of a tile; kernel and scratch of one thread; all threads that work on tiles |
+//! | sliding | made from the window before, by what comes and what goes, instead of from all its traces |
 //! | plan, output, want | a transform with its line grid; what comes out of it; an output for some channels of a tile |
 //! | sharer | a stream whose frames have the same values as another's |
 //! | capture (file) | raw blocks on disk, `.fdas` |

@@ -1,10 +1,10 @@
 //! The dsp thread (`das-dsp`) and its pool (`das-fft-N`): from raw blocks to frames.
 //!
-//! Takes leases from the full queue in order; for each block, tile by tile on a rayon pool of its own: condition the
-//! samples, push them into the lanes of every view that covers the tile, and let the lease fly home. Lines that became
-//! whole are gathered into frames and offered at the fence ([`Egress`]), which never waits. What an acquisition needs
-//! is planned once ([`plan`]); while it lasts nothing is allocated here. A gap resets the history of all lanes and
-//! marks the next frames.
+//! Takes leases from the full queue in order; for each block, tile by tile, alone or with a [`crew`]: condition the
+//! samples (plain counts stay as they are), put them into the [`tile`]'s store, run the lanes that read there, and let
+//! the lease fly home. Lines that became whole are gathered into frames and offered at the fence ([`Egress`]), which
+//! never waits. What an acquisition needs is planned once ([`plan`]), each thing once however many views ask for it;
+//! while it lasts nothing is allocated here. A gap resets stores and lanes and marks the next frames.
 
 mod clock;
 pub mod crew;
