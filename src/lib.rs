@@ -49,6 +49,7 @@ pub mod config;
 pub mod dsp;
 pub mod egress;
 pub mod frame;
+pub mod jobs;
 pub mod metrics;
 pub mod notify;
 pub mod pipeline;

@@ -11,7 +11,7 @@ const FLOORS: [&[&str]; 6] = [
     &["acquisition", "block", "frame", "status"],
     &["dsp", "egress", "source", "wire"],
     &["config"],
-    &["api", "capture", "metrics", "notify", "pipeline", "publish", "record", "telemetry", "terminal"],
+    &["api", "capture", "jobs", "metrics", "notify", "pipeline", "publish", "record", "telemetry", "terminal"],
     &["app", "bench", "cli", "main"],
 ];
 

@@ -7,6 +7,7 @@
 //! while it lasts nothing is allocated here. A gap resets stores and lanes and marks the next frames.
 
 mod clock;
+pub mod control;
 pub mod crew;
 pub mod plan;
 pub mod tile;

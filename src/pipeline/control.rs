@@ -1,0 +1,96 @@
+//! The other direction: what the control API and the bus ask of the dsp thread while data flows.
+//!
+//! A [`Control`] may be held by anybody; what it asks is applied between two blocks, and the answer names the trace from
+//! which it holds. Asking never makes the pipeline wait: a reply that nobody waits for any more is dropped.
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use tokio::sync::oneshot;
+
+use crate::config::ViewConfig;
+
+/// Commands that may wait for the dsp thread; more are refused at once.
+const WAITING: usize = 4096;
+
+/// What the dsp thread is asked.
+pub enum Command {
+    /// Start these streams, all of them or none: stream `i` of job `job` shows `streams[i]`. A job that is there already
+    /// gets these streams in place of its own, between two lines.
+    Open {
+        /// Job id.
+        job: String,
+        /// Its streams in order.
+        streams: Vec<ViewConfig>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Opened, Refused>>,
+    },
+    /// End a job: no frame of it is made after the answer.
+    Close {
+        /// Job id.
+        job: String,
+        /// Where the answer goes: whether there was such a job.
+        reply: oneshot::Sender<bool>,
+    },
+}
+
+/// From when on a job holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Epoch of the acquisition.
+    pub epoch: u64,
+    /// Lines that end behind this trace are shown.
+    pub first_trace: u64,
+}
+
+/// Why a job was not started; nothing of it remains.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// There is no acquisition to plan for.
+    #[error("no light in the fiber")]
+    Waiting,
+    /// It does not fit the acquisition; in words for the client.
+    #[error("{0}")]
+    DoesNotFit(String),
+    /// The pipeline is ending, or too much is asked of it.
+    #[error("the pipeline takes no commands")]
+    Busy,
+}
+
+/// A way to ask.
+#[derive(Clone, Debug)]
+pub struct Control {
+    command_tx: Sender<Command>,
+}
+
+/// A way to ask, and where the dsp thread hears it.
+pub fn control() -> (Control, Receiver<Command>) {
+    let (command_tx, command_rx) = bounded(WAITING);
+    (Control { command_tx }, command_rx)
+}
+
+impl Control {
+    /// Starts the streams of a job, or exchanges them.
+    ///
+    /// # Errors
+    /// When they cannot be had from the acquisition at hand.
+    pub async fn open(&self, job: &str, streams: Vec<ViewConfig>) -> Result<Opened, Refused> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Command::Open { job: job.to_owned(), streams, reply })?;
+        answer.await.map_err(|_| Refused::Busy)?
+    }
+
+    /// Ends a job; whether there was one.
+    ///
+    /// # Errors
+    /// When the pipeline is gone: then the job is, too.
+    pub async fn close(&self, job: &str) -> Result<bool, Refused> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Command::Close { job: job.to_owned(), reply })?;
+        answer.await.map_err(|_| Refused::Busy)
+    }
+
+    fn ask(&self, command: Command) -> Result<(), Refused> {
+        self.command_tx.try_send(command).map_err(|error| match error {
+            TrySendError::Full(_) | TrySendError::Disconnected(_) => Refused::Busy,
+        })
+    }
+}
