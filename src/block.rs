@@ -6,6 +6,7 @@
 //! block holds a share of the lease, and when the last share drops the block is back on the free queue.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytemuck::{Pod, Zeroable};
@@ -16,6 +17,10 @@ use crate::units::TraceIndex;
 
 /// How many parties may hold shares of one lease: the pipeline, a recorder, and one to spare.
 const MAX_SHARES: usize = 4;
+
+/// Blocks that consumers may [keep for long](Lease::keep_for_long) from one pool: enough for windows of 8192 traces in
+/// blocks of one.
+pub const MAX_KEPT: usize = 8448;
 
 /// Rows start on cache lines: 64 bytes.
 pub const ROW_ALIGN: usize = 64;
@@ -149,10 +154,31 @@ impl RawBlock {
 pub struct Lease {
     // Some until drop.
     block: Option<Arc<RawBlock>>,
-    home: Sender<Arc<RawBlock>>,
+    home: Home,
+}
+
+/// The way back to a pool.
+#[derive(Clone)]
+struct Home {
+    free_tx: Sender<Arc<RawBlock>>,
+    /// Blocks that the pool has got beyond its own.
+    kept: Arc<AtomicUsize>,
 }
 
 impl Lease {
+    /// Says that a consumer will hold on to up to `blocks` leases of this pool at any time, up to [`MAX_KEPT`]. The pool
+    /// gets so many more blocks, if it has not got them yet, so that there are as many free ones for capture as before.
+    /// Allocates; not for the hot path.
+    pub fn keep_for_long(&self, blocks: usize) {
+        let blocks = blocks.min(MAX_KEPT);
+        let before = self.home.kept.fetch_max(blocks, Ordering::Relaxed);
+        for _ in before..blocks {
+            let block = Arc::new(RawBlock::new(self.layout(), Arc::clone(&self.acquisition)));
+            // The queue has room for them all; when the pool is gone nobody needs them.
+            let _ = self.home.free_tx.try_send(block);
+        }
+    }
+
     /// A second share for another consumer; allocates nothing.
     #[must_use]
     pub fn share(&self) -> Self {
@@ -172,23 +198,23 @@ impl Drop for Lease {
         if let Some(block) = self.block.take() {
             // Every share sends its own reference home; the pool recognises the last. The queue has room for all
             // shares of all blocks, and when the pool itself is gone the memory is simply freed.
-            let _ = self.home.try_send(block);
+            let _ = self.home.free_tx.try_send(block);
         }
     }
 }
 
-/// The blocks of one layout, all allocated at the start.
+/// The blocks of one layout, all allocated before they are needed.
 pub struct BlockPool {
     layout: BlockLayout,
     count: usize,
-    home: Sender<Arc<RawBlock>>,
+    home: Home,
     free: Receiver<Arc<RawBlock>>,
 }
 
 /// A free block, writable until it is [`sealed`](Blank::seal).
 pub struct Blank {
     block: Arc<RawBlock>,
-    home: Sender<Arc<RawBlock>>,
+    home: Home,
 }
 
 impl Blank {
@@ -212,12 +238,12 @@ impl BlockPool {
     /// `count` blocks (at least two) of `layout`.
     pub fn new(layout: BlockLayout, count: usize, acquisition: &Arc<Acquisition>) -> Self {
         let count = count.max(2);
-        let (home, free) = bounded(count * MAX_SHARES);
+        let (free_tx, free) = bounded((count + MAX_KEPT) * MAX_SHARES);
         for _ in 0..count {
             let block = Arc::new(RawBlock::new(layout, Arc::clone(acquisition)));
-            home.try_send(block).expect("the queue has room for every block");
+            free_tx.try_send(block).expect("the queue has room for every block");
         }
-        Self { layout, count, home, free }
+        Self { layout, count, home: Home { free_tx, kept: Arc::default() }, free }
     }
 
     /// Shape of the blocks.
@@ -225,7 +251,7 @@ impl BlockPool {
         self.layout
     }
 
-    /// How many blocks there are.
+    /// How many blocks there are, without those that were added for consumers who keep some.
     pub const fn count(&self) -> usize {
         self.count
     }
@@ -295,6 +321,21 @@ mod tests {
                 s.spawn(|| drop(leases));
                 s.spawn(|| drop(shares));
             });
+        }
+    }
+
+    #[test]
+    fn who_keeps_blocks_takes_none_from_others() {
+        let pool = pool(2);
+        let mut kept = vec![pool.take().unwrap().seal()];
+        for _ in 0..2 {
+            kept[0].keep_for_long(3);
+        }
+        kept.extend((0..2).map(|_| pool.take().unwrap().seal()));
+        for _ in 0..10 {
+            let both = [pool.take().unwrap(), pool.take().unwrap()];
+            assert!(pool.take().is_none());
+            both.into_iter().for_each(Blank::give_back);
         }
     }
 

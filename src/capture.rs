@@ -16,7 +16,7 @@ use thread_priority::{RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedu
 use tracing::{info, warn};
 
 use crate::acquisition::{Acquisition, DarkReason, Event, Phase, SampleFormat, SignalLimits, SignalMonitor};
-use crate::block::{Blank, BlockLayout, BlockPool, Lease, RawBlock};
+use crate::block::{Blank, BlockLayout, BlockPool, Lease, MAX_KEPT, RawBlock};
 use crate::config::CaptureConfig;
 use crate::source::{Interrogator, Probe, ReadOutcome, SourceError};
 use crate::status::Status;
@@ -78,8 +78,8 @@ impl Capture {
 
 /// Queue depth that lets a send never fail while one pool is in use.
 pub const fn filled_queue_blocks(config: &CaptureConfig) -> usize {
-    // At an epoch change blocks of two pools may be under way.
-    2 * config.pool_blocks
+    // At an epoch change blocks of two pools may be under way, and the pipeline may let go of all that it kept.
+    2 * (config.pool_blocks + MAX_KEPT)
 }
 
 fn take_rights(config: &CaptureConfig) {

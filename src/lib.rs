@@ -30,8 +30,9 @@
 //! | epoch | generation of an acquisition |
 //! | gap, stall | missing traces; light without data |
 //! | tile, lane | neighbouring channels worked on together; one transform over the channels of a tile (of a vector: one channel) |
-//! | group, strip | as many neighbouring channels as fit into a vector; tiles whose counts are stored together |
-//! | store, worker, crew | the newest traces of a tile; kernel and scratch of one thread; all threads that work on tiles |
+//! | group, cell | as many neighbouring channels as fit into a vector; as many whose counts fill a cache line |
+//! | past, store | blocks that windows still reach into; the newest conditioned traces of a tile |
+//! | worker, crew | kernel and scratch of one thread; all threads that work on tiles |
 //! | sliding | made from the window before, by what comes and what goes, instead of from all its traces |
 //! | plan, output, want | a transform with its line grid; what comes out of it; an output for some channels of a tile |
 //! | sharer | a stream whose frames have the same values as another's |

@@ -7,7 +7,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use fiberd::dsp::naive::{self, Run};
-use fiberd::dsp::{Lane, Line, Output, Plan, PlanError, PlanSpec, Rows, Store, Want, Window, Worker};
+use fiberd::dsp::{
+    Lane, Line, Output, Plan, PlanError, PlanSpec, Raw, Rows, Samples, Spare, Store, Traces, Want, Window, Worker,
+};
 use fiberd::units::Rational;
 use proptest::prelude::*;
 
@@ -125,9 +127,9 @@ struct Rig {
 const MAX_BLOCK: usize = 120;
 
 impl Rig {
-    fn new(plan: &Arc<Plan>, channels: usize, wants: &[Want], counts: bool) -> Self {
+    fn new(plan: &Arc<Plan>, channels: usize, wants: &[Want]) -> Self {
         let lane = Lane::new(Arc::clone(plan), wants, MAX_BLOCK);
-        let store = Lane::store(std::slice::from_ref(&lane), channels, counts, MAX_BLOCK);
+        let store = Lane::store(std::slice::from_ref(&lane), channels, MAX_BLOCK);
         let mut worker = Worker::default();
         worker.reserve(plan);
         Self { lane, store, worker }
@@ -136,7 +138,7 @@ impl Rig {
     /// All outputs for all channels.
     fn whole(plan: &Arc<Plan>, channels: usize) -> Self {
         let all = |output| Want { output, channels: 0..channels };
-        Self::new(plan, channels, &(0..plan.spec().outputs.len()).map(all).collect::<Vec<_>>(), false)
+        Self::new(plan, channels, &(0..plan.spec().outputs.len()).map(all).collect::<Vec<_>>())
     }
 
     fn restart(&mut self, trace: u64, gap: bool) {
@@ -152,32 +154,38 @@ impl Rig {
         self.store.push(Rows::new(rows, stride, traces, self.store.channels()));
         self.lane.push(&self.store, &mut self.worker);
     }
+
+    /// The newest traces of counts, the last `traces` of them new. No more than the lane's reach may be needed.
+    fn push_counts(&mut self, past: &[i16], stride: usize, traces: usize, end: u64) {
+        let rows = (past.len() / stride).min(self.lane.reach() + traces);
+        let past = &past[past.len() - rows * stride..];
+        let mut table = Traces::new(end - rows as u64, &mut Spare::default());
+        table.push(Raw::new(Samples::I16(past), stride, rows, self.store.channels()));
+        let channels = 0..self.store.channels();
+        self.worker.take_counts(std::slice::from_mut(&mut self.lane), &channels, &table);
+    }
 }
 
 /// Lines with the values of each want.
 type Lines = Vec<(Line, Vec<Vec<f32>>)>;
 
-/// Feeds a lane and returns what comes out. Samples of a store for counts must be integers.
+/// Feeds a lane and returns what comes out. Samples that are given as counts must be integers.
 fn feed(rig: &mut Rig, counts: bool, signal: Signal, scene: &Scene, cuts: &[usize], wants: usize) -> Lines {
     let (channels, mut cuts, mut out) = (rig.store.channels(), cuts.iter().cycle(), Vec::new());
     for (number, run) in scene.runs().into_iter().enumerate() {
         rig.restart(run.start, number > 0);
-        let mut t = run.start;
+        let (mut t, mut past) = (run.start, Vec::new());
         while t < run.end {
             let traces = (*cuts.next().expect("endless") as u64).min(run.end - t);
             // Padded rows whose padding is poison.
-            let stride = channels + 3;
+            let stride = (channels + 3).next_multiple_of(32);
             let mut rows = vec![f32::NAN; stride * traces as usize];
             for (row, trace) in rows.chunks_exact_mut(stride).zip(t..) {
                 row[..channels].iter_mut().enumerate().for_each(|(c, x)| *x = signal.sample(trace, c));
             }
             if counts {
-                let rows: Vec<i16> = rows.iter().map(|&x| x as i16).collect();
-                rig.store.begin_push(traces as usize);
-                for (row, back) in rows.chunks_exact(stride).zip((1..=traces as usize).rev()) {
-                    rig.store.put_counts(back, [&row[..channels]]);
-                }
-                rig.lane.push(&rig.store, &mut rig.worker);
+                past.extend(rows.iter().map(|&x| if x.is_nan() { i16::MIN } else { x as i16 }));
+                rig.push_counts(&past, stride, traces as usize, t + traces);
             } else {
                 rig.push(&rows, stride, traces as usize);
             }
@@ -231,7 +239,7 @@ proptest! {
             let (a, b) = (ends[output].0 % channels, ends[output].1 % channels);
             Want { output, channels: if output == 0 { 0..channels } else { a.min(b)..a.max(b) + 1 } }
         }).collect();
-        let mut rig = Rig::new(&plan, channels, &wants, false);
+        let mut rig = Rig::new(&plan, channels, &wants);
         // Dirty memory: everything that a lane owns has held poison and overflow before.
         for dirt in [f32::NAN, f32::MAX] {
             for _ in 0..2 + 2 * spec.nfft / MAX_BLOCK {
@@ -242,7 +250,7 @@ proptest! {
 
         // Counts as they are, where samples are such, and other cuts: the same to the last bit.
         let counts = matches!(signal, Signal::Counts);
-        let mut other = Rig::new(&plan, channels, &wants, counts);
+        let mut other = Rig::new(&plan, channels, &wants);
         let again = feed(&mut other, counts, signal, &scene, &other_cuts, wants.len());
         prop_assert_eq!(got.len(), again.len());
         for ((line, values), (other_line, other_values)) in got.iter().zip(&again) {

@@ -12,7 +12,7 @@ use fiberd::acquisition::{Acquisition, ClockQuality, Phase, SignalLimits};
 use fiberd::block::{BlockLayout, BlockPool, Lease, RawBlock};
 use fiberd::capture::{Capture, CaptureEnd, filled_queue_blocks};
 use fiberd::config::{CaptureConfig, ProcessingConfig, ViewConfig};
-use fiberd::dsp::{CommonMode, ConditionSpec, Lane, Output, Plan, PlanSpec, Raw, Samples, Want, Window};
+use fiberd::dsp::{CommonMode, ConditionSpec, Lane, Output, Plan, PlanSpec, Raw, Samples, Spare, Traces, Want, Window};
 use fiberd::egress::{Outlet, fence};
 use fiberd::frame::{
     Dtype, FLAG_CLOCK_STEP, FLAG_EPOCH_START, FLAG_GAP_BEFORE, FLAG_PARTIAL_LINE, Frame, ValueKind, View,
@@ -306,10 +306,12 @@ fn lines_are_the_same_whichever_thread_made_them() {
     };
     let acquisition = Acquisition { channels: 1000, ..(*acquisition(1)).clone() };
     let plan = Arc::new(Plan::for_counts(spec, acquisition.scale).unwrap());
-    let samples: Vec<i16> = (0..1000 * 600).map(|i| sample(i / 1000, i as usize % 1000)).collect();
+    // Rows padded to whole cache lines, as blocks have them.
+    let stride = 1024;
+    let samples: Vec<i16> = (0..600).flat_map(|t| (0..stride).map(move |c| sample(t, c))).collect();
     let lines = |threads: usize, all: bool| {
         let mut crew = Crew::apart(threads);
-        crew.reserve(std::slice::from_ref(&plan));
+        crew.reserve(std::slice::from_ref(&plan), 600);
         let tile = |first: usize| {
             let channels = first..(first + TILE_CHANNELS).min(1000);
             let wants = [0, 1].map(|output| Want { output, channels: 0..channels.len() });
@@ -318,8 +320,10 @@ fn lines_are_the_same_whichever_thread_made_them() {
         };
         let mut tiles: Vec<Tile> = (0..1000).step_by(TILE_CHANNELS).map(tile).collect();
         let mut bits: Vec<u32> = Vec::new();
-        for block in samples.chunks(1000 * 200) {
-            crew.take_counts(&mut tiles, Raw::new(Samples::I16(block), 1000, 200, 1000), all);
+        for end in [200, 400, 600] {
+            let mut traces = Traces::new(0, &mut Spare::default());
+            traces.push(Raw::new(Samples::I16(&samples[..end * stride]), stride, end, 1000));
+            crew.each(&mut tiles, all, |tile, worker| tile.transform_counts(&traces, worker));
             for lane in tiles.iter().flat_map(|tile| &tile.lanes) {
                 for line in 0..lane.lines().len() {
                     bits.extend([0, 1].iter().flat_map(|&want| lane.values(want, line)).map(|v| v.to_bits()));

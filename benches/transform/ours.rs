@@ -1,8 +1,8 @@
-//! fiberd's own stage, the code that the service runs: tiles, stores, lanes.
+//! fiberd's own stage, the code that the service runs: tiles and lanes over tables of the rows of blocks.
 
 use std::sync::Arc;
 
-use fiberd::dsp::{ConditionSpec, Lane, Plan, Raw, Samples, Want};
+use fiberd::dsp::{ConditionSpec, Lane, Plan, Raw, Samples, Spare, Traces, Want};
 use fiberd::pipeline::crew::Crew;
 use fiberd::pipeline::tile::{TILE_CHANNELS, Tile};
 
@@ -24,6 +24,8 @@ pub struct Ours {
     tiles: Vec<Tile>,
     parts: Vec<Part>,
     crew: Crew,
+    rows: Spare<[i16]>,
+    reach: usize,
     channels: usize,
     traces: usize,
     kept: usize,
@@ -47,8 +49,20 @@ impl Ours {
         };
         let (tiles, parts) = (0..workload.channels).step_by(TILE_CHANNELS).map(part).unzip();
         let mut crew = Crew::apart(threads);
-        crew.reserve(std::slice::from_ref(&plan));
-        Self { tiles, parts, crew, channels: workload.channels, traces: workload.traces, kept, per_channel }
+        let (reach, mut rows) = (workload.spec.nfft, Spare::default());
+        rows.reserve(reach + BLOCK);
+        crew.reserve(std::slice::from_ref(&plan), reach + BLOCK);
+        Self {
+            tiles,
+            parts,
+            crew,
+            rows,
+            reach,
+            channels: workload.channels,
+            traces: workload.traces,
+            kept,
+            per_channel,
+        }
     }
 }
 
@@ -77,9 +91,13 @@ impl Contender for Ours {
         self.parts.iter_mut().for_each(|part| part.done = 0);
         for first in (0..self.traces).step_by(BLOCK) {
             let traces = BLOCK.min(self.traces - first);
-            let samples = &recording.samples[first * recording.stride..][..traces * recording.stride];
-            let block = Raw::new(Samples::I16(samples), recording.stride, traces, self.channels);
-            self.crew.take_counts(&mut self.tiles, block, self.crew.threads() > 1);
+            let oldest = first.saturating_sub(self.reach);
+            let samples = &recording.samples[oldest * recording.stride..(first + traces) * recording.stride];
+            let mut table = Traces::new(oldest as u64, &mut self.rows);
+            table.push(Raw::new(Samples::I16(samples), recording.stride, first + traces - oldest, self.channels));
+            self.crew
+                .each(&mut self.tiles, self.crew.threads() > 1, |tile, worker| tile.transform_counts(&table, worker));
+            table.put_away(&mut self.rows);
             self.tiles.iter_mut().zip(&mut self.parts).for_each(|(tile, part)| part.collect(tile));
         }
     }

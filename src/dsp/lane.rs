@@ -1,4 +1,4 @@
-//! One transform over the channels of a tile, as a worker runs it: what the tile's [`Store`] holds in, finished lines out.
+//! One transform over the channels of a tile, as a worker runs it: the newest traces in, finished lines out.
 //!
 //! A lane serves every output of its plan, whoever asked for it. Groups of neighbouring channels go through the lane
 //! kernel together; a channel that is wanted alone, or a window length that is no power of two, goes along time. The
@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use super::along::{Along, Ring, total};
 use super::grid::{window_end, windows_of_line};
-use super::lanes::{self, Kernel, Move, Out, REFRESH_LINES, Sliding, Window};
+use super::lanes::{self, Cell, Kernel, Move, Out, REFRESH_LINES, Sliding, Window};
 use super::plan::{Output, Plan, SideBySide};
 use super::store::Store;
+use super::traces::{Cells, History, Spare, Traces};
 
 /// A finished line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +44,13 @@ pub struct Worker {
     along: Along,
     /// Powers of a line of one window, `[place][lane]`.
     powers: Vec<f32>,
+    /// Where the counts of a tile are.
+    cells: Spare<Cell>,
 }
 
 impl Default for Worker {
     fn default() -> Self {
-        Self { kernel: lanes::kernel(), along: Along::default(), powers: Vec::new() }
+        Self { kernel: lanes::kernel(), along: Along::default(), powers: Vec::new(), cells: Spare::default() }
     }
 }
 
@@ -57,7 +60,21 @@ impl Worker {
         lanes::lanes()
     }
 
-    /// Makes the scratch memory large enough for `plan`. The only place that allocates.
+    /// Room to find the counts of `channels` channels in, over `traces` traces.
+    pub fn reserve_cells(&mut self, channels: usize, traces: usize) {
+        self.cells.reserve(channels.div_ceil(lanes::CELL_CHANNELS) * traces);
+    }
+
+    /// Runs `lanes`, of a tile of `channels`, on the counts that `traces` has got since the last call.
+    pub fn take_counts(&mut self, lanes: &mut [Lane], channels: &Range<usize>, traces: &Traces<'_>) {
+        let cells = Cells::new(traces, channels, &mut self.cells);
+        for lane in lanes {
+            lane.advance(History::Counts(&cells), self);
+        }
+        cells.put_away(&mut self.cells);
+    }
+
+    /// Makes the scratch memory large enough for `plan`. This and its neighbour above are the only places that allocate.
     pub fn reserve(&mut self, plan: &Plan) {
         match &plan.side_by_side {
             Some(SideBySide::Whole(schedule)) => self.kernel.reserve(schedule),
@@ -173,16 +190,20 @@ impl Lane {
         }
     }
 
-    /// A store for what `lanes` read, of a tile of `channels` channels, as counts or conditioned.
-    pub fn store(lanes: &[Self], channels: usize, counts: bool, max_block_traces: usize) -> Store {
-        let side_by_side = lanes.iter().filter(|lane| !lane.groups.is_empty());
-        // What slides takes traces away that lie before its window.
-        let before = |plan: &Plan| match &plan.side_by_side {
-            Some(SideBySide::Sliding(sliding)) => sliding.longest_hop(),
-            _ => 0,
-        };
-        let keep = side_by_side.map(|lane| lane.plan.nfft() + before(&lane.plan)).max().unwrap_or(0);
-        Store::new(channels, Worker::lanes(), counts, keep, max_block_traces)
+    /// Traces before the newest block that this lane's windows may still reach.
+    pub fn reach(&self) -> usize {
+        match &self.plan.side_by_side {
+            _ if self.groups.is_empty() => 0,
+            // What slides takes traces away that lie before its window.
+            Some(SideBySide::Sliding(sliding)) => self.plan.nfft() + sliding.longest_hop(),
+            _ => self.plan.nfft(),
+        }
+    }
+
+    /// A store for what `lanes` read of the conditioned samples of a tile of `channels` channels.
+    pub fn store(lanes: &[Self], channels: usize, max_block_traces: usize) -> Store {
+        let keep = lanes.iter().map(Self::reach).max().unwrap_or(0);
+        Store::new(channels, Worker::lanes(), keep, max_block_traces)
     }
 
     /// What is computed.
@@ -221,14 +242,18 @@ impl Lane {
     /// # Panics
     /// When the worker has no room for the plan, or the store has not the channels of the tile.
     pub fn push(&mut self, store: &Store, worker: &mut Worker) {
+        self.advance(History::Conditioned(store), worker);
+    }
+
+    fn advance(&mut self, history: History<'_>, worker: &mut Worker) {
         self.first_slot = self.slot(self.lines.len());
         self.lines.clear();
         for alone in &mut self.alone {
-            alone.ring.write(self.position, store.channel(alone.channel, self.position));
+            history.copy_channel(alone.channel, self.position, &mut alone.ring);
         }
-        self.position = store.position();
+        self.position = history.position();
         while self.pending.window_end(&self.plan) <= self.position && self.pending.end < u64::MAX {
-            self.next_window(store, worker);
+            self.next_window(history, worker);
         }
     }
 
@@ -270,13 +295,13 @@ impl Lane {
     }
 
     /// Computes the pending line's next window, if it is whole, and finishes the line with its last one.
-    fn next_window(&mut self, store: &Store, worker: &mut Worker) {
+    fn next_window(&mut self, history: History<'_>, worker: &mut Worker) {
         let slot = self.slot(self.lines.len());
         let Self { plan, pending, values, .. } = self;
         let window_end = pending.window_end(plan);
         let whole = window_end.checked_sub(plan.nfft() as u64).filter(|&start| start >= self.run_start);
-        // Groups read in the store, which has everything since the run began, or at least the last windows.
-        let whole = whole.filter(|&start| self.groups.is_empty() || store.holds(start, plan.nfft()));
+        // Groups read in what has come since the run began, or at least in the last windows.
+        let whole = whole.filter(|&start| self.groups.is_empty() || history.holds(start, plan.nfft()));
         let window = whole.map(|start| Taken { start, add: pending.used > 0, line: pending.index });
         pending.next += 1;
         pending.used += u64::from(whole.is_some());
@@ -289,12 +314,12 @@ impl Lane {
         }
         if let (Some(SideBySide::Sliding(sliding)), Some(taken)) = (&plan.side_by_side, window) {
             for groups in self.groups.chunks_mut(2) {
-                slide_to(groups, sliding, store, &mut *worker.kernel, taken);
+                slide_to(groups, sliding, history, &mut *worker.kernel, taken);
             }
         }
         for number in 0..self.groups.len() {
             let next = self.groups.get(number + 1).map(|group| group.number);
-            self.groups[number].window(plan, store, next, worker, window, finish, values);
+            self.groups[number].window(plan, history, next, worker, window, finish, values);
         }
         for alone in &mut self.alone {
             alone.window(plan, worker, window, finish, values);
@@ -351,7 +376,7 @@ impl Group {
     fn window(
         &mut self,
         plan: &Plan,
-        store: &Store,
+        history: History<'_>,
         next: Option<usize>,
         worker: &mut Worker,
         window: Option<Taken>,
@@ -365,8 +390,9 @@ impl Group {
             SideBySide::Whole(schedule) => {
                 let sums = if self.sums.is_empty() { powers } else { &mut self.sums };
                 if let Some(Taken { start, add, .. }) = window {
-                    let next = next.map(|next| store.window(next, start, plan.nfft()));
-                    kernel.transform(schedule, store.window(number, start, plan.nfft()), next, sums, add);
+                    let window = |group| history.window(group, kernel.lanes(), start, plan.nfft());
+                    let (window, next) = (window(number), next.map(window));
+                    kernel.transform(schedule, window, next, sums, add);
                 }
                 sums
             }
@@ -402,7 +428,8 @@ impl Group {
 }
 
 /// Makes the sums of one or two groups those of the window: by a step from the one before, or afresh.
-fn slide_to(groups: &mut [Group], sliding: &Sliding, store: &Store, kernel: &mut dyn Kernel, taken: Taken) {
+fn slide_to(groups: &mut [Group], sliding: &Sliding, history: History<'_>, kernel: &mut dyn Kernel, taken: Taken) {
+    let lanes = kernel.lanes();
     let (start, end) = (taken.start, taken.start + sliding.nfft() as u64);
     let before = groups[0].slid_to;
     // Groups are made afresh one after the other, not all in the same line.
@@ -412,9 +439,9 @@ fn slide_to(groups: &mut [Group], sliding: &Sliding, store: &Store, kernel: &mut
     }
     if let Some(before) = before.filter(|&before| !due && before < end && sliding.has_hop(end - before)) {
         let (hop, left) = ((end - before) as usize, before - sliding.nfft() as u64);
-        if store.holds(left, sliding.nfft() + hop) {
+        if history.holds(left, sliding.nfft() + hop) {
             return move_groups(groups, kernel, sliding, before, |group| {
-                (store.window(group, before, hop), Some(store.window(group, left, hop)))
+                (history.window(group, lanes, before, hop), Some(history.window(group, lanes, left, hop)))
             });
         }
     }
@@ -424,7 +451,7 @@ fn slide_to(groups: &mut [Group], sliding: &Sliding, store: &Store, kernel: &mut
     let hop = sliding.longest_hop();
     for first in (start..end).step_by(hop) {
         let traces = hop.min((end - first) as usize);
-        move_groups(groups, kernel, sliding, first, |group| (store.window(group, first, traces), None));
+        move_groups(groups, kernel, sliding, first, |group| (history.window(group, lanes, first, traces), None));
     }
 }
 

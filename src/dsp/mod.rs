@@ -2,7 +2,8 @@
 //!
 //! In the order in which a sample meets them: [`rows`] (raw and conditioned traces as they lie in memory), [`condition`]
 //! (unpack, demodulate, strain rate, differences, then [`common_mode`](mod@common_mode) and high-pass; units and factors
-//! in [`calibration`]), [`Store`] (the newest traces of a tile), [`grid`] (which traces make which line), [`lane`] (window
+//! in [`calibration`]), [`Traces`] and [`Store`] (the newest
+//! traces), [`grid`] (which traces make which line), [`lane`] (window
 //! and spectrum, mean over windows) by a [`plan`] (what comes out, in [`bins`] of a [`window`]); the transforms themselves
 //! are in `lanes`, for channels side by side, and `along`, for a channel alone.
 
@@ -21,6 +22,7 @@ pub mod naive;
 pub mod plan;
 pub mod rows;
 mod store;
+mod traces;
 pub mod window;
 
 pub use bins::{bin_hz, bins_in_range};
@@ -32,6 +34,7 @@ pub use lane::{Lane, Line, Want, Worker};
 pub use plan::{Output, Plan, PlanError, PlanSpec};
 pub use rows::{Raw, Rows, Samples};
 pub use store::Store;
+pub use traces::{Spare, Traces};
 pub use window::Window;
 
 /// Name of the instruction set that the kernels use on this machine, and how many channels they transform together.

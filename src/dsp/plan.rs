@@ -22,6 +22,10 @@ use crate::units::Rational;
 /// Longest window, in traces.
 pub const MAX_NFFT: usize = 1 << 20;
 
+/// Longest window of channels side by side. Counts stay in their blocks for as long, of all channels whoever looks at
+/// them, so that longer windows are worth a copy of the channels that are wanted.
+const MAX_SIDE_BY_SIDE: usize = 8192;
+
 /// What comes out of a transform for each channel of a line. Bin ranges are half-open indices within `0 .. nfft/2 + 1`;
 /// [`bins_in_range`](super::bins::bins_in_range) makes them from Hz.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,7 +117,7 @@ pub struct Plan {
     window: Vec<f32>,
     /// `2 / (nfft · Σw²)`; sums hold `|X_k|²`, DC and Nyquist halved.
     factor: f64,
-    /// For channels side by side; `None` when the length is no power of two.
+    /// For channels side by side; `None` when the length is no power of two, or too long.
     pub(super) side_by_side: Option<SideBySide>,
     /// For each output and each of its bands (a spectrum counts as one): where its bins stand among these powers.
     pub(super) places: Vec<Vec<Vec<u32>>>,
@@ -143,7 +147,8 @@ impl Plan {
         let energy: f64 = exact.iter().map(|w| w * w).sum();
         let window: Vec<f32> = exact.iter().map(|&w| w as f32).collect();
         let ranges: Vec<Range<usize>> = spec.outputs.iter().flat_map(|o| o.ranges().iter().cloned()).collect();
-        let side_by_side = (spec.nfft.is_power_of_two() && spec.nfft >= Schedule::MIN_NFFT).then(|| {
+        let lengths = Schedule::MIN_NFFT..=MAX_SIDE_BY_SIDE;
+        let side_by_side = (spec.nfft.is_power_of_two() && lengths.contains(&spec.nfft)).then(|| {
             let period = spec.period_traces;
             let hops = ((period.num() / period.den()) as usize, period.num().div_ceil(period.den()) as usize);
             let bins = spec.bins();

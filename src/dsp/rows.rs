@@ -128,6 +128,11 @@ impl<'a> Raw<'a> {
         self.channels
     }
 
+    /// Samples from row to row.
+    pub const fn stride(&self) -> usize {
+        self.stride
+    }
+
     /// The samples with their format.
     pub const fn samples(&self) -> Samples<'a> {
         self.samples

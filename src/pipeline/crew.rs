@@ -9,12 +9,8 @@ use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tracing::warn;
 
-use crate::dsp::{Plan, Raw, Worker};
-use crate::pipeline::tile::{TILE_CHANNELS, Tile, store_counts};
-
-/// Channels whose counts are stored together: pieces of a trace long enough to be read at the speed of memory, and few
-/// enough places that are written to.
-const STRIP_CHANNELS: usize = 4096;
+use crate::dsp::{Plan, Worker};
+use crate::pipeline::tile::{TILE_CHANNELS, Tile};
 
 /// See the module.
 pub struct Crew {
@@ -53,38 +49,15 @@ impl Crew {
         self.workers.len()
     }
 
-    /// Makes every worker's scratch memory large enough for `plans`.
-    pub fn reserve(&mut self, plans: &[Arc<Plan>]) {
+    /// Makes every worker's scratch memory large enough for `plans`, and for tables of `traces` traces of a tile.
+    pub fn reserve(&mut self, plans: &[Arc<Plan>], traces: usize) {
         for worker in &mut self.workers {
             let worker = worker.get_mut().unwrap_or_else(PoisonError::into_inner);
+            worker.reserve_cells(TILE_CHANNELS, traces);
             for plan in plans {
                 worker.reserve(plan);
             }
         }
-    }
-
-    /// From counts to lines, for tiles that need no conditioning; by all threads, or by this one alone.
-    pub fn take_counts(&self, tiles: &mut [Tile], raw: Raw<'_>, all: bool) {
-        let widest = STRIP_CHANNELS / TILE_CHANNELS;
-        if !all {
-            for strip in tiles.chunks_mut(widest) {
-                store_counts(strip, raw);
-                for tile in strip {
-                    self.with_worker(|worker| tile.transform(worker));
-                }
-            }
-            return;
-        }
-        // The same number of strips for each thread.
-        let strips = tiles.len().div_ceil(self.threads() * widest) * self.threads();
-        let width = tiles.len().div_ceil(strips.max(1)).max(1);
-        self.pool.install(|| {
-            tiles.par_chunks_mut(width).for_each(|strip| {
-                store_counts(strip, raw);
-                // A thread that has nothing left helps with the tiles of another's strip.
-                strip.par_iter_mut().for_each(|tile| self.with_worker(|worker| tile.transform(worker)));
-            });
-        });
     }
 
     /// The same work on each tile; by all threads, or by this one alone.

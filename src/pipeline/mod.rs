@@ -1,14 +1,15 @@
 //! The dsp thread (`das-dsp`) and its pool (`das-fft-N`): from raw blocks to frames.
 //!
 //! Takes leases from the full queue in order; for each block, tile by tile, alone or with a [`crew`]: condition the
-//! samples (plain counts stay as they are), put them into the [`tile`]'s store, run the lanes that read there, and let
-//! the lease fly home. Lines that became whole are gathered into frames and offered at the fence ([`Egress`]), which
+//! samples and put them into the [`tile`]'s store, or leave plain counts where they are (`past` holds their blocks for as
+//! long as windows reach into them), and run the lanes that read there. Lines that became whole are gathered into frames and offered at the fence ([`Egress`]), which
 //! never waits. What an acquisition needs is planned once ([`plan`]), each thing once however many views ask for it;
 //! while it lasts nothing is allocated here. A gap resets stores and lanes and marks the next frames.
 
 mod clock;
 pub mod control;
 pub mod crew;
+mod past;
 pub mod plan;
 pub mod tile;
 mod view;
@@ -21,7 +22,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tracing::{info, warn};
 
 use crate::acquisition::Acquisition;
-use crate::block::{Lease, RawBlock};
+use crate::block::Lease;
 use crate::config::{ProcessingConfig, ViewConfig};
 use crate::dsp::{CommonMode, ConditionSpec, Raw, common_mode};
 use crate::egress::Egress;
@@ -29,6 +30,7 @@ use crate::frame::{FLAG_CLOCK_STEP, FLAG_EPOCH_START, FLAG_GAP_BEFORE, FLAG_NONF
 use crate::status::Status;
 use clock::TimeBase;
 use crew::Crew;
+use past::Past;
 use plan::Plans;
 use tile::Tile;
 use view::LineContext;
@@ -82,6 +84,7 @@ pub struct Engine {
     status: Arc<Status>,
     input: Option<Arc<Acquisition>>,
     plans: Plans,
+    past: Past,
     time: TimeBase,
     next_trace: u64,
     offsets: Vec<f32>,
@@ -99,6 +102,7 @@ impl Engine {
             status,
             input: None,
             plans: Plans::default(),
+            past: Past::default(),
             time: TimeBase::default(),
             next_trace: 0,
             offsets: Vec::new(),
@@ -144,7 +148,11 @@ impl Engine {
         for view in &mut self.plans.views {
             counters.lines.add(view.gather(&mut self.plans.tiles, &context, &self.egress));
         }
-        drop(lease);
+        if self.plans.counts {
+            self.past.push(lease);
+        } else {
+            drop(lease);
+        }
 
         counters.blocks_processed.add(1);
         // Smoothed over about a second whatever the block length.
@@ -173,7 +181,7 @@ impl Engine {
         }
     }
 
-    fn replan(&mut self, block: &RawBlock) {
+    fn replan(&mut self, block: &Lease) {
         self.flush();
         let acquisition = &block.acquisition;
         let (plans, problems) =
@@ -186,7 +194,10 @@ impl Engine {
         self.offsets = vec![0.0; block.layout().capacity_traces];
         self.time = TimeBase::default();
         self.input = Some(Arc::clone(acquisition));
-        self.crew.reserve(&self.plans.transforms);
+        self.past.clear();
+        let reach = if self.plans.counts { self.plans.reach() } else { 0 };
+        let rows = self.past.prepare(reach, block);
+        self.crew.reserve(&self.plans.transforms, rows);
         for tile in &mut self.plans.tiles {
             tile.restart(block.first_trace.0, true);
         }
@@ -195,25 +206,27 @@ impl Engine {
     /// Traces are missing: no window and no difference may reach over the gap.
     fn bridge_gap(&mut self, next_trace: u64) {
         self.flush();
+        self.past.clear();
         for tile in &mut self.plans.tiles {
             tile.restart(next_trace, false);
         }
     }
 
-    fn transform(&mut self, block: &RawBlock) {
+    fn transform(&mut self, block: &Lease) {
         let raw = Raw::of_block(block);
         let traces = block.traces;
         let all = self.crew.threads() > 1 && self.plans.ns_per_trace * traces as f64 > WORTH_SHARING_NS;
         let crew = &self.crew;
         let tiles = &mut self.plans.tiles;
         if self.plans.counts {
-            crew.take_counts(tiles, raw, all);
+            self.past.with(block, |traces| {
+                crew.each(tiles, all, |tile, worker| tile.transform_counts(traces, worker));
+            });
             return;
         }
         if self.condition.common_mode == CommonMode::Keep {
             crew.each(tiles, all, |tile, worker| {
                 tile.condition(raw);
-                tile.store();
                 tile.transform(worker);
             });
             return;
@@ -222,15 +235,12 @@ impl Engine {
         let offsets = &mut self.offsets[..traces];
         let scratch = &mut self.plans.row_scratch;
         for (t, offset) in offsets.iter_mut().enumerate() {
-            let conditioned = tiles.iter().filter_map(|tile| tile.conditioner.as_ref());
-            *offset = common_mode(self.condition.common_mode, conditioned.map(|c| c.tile().row(t)), scratch);
+            let conditioned = tiles.iter().filter_map(|tile| tile.conditioned_row(t));
+            *offset = common_mode(self.condition.common_mode, conditioned, scratch);
         }
         let offsets = &*offsets;
         crew.each(tiles, all, |tile, worker| {
-            if let Some(conditioner) = &mut tile.conditioner {
-                conditioner.subtract_offsets(offsets);
-            }
-            tile.store();
+            tile.subtract(offsets);
             tile.transform(worker);
         });
     }

@@ -33,7 +33,7 @@ pub struct Plans {
     pub transforms: Vec<Arc<Plan>>,
     /// What goes out; views that show the same are one here.
     pub views: Vec<ViewOut>,
-    /// Whether the tiles store counts as they come.
+    /// Whether counts are transformed as they come.
     pub counts: bool,
     /// Room for one trace over all channels.
     pub row_scratch: Vec<f32>,
@@ -110,17 +110,22 @@ impl Plans {
         let ns_per_trace = tiles.iter().map(cost_ns_per_trace).sum();
         (Self { output, tiles, transforms, views, counts: scale.is_some(), row_scratch, ns_per_trace }, problems)
     }
+
+    /// Traces before a block that windows may still reach.
+    pub fn reach(&self) -> usize {
+        self.tiles.iter().flat_map(|tile| &tile.lanes).map(Lane::reach).max().unwrap_or(0)
+    }
 }
 
-/// About what a trace of a tile costs: a sample's way into the store, and its share of each window (measured with AVX2
+/// About what a trace of a tile costs: finding its samples, and its share of each window (measured with AVX2
 /// at nfft 256 to 4096; longer windows cost up to twice as much).
 fn cost_ns_per_trace(tile: &Tile) -> f64 {
-    let (stored, transformed) = (0.1, 0.35);
+    let (found, transformed) = (0.1, 0.35);
     let windows = |lane: &Lane| {
         let hop = lane.plan().spec().period_traces.to_f64().min(lane.plan().nfft() as f64 / 2.0);
         lane.transformed() as f64 * lane.plan().nfft() as f64 / hop
     };
-    stored * tile.channels.len() as f64 + transformed * tile.lanes.iter().map(windows).sum::<f64>()
+    found * tile.channels.len() as f64 + transformed * tile.lanes.iter().map(windows).sum::<f64>()
 }
 
 /// What all views together need, each thing once.

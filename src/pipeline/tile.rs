@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::acquisition::{Acquisition, SampleFormat};
-use crate::dsp::{CommonMode, ConditionError, ConditionSpec, Conditioner, Lane, Raw, Samples, Store, Worker};
+use crate::dsp::{CommonMode, ConditionError, ConditionSpec, Conditioner, Lane, Raw, Store, Traces, Worker};
 
 /// Channels of a tile: what one worker takes at a time. Many enough that the memory of one group of channels is asked for
 /// while another is transformed, few enough that tiles share out evenly.
@@ -13,10 +13,8 @@ pub const TILE_CHANNELS: usize = 64;
 pub struct Tile {
     /// Channels after conditioning.
     pub channels: Range<usize>,
-    /// From raw samples to conditioned ones; `None` when counts are transformed as they are.
-    pub conditioner: Option<Conditioner>,
-    /// The newest traces.
-    pub store: Store,
+    /// From raw samples to conditioned ones, and the newest of these; `None` when counts are transformed as they are.
+    conditioned: Option<(Conditioner, Store)>,
     /// The transforms that touch this tile.
     pub lanes: Vec<Lane>,
 }
@@ -44,21 +42,21 @@ impl Tile {
         lanes: Vec<Lane>,
         max_block_traces: usize,
     ) -> Result<Self, ConditionError> {
-        let counts = plain_counts(spec, acquisition).is_some();
-        let conditioner = Conditioner::new(spec, acquisition, channels.clone(), max_block_traces)?;
-        Ok(Self {
-            store: Lane::store(&lanes, channels.len(), counts, max_block_traces),
-            conditioner: (!counts).then_some(conditioner),
-            channels,
-            lanes,
-        })
+        let conditioned = match plain_counts(spec, acquisition) {
+            Some(_) => None,
+            None => {
+                let conditioner = Conditioner::new(spec, acquisition, channels.clone(), max_block_traces)?;
+                Some((conditioner, Lane::store(&lanes, channels.len(), max_block_traces)))
+            }
+        };
+        Ok(Self { channels, conditioned, lanes })
     }
 
     /// A new epoch, or a gap within one: the next sample is of trace `next_trace`.
     pub fn restart(&mut self, next_trace: u64, epoch: bool) {
-        self.store.reset(next_trace);
-        if let Some(conditioner) = &mut self.conditioner {
+        if let Some((conditioner, store)) = &mut self.conditioned {
             conditioner.reset();
+            store.reset(next_trace);
         }
         for lane in &mut self.lanes {
             if epoch {
@@ -69,56 +67,42 @@ impl Tile {
         }
     }
 
-    /// From raw samples to conditioned ones, up to where common mode is removed; nothing for counts that stay such.
+    /// From raw samples to conditioned ones, up to where common mode is removed.
     pub fn condition(&mut self, raw: Raw<'_>) {
-        if let Some(conditioner) = &mut self.conditioner {
+        if let Some((conditioner, _)) = &mut self.conditioned {
             conditioner.run(raw);
         }
     }
 
-    /// The last step of conditioning, and into the store; counts that stay such are there already.
-    pub fn store(&mut self) {
-        if let Some(conditioner) = &mut self.conditioner {
-            conditioner.high_pass();
-            self.store.push(conditioner.tile());
+    /// Conditioned samples of one trace of the last block.
+    pub fn conditioned_row(&self, trace: usize) -> Option<&[f32]> {
+        self.conditioned.as_ref().map(|(conditioner, _)| conditioner.tile().row(trace))
+    }
+
+    /// Subtracts the common mode of each trace.
+    pub fn subtract(&mut self, offsets: &[f32]) {
+        if let Some((conditioner, _)) = &mut self.conditioned {
+            conditioner.subtract_offsets(offsets);
         }
     }
 
-    /// All transforms of what came into the store.
+    /// The last step of conditioning, into the store, and all transforms of what came in.
     pub fn transform(&mut self, worker: &mut Worker) {
+        let Some((conditioner, store)) = &mut self.conditioned else { return };
+        conditioner.high_pass();
+        store.push(conditioner.tile());
         for lane in &mut self.lanes {
-            lane.push(&self.store, worker);
+            lane.push(store, worker);
         }
+    }
+
+    /// All transforms of the counts that came in.
+    pub fn transform_counts(&mut self, traces: &Traces<'_>, worker: &mut Worker) {
+        worker.take_counts(&mut self.lanes, &self.channels, traces);
     }
 
     /// Raw samples of the last block that were not finite, or absurdly large, and were replaced by 0.
     pub fn nonfinite(&self) -> usize {
-        self.conditioner.as_ref().map_or(0, Conditioner::nonfinite)
-    }
-}
-
-/// Puts a block of counts into the stores of neighbouring tiles, trace by trace: memory is fast when it is read in order,
-/// and from a block that has left the caches a small piece of each trace for one tile after the other would take several
-/// times as long. Nor must there be too many tiles, or the many places that are written to fall out of the caches.
-///
-/// # Panics
-/// When the samples are no counts.
-pub fn store_counts(tiles: &mut [Tile], raw: Raw<'_>) {
-    let Samples::I16(samples) = raw.samples() else { panic!("counts are 16-bit integers") };
-    for tile in &mut *tiles {
-        tile.store.begin_push(raw.traces());
-    }
-    // Four traces at once fill the cache lines that are written to.
-    let fours = raw.traces() / 4 * 4;
-    for first in (0..fours).step_by(4) {
-        for tile in &mut *tiles {
-            let traces = [0, 1, 2, 3].map(|i| &samples[raw.range(first + i, &tile.channels)]);
-            tile.store.put_counts(raw.traces() - first, traces);
-        }
-    }
-    for trace in fours..raw.traces() {
-        for tile in &mut *tiles {
-            tile.store.put_counts(raw.traces() - trace, [&samples[raw.range(trace, &tile.channels)]]);
-        }
+        self.conditioned.as_ref().map_or(0, |(conditioner, _)| conditioner.nonfinite())
     }
 }

@@ -8,10 +8,10 @@ use super::butterfly::{
     real_two,
 };
 use super::finish::{energies, spectrum};
-use super::prefetch::{LINE, prefetch};
+use super::load::Traces;
 use super::schedule::{FirstRow, RealPass, Schedule, Step};
-use super::sliding::{Sliding, Step as Slide, slide, weigh};
-use super::{Form, Kernel, Move, Out, Sample, Window};
+use super::sliding::{Sliding, slide, weigh};
+use super::{CELL_CHANNELS, Form, Kernel, Move, Out, Window};
 
 /// Memory and code of one worker; see [`Kernel`].
 pub(super) struct Lanes<S: Simd, V> {
@@ -56,7 +56,11 @@ impl<S: Simd, V: Vector<S> + Send> Kernel for Lanes<S, V> {
         sums: &mut [f32],
         add: bool,
     ) {
-        assert!(window.len() == schedule.nfft() * V::LEN, "a window of {} traces", schedule.nfft());
+        let traces = match window {
+            Window::I16(counts) => counts.cells.len(),
+            Window::F32(samples) => samples.len() / V::LEN,
+        };
+        assert!(traces == schedule.nfft(), "a window of {} traces", schedule.nfft());
         assert!(sums.len() >= schedule.stored() * V::LEN, "room for {} powers", schedule.stored());
         let Self { simd, complex, real, .. } = self;
         let simd = *simd;
@@ -64,14 +68,14 @@ impl<S: Simd, V: Vector<S> + Send> Kernel for Lanes<S, V> {
             #[inline(always)]
             || {
                 match (window, next) {
-                    (Window::I16(samples), Some(Window::I16(next))) => {
-                        first_pass(simd, samples, next, &schedule.first, complex, real);
+                    (Window::I16(counts), _) => {
+                        assert!(counts.first + V::LEN <= CELL_CHANNELS, "a group lies within a cell");
+                        first_pass(simd, counts, None, &schedule.first, complex, real);
                     }
                     (Window::F32(samples), Some(Window::F32(next))) => {
-                        first_pass(simd, samples, next, &schedule.first, complex, real);
+                        first_pass(simd, samples, Some(next), &schedule.first, complex, real);
                     }
-                    (Window::I16(samples), _) => first_pass(simd, samples, &[], &schedule.first, complex, real),
-                    (Window::F32(samples), _) => first_pass(simd, samples, &[], &schedule.first, complex, real),
+                    (Window::F32(samples), _) => first_pass(simd, samples, None, &schedule.first, complex, real),
                 }
                 for pass in &schedule.real {
                     real_pass(simd, pass, complex, real);
@@ -98,28 +102,16 @@ impl<S: Simd, V: Vector<S> + Send> Kernel for Lanes<S, V> {
             || match moves {
                 [a, b] => match (a.new, b.new) {
                     (Window::I16(x), Window::I16(y)) => {
-                        let (x, y) = (
-                            Slide::new(x, Window::counts(a.old), a.state),
-                            Slide::new(y, Window::counts(b.old), b.state),
-                        );
-                        slide(simd, plan, first, [x, y], sliding);
+                        slide(simd, plan, first, [a.step(x, Window::counts), b.step(y, Window::counts)], sliding);
                     }
                     (Window::F32(x), Window::F32(y)) => {
-                        let (x, y) = (
-                            Slide::new(x, Window::floats(a.old), a.state),
-                            Slide::new(y, Window::floats(b.old), b.state),
-                        );
-                        slide(simd, plan, first, [x, y], sliding);
+                        slide(simd, plan, first, [a.step(x, Window::floats), b.step(y, Window::floats)], sliding);
                     }
-                    _ => unreachable!("a store holds samples of one kind"),
+                    _ => unreachable!("a tile holds samples of one kind"),
                 },
                 [a] => match a.new {
-                    Window::I16(x) => {
-                        slide(simd, plan, first, [Slide::new(x, Window::counts(a.old), a.state)], sliding);
-                    }
-                    Window::F32(x) => {
-                        slide(simd, plan, first, [Slide::new(x, Window::floats(a.old), a.state)], sliding);
-                    }
+                    Window::I16(x) => slide(simd, plan, first, [a.step(x, Window::counts)], sliding),
+                    Window::F32(x) => slide(simd, plan, first, [a.step(x, Window::floats)], sliding),
                 },
                 _ => unreachable!("one or two groups move at once"),
             },
@@ -152,31 +144,28 @@ impl<S: Simd, V: Vector<S> + Send> Kernel for Lanes<S, V> {
     }
 }
 
-/// Loads, converts and windows the samples and takes the first three levels: from `[trace][channel]` to three complex
-/// transforms at the front of `complex` and a real one at the front of `real`.
+/// Loads, converts and windows the samples and takes the first three levels: from traces to three complex transforms at
+/// the front of `complex` and a real one at the front of `real`.
 #[inline(always)]
-fn first_pass<S: Simd, V: Vector<S>, T: Sample>(
+fn first_pass<S: Simd, V: Vector<S>, T: Traces<S, V>>(
     simd: S,
-    samples: &[T],
-    next: &[T],
+    samples: T,
+    next: Option<T>,
     rows: &[FirstRow],
     complex: &mut [Complex<V>],
     real: &mut [V],
 ) {
-    let eighth = rows.len() * V::LEN;
-    let (x0, samples) = samples.split_at(eighth);
-    let (x1, samples) = samples.split_at(eighth);
-    let (x2, samples) = samples.split_at(eighth);
-    let (x3, samples) = samples.split_at(eighth);
-    let (x4, samples) = samples.split_at(eighth);
-    let (x5, samples) = samples.split_at(eighth);
-    let (x6, x7) = samples.split_at(eighth);
-    let mut places = Places::new(rows.len(), complex, real);
+    let eighth = rows.len();
+    let (x0, rest) = samples.split_at(eighth);
+    let (x1, rest) = rest.split_at(eighth);
+    let (x2, rest) = rest.split_at(eighth);
+    let (x3, rest) = rest.split_at(eighth);
+    let (x4, rest) = rest.split_at(eighth);
+    let (x5, rest) = rest.split_at(eighth);
+    let (x6, x7) = rest.split_at(eighth);
+    let mut places = Places::new(eighth, complex, real);
     for (n, row) in rows.iter().enumerate() {
-        let per_line = LINE / size_of::<T>();
-        for at in (n * 8 * V::LEN..(n + 1) * 8 * V::LEN).step_by(per_line) {
-            prefetch(next, at);
-        }
+        samples.ask_ahead(next, n, eighth);
         let w = &row.window;
         let x = [
             load(simd, x0, n, w[0]),
@@ -194,14 +183,8 @@ fn first_pass<S: Simd, V: Vector<S>, T: Sample>(
 
 /// Samples of trace `n`, windowed.
 #[inline(always)]
-fn load<S: Simd, V: Vector<S>, T: Sample>(simd: S, samples: &[T], n: usize, window: f32) -> V {
-    let samples = &samples[n * V::LEN..][..V::LEN];
-    let sample = V::from_fn(
-        simd,
-        #[inline(always)]
-        |lane| samples[lane].to_f32(),
-    );
-    sample * V::splat(simd, window)
+fn load<S: Simd, V: Vector<S>, T: Traces<S, V>>(simd: S, samples: T, n: usize, window: f32) -> V {
+    samples.load(simd, n) * V::splat(simd, window)
 }
 
 /// As the first pass, for what it left real.

@@ -2,12 +2,13 @@
 //!
 //! Samples lie trace-major, so a vector of neighbouring channels is one load, and a transform "along time" over such
 //! vectors needs no transposition, no shuffle and no bit reversal: every butterfly is the scalar one, done for all lanes.
-//! Conversion and window are a part of the first pass, the squared magnitude is a part of the last. In: a window of
+//! Conversion and window are a part of the first pass, the squared magnitude is a part of the last. In: a window
 //! `[trace][lane]`, `int16` or `f32`. Out: sums of power, `[place][lane]`, and from these decibels, amplitudes or band
 //! energies, `[channel][value]`.
 //!
-//! [`schedule`] says what is done, [`butterfly`] how, [`kernel`] joins the two for each instruction set; [`sliding`] does
-//! it another way when windows overlap almost entirely; [`finish`] turns powers into values. The rest of the program
+//! [`schedule`] says what is done, [`butterfly`] how, [`load`] where samples come from, [`kernel`] joins the three for each
+//! instruction set; [`sliding`] does it another way when windows overlap almost entirely; [`finish`] turns powers into
+//! values. The rest of the program
 //! holds a [`Kernel`] and cannot tell which it is.
 
 // What is not inlined into its entry is compiled without the entry's instruction set.
@@ -16,6 +17,7 @@
 mod butterfly;
 mod finish;
 mod kernel;
+mod load;
 mod prefetch;
 mod schedule;
 mod sliding;
@@ -29,40 +31,33 @@ use fearless_simd::Level;
 pub(super) use schedule::Schedule;
 pub(super) use sliding::{REFRESH_LINES, Sliding};
 
-/// Samples of a window of as many channels as there are lanes, `[trace][lane]`.
+/// Channels of a [`Cell`].
+pub(super) const CELL_CHANNELS: usize = 32;
+
+/// Counts of neighbouring channels in one trace, as blocks hold them: a cache line.
+pub(super) type Cell = [i16; CELL_CHANNELS];
+
+/// Consecutive traces of as many channels as there are lanes.
 #[derive(Clone, Copy)]
 pub(super) enum Window<'a> {
-    /// Counts.
-    I16(&'a [i16]),
-    /// Conditioned samples, all finite.
+    /// Counts where they lie.
+    I16(Counts<'a>),
+    /// Conditioned samples, all finite, `[trace][lane]`.
     F32(&'a [f32]),
 }
 
-impl<'a> Window<'a> {
-    /// The counts of a window of such, as its neighbour's are.
-    fn counts(window: Option<Self>) -> Option<&'a [i16]> {
-        window.map(|window| match window {
-            Self::I16(samples) => samples,
-            Self::F32(_) => unreachable!("a store holds samples of one kind"),
-        })
-    }
-
-    /// As [`counts`](Self::counts), for conditioned samples.
-    fn floats(window: Option<Self>) -> Option<&'a [f32]> {
-        window.map(|window| match window {
-            Self::F32(samples) => samples,
-            Self::I16(_) => unreachable!("a store holds samples of one kind"),
-        })
-    }
-
-    const fn len(&self) -> usize {
-        match self {
-            Self::I16(samples) => samples.len(),
-            Self::F32(samples) => samples.len(),
-        }
-    }
+/// Counts of a group of channels, trace by trace wherever its row is.
+#[derive(Clone, Copy)]
+pub(super) struct Counts<'a> {
+    /// The cell that the group is a part of, in each trace.
+    pub(super) cells: &'a [&'a Cell],
+    /// The group's first channel within the cell.
+    pub(super) first: usize,
+    /// Whether the cells behind these in memory are needed next.
+    pub(super) ahead: bool,
 }
 
+/// A step of a window that slides.
 /// A step of a window that slides.
 pub(super) struct Move<'a> {
     /// Traces that come in.
@@ -73,22 +68,26 @@ pub(super) struct Move<'a> {
     pub(super) state: &'a mut [f32],
 }
 
-/// What the kernel can load.
-trait Sample: Copy {
-    fn to_f32(self) -> f32;
-}
+impl<'a> Window<'a> {
+    fn counts(self) -> Counts<'a> {
+        match self {
+            Self::I16(counts) => counts,
+            Self::F32(_) => unreachable!("a tile holds samples of one kind"),
+        }
+    }
 
-impl Sample for i16 {
-    #[inline(always)]
-    fn to_f32(self) -> f32 {
-        f32::from(self)
+    fn floats(self) -> &'a [f32] {
+        match self {
+            Self::F32(samples) => samples,
+            Self::I16(_) => unreachable!("a tile holds samples of one kind"),
+        }
     }
 }
 
-impl Sample for f32 {
-    #[inline(always)]
-    fn to_f32(self) -> f32 {
-        self
+impl<'a> Move<'a> {
+    /// The step with its traces as what they are.
+    fn step<T>(&mut self, new: T, kind: impl FnOnce(Window<'a>) -> T) -> sliding::Step<'_, T> {
+        sliding::Step { new, old: self.old.map(kind), state: self.state }
     }
 }
 

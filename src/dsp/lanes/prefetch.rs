@@ -9,12 +9,25 @@ pub(super) const LINE: usize = 64;
 /// A hint that `slice[index]` will be read soon; nothing when there is no such element, or no such hint on this machine.
 #[inline(always)]
 pub(super) fn prefetch<T>(slice: &[T], index: usize) {
-    #[cfg(target_arch = "x86_64")]
     if let Some(element) = slice.get(index) {
+        hint(std::ptr::from_ref(element));
+    }
+}
+
+/// A hint that what lies behind `object` in memory will be read soon.
+#[inline(always)]
+pub(super) fn prefetch_behind<T>(object: &T) {
+    hint(std::ptr::from_ref(object).wrapping_add(1));
+}
+
+#[inline(always)]
+fn hint<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch reads nothing and never faults, whatever the address; this one is of a live element.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(element).cast()) };
+        // SAFETY: a prefetch reads nothing and never faults, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (slice, index);
+    let _ = address;
 }

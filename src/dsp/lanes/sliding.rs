@@ -16,8 +16,8 @@ use std::f64::consts::{PI, TAU};
 
 use fearless_simd::Simd;
 
-use super::Sample;
 use super::butterfly::{Complex, Vector, power};
+use super::load::Traces;
 
 /// Lines after which sums are made afresh: rare enough to cost a few percent.
 pub(in crate::dsp) const REFRESH_LINES: u64 = 1024;
@@ -135,28 +135,22 @@ impl Hop {
 
 /// A step of one group: traces to add, as many to take away, `nfft` traces earlier, if there are such, and the sums.
 pub(super) struct Step<'a, T> {
-    pub(super) new: &'a [T],
-    pub(super) old: Option<&'a [T]>,
+    pub(super) new: T,
+    pub(super) old: Option<T>,
     pub(super) state: &'a mut [f32],
-}
-
-impl<'a, T> Step<'a, T> {
-    pub(super) const fn new(new: &'a [T], old: Option<&'a [T]>, state: &'a mut [f32]) -> Self {
-        Self { new, old, state }
-    }
 }
 
 /// Takes a step with one group, or with two, which share the reading of the tables. The first of the new traces is trace
 /// `first`; there is at most one hop of them, and a hop that is not full counts as full of zeros.
 #[inline(always)]
-pub(super) fn slide<S: Simd, V: Vector<S>, T: Sample, const GROUPS: usize>(
+pub(super) fn slide<S: Simd, V: Vector<S>, T: Traces<S, V>, const GROUPS: usize>(
     simd: S,
     plan: &Sliding,
     first: u64,
     steps: [Step<'_, T>; GROUPS],
     scratch: &mut [V],
 ) {
-    let count = steps[0].new.len() / V::LEN;
+    let count = steps[0].new.traces();
     let hop = plan.hops.iter().find(|hop| hop.traces >= count).expect("a hop that the plan knows");
     let pairs = hop.traces.div_ceil(2);
     // For each pair of mirrored traces: the sum for each group, then the difference for each.
@@ -164,11 +158,11 @@ pub(super) fn slide<S: Simd, V: Vector<S>, T: Sample, const GROUPS: usize>(
     for (pair, folded) in scratch.chunks_exact_mut(2 * GROUPS).enumerate() {
         let mirrored = hop.traces - 1 - pair;
         for (i, step) in steps.iter().enumerate() {
-            let early = change::<S, V, T>(simd, step.new, step.old, pair);
+            let early = change(simd, step.new, step.old, pair);
             (folded[i], folded[GROUPS + i]) = if mirrored == pair {
                 (early, V::splat(simd, 0.0))
             } else {
-                let late = change::<S, V, T>(simd, step.new, step.old, mirrored);
+                let late = change(simd, step.new, step.old, mirrored);
                 (late + early, early - late)
             };
         }
@@ -210,24 +204,14 @@ pub(super) fn slide<S: Simd, V: Vector<S>, T: Sample, const GROUPS: usize>(
 
 /// New minus old at trace `n` of a step; nothing beyond its end.
 #[inline(always)]
-fn change<S: Simd, V: Vector<S>, T: Sample>(simd: S, new: &[T], old: Option<&[T]>, n: usize) -> V {
-    let range = n * V::LEN..(n + 1) * V::LEN;
-    let Some(new) = new.get(range.clone()) else { return V::splat(simd, 0.0) };
-    let new = vector::<S, V, T>(simd, new);
-    match old {
-        Some(old) => new - vector::<S, V, T>(simd, &old[range]),
-        None => new,
+fn change<S: Simd, V: Vector<S>, T: Traces<S, V>>(simd: S, new: T, old: Option<T>, n: usize) -> V {
+    if n >= new.traces() {
+        return V::splat(simd, 0.0);
     }
-}
-
-#[inline(always)]
-fn vector<S: Simd, V: Vector<S>, T: Sample>(simd: S, samples: &[T]) -> V {
-    let samples = &samples[..V::LEN];
-    V::from_fn(
-        simd,
-        #[inline(always)]
-        |lane| samples[lane].to_f32(),
-    )
+    match old {
+        Some(old) => new.load(simd, n) - old.load(simd, n),
+        None => new.load(simd, n),
+    }
 }
 
 /// Powers of the window that begins with trace `start`, from sums over its traces; the constant and the highest bin

@@ -4,7 +4,7 @@ use fearless_simd::{Level, Simd, dispatch, f32x16};
 use proptest::prelude::*;
 
 use super::kernel::{Lanes, kernel_for};
-use super::{Form, Kernel, Out, Schedule, Window};
+use super::{CELL_CHANNELS, Cell, Counts, Form, Kernel, Out, Schedule, Window};
 use crate::dsp::naive;
 use crate::dsp::window::Window as Shape;
 
@@ -42,11 +42,21 @@ proptest! {
             kernel.reserve(&schedule);
             let lanes = kernel.lanes();
             let integers: Vec<i16> = (0..windows * nfft * lanes).map(hash).collect();
+            // Any group of a cell, its neighbours holding something else.
+            let first = nfft % 5 * lanes % CELL_CHANNELS;
+            let cell = |counts: &[i16]| -> Cell {
+                std::array::from_fn(|c| c.checked_sub(first).and_then(|c| counts.get(c)).copied().unwrap_or(c as i16))
+            };
+            let cells: Vec<Cell> = integers.chunks_exact(lanes).map(cell).collect();
+            let cells: Vec<&Cell> = cells.iter().collect();
             let floats: Vec<f32> = integers.iter().map(|&x| f32::from(x)).collect();
             let mut sums = vec![f32::NAN; schedule.stored() * lanes];
             for window in 0..windows {
-                let range = window * nfft * lanes..(window + 1) * nfft * lanes;
-                let samples = if counts { Window::I16(&integers[range]) } else { Window::F32(&floats[range]) };
+                let samples = if counts {
+                    Window::I16(Counts { cells: &cells[window * nfft..][..nfft], first, ahead: true })
+                } else {
+                    Window::F32(&floats[window * nfft * lanes..][..nfft * lanes])
+                };
                 kernel.transform(&schedule, samples, None, &mut sums, window > 0);
             }
 

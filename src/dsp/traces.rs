@@ -1,0 +1,156 @@
+//! Counts as they lie in their blocks: a table of rows, no copy. A window is a piece of the table, whatever the length of
+//! blocks and hops; the blocks are held as long as windows may still reach into them.
+//!
+//! ```text
+//! block 6   ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒  trace 1500   ◄── Traces: one row a trace
+//!           ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒  trace 1501
+//! block 7   █████████████████████████  trace 1502   ◄── new
+//!           └──────┴──────┴──────┘
+//!            32 channels, a cache line: Cells are the table of one tile
+//! ```
+//! Tables are made anew for every block; [`Spare`] keeps their memory, so that this allocates nothing.
+
+use std::ops::Range;
+
+use super::along::Ring;
+use super::lanes::{CELL_CHANNELS, Cell, Counts, Window};
+use super::rows::{Raw, Samples};
+use super::store::Store;
+
+/// Consecutive traces of counts, all channels.
+pub struct Traces<'a> {
+    first_trace: u64,
+    rows: Vec<&'a [i16]>,
+}
+
+/// Memory of a table that is not in use.
+pub struct Spare<T: ?Sized + 'static>(Vec<&'static T>);
+
+impl<T: ?Sized> Default for Spare<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: ?Sized> Spare<T> {
+    /// Room for `len` entries.
+    pub fn reserve(&mut self, len: usize) {
+        self.0.reserve(len);
+    }
+
+    fn take<'a>(&mut self) -> Vec<&'a T> {
+        std::mem::take(&mut self.0)
+    }
+
+    fn put(&mut self, mut table: Vec<&T>) {
+        table.clear();
+        // Nothing is left that could live too short, and collecting takes the memory over.
+        self.0 = table.into_iter().map(|_| unreachable!("cleared")).collect();
+    }
+}
+
+impl<'a> Traces<'a> {
+    /// A table without rows in `spare` memory; the first row will be that of `first_trace`.
+    pub fn new(first_trace: u64, spare: &mut Spare<[i16]>) -> Self {
+        Self { first_trace, rows: spare.take() }
+    }
+
+    /// Adds the traces of a block.
+    ///
+    /// # Panics
+    /// When these are no counts, or rows are not padded to [whole cache lines](crate::block::ROW_ALIGN).
+    pub fn push(&mut self, raw: Raw<'a>) {
+        let Samples::I16(samples) = raw.samples() else { panic!("counts are 16-bit integers") };
+        assert!(raw.stride().is_multiple_of(CELL_CHANNELS), "rows of {} samples", raw.stride());
+        let whole = raw.channels().next_multiple_of(CELL_CHANNELS);
+        self.rows.extend(samples.chunks_exact(raw.stride()).take(raw.traces()).map(|row| &row[..whole]));
+    }
+
+    /// Gives the memory back.
+    pub fn put_away(self, spare: &mut Spare<[i16]>) {
+        spare.put(self.rows);
+    }
+}
+
+/// The same for the channels of a tile.
+pub(super) struct Cells<'a> {
+    first_trace: u64,
+    traces: usize,
+    /// `[cell][trace]`.
+    table: Vec<&'a Cell>,
+}
+
+impl<'a> Cells<'a> {
+    /// The cells of `channels`, which begin with one.
+    pub(super) fn new(traces: &Traces<'a>, channels: &Range<usize>, spare: &mut Spare<Cell>) -> Self {
+        debug_assert!(channels.start.is_multiple_of(CELL_CHANNELS), "a tile begins with a cell");
+        let mut table = spare.take();
+        for first in channels.clone().step_by(CELL_CHANNELS) {
+            let number = first / CELL_CHANNELS;
+            table.extend(traces.rows.iter().map(|row| &row.as_chunks().0[number]));
+        }
+        Self { first_trace: traces.first_trace, traces: traces.rows.len(), table }
+    }
+
+    /// Gives the memory back.
+    pub(super) fn put_away(self, spare: &mut Spare<Cell>) {
+        spare.put(self.table);
+    }
+
+    fn rows(&self, cell: usize, first: u64, traces: usize) -> &[&'a Cell] {
+        &self.table[cell * self.traces..][(first - self.first_trace) as usize..][..traces]
+    }
+}
+
+/// Where a lane reads: the newest traces of its tile.
+#[derive(Clone, Copy)]
+pub(super) enum History<'a> {
+    /// Counts where they lie.
+    Counts(&'a Cells<'a>),
+    /// Conditioned samples.
+    Conditioned(&'a Store),
+}
+
+impl<'a> History<'a> {
+    /// Behind the last trace.
+    pub(super) const fn position(self) -> u64 {
+        match self {
+            Self::Counts(cells) => cells.first_trace.saturating_add(cells.traces as u64),
+            Self::Conditioned(store) => store.position(),
+        }
+    }
+
+    /// Whether traces `first .. first + traces` are all here.
+    pub(super) fn holds(self, first: u64, traces: usize) -> bool {
+        let begin = match self {
+            Self::Counts(cells) => cells.first_trace,
+            Self::Conditioned(store) => store.first_trace(),
+        };
+        first >= begin && self.position().checked_sub(first).is_some_and(|here| here >= traces as u64)
+    }
+
+    /// `traces` traces from `first` on, which must be here, of the channels of group `group` of `lanes`.
+    pub(super) fn window(self, group: usize, lanes: usize, first: u64, traces: usize) -> Window<'a> {
+        match self {
+            Self::Counts(cells) => {
+                let channel = group * lanes;
+                let cells = cells.rows(channel / CELL_CHANNELS, first, traces);
+                Window::I16(Counts { cells, first: channel % CELL_CHANNELS, ahead: true })
+            }
+            Self::Conditioned(store) => Window::F32(store.window(group, first, traces)),
+        }
+    }
+
+    /// Writes the samples of one channel from trace `first` on to its ring.
+    pub(super) fn copy_channel(self, channel: usize, first: u64, ring: &mut Ring) {
+        match self {
+            Self::Counts(cells) => {
+                let first = first.max(cells.first_trace);
+                let traces = (self.position() - first) as usize;
+                let cells = cells.rows(channel / CELL_CHANNELS, first, traces);
+                ring.write(first, cells.iter().map(|cell| f32::from(cell[channel % CELL_CHANNELS])));
+            }
+            Self::Conditioned(store) => ring.write(first, store.channel(channel, first)),
+        }
+    }
+}
