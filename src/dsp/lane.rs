@@ -317,9 +317,8 @@ impl Lane {
                 slide_to(groups, sliding, history, &mut *worker.kernel, taken);
             }
         }
-        for number in 0..self.groups.len() {
-            let next = self.groups.get(number + 1).map(|group| group.number);
-            self.groups[number].window(plan, history, next, worker, window, finish, values);
+        for group in &mut self.groups {
+            group.window(plan, history, worker, window, finish, values);
         }
         for alone in &mut self.alone {
             alone.window(plan, worker, window, finish, values);
@@ -370,14 +369,12 @@ fn parts(plan: &Plan, wants: &[Want], max_block_traces: usize) -> (Vec<Group>, V
 }
 
 impl Group {
-    /// Takes a window in, if it is whole; `next` is the group that comes after this one. Finishes the line, if this was
-    /// its last window: into which slot, and over how many windows.
-    #[allow(clippy::too_many_arguments)] // all of them facts about one window
+    /// Takes a window in, if it is whole. Finishes the line, if this was its last window: into which slot, and over how
+    /// many windows.
     fn window(
         &mut self,
         plan: &Plan,
         history: History<'_>,
-        next: Option<usize>,
         worker: &mut Worker,
         window: Option<Taken>,
         finish: Option<(usize, u64)>,
@@ -390,9 +387,8 @@ impl Group {
             SideBySide::Whole(schedule) => {
                 let sums = if self.sums.is_empty() { powers } else { &mut self.sums };
                 if let Some(Taken { start, add, .. }) = window {
-                    let window = |group| history.window(group, kernel.lanes(), start, plan.nfft());
-                    let (window, next) = (window(number), next.map(window));
-                    kernel.transform(schedule, window, next, sums, add);
+                    let window = history.window(number, kernel.lanes(), start, plan.nfft());
+                    kernel.transform(schedule, window, sums, add);
                 }
                 sums
             }

@@ -135,7 +135,7 @@ impl<'a> History<'a> {
             Self::Counts(cells) => {
                 let channel = group * lanes;
                 let cells = cells.rows(channel / CELL_CHANNELS, first, traces);
-                Window::I16(Counts { cells, first: channel % CELL_CHANNELS, ahead: true })
+                Window::I16(Counts { cells, first: channel % CELL_CHANNELS })
             }
             Self::Conditioned(store) => Window::F32(store.window(group, first, traces)),
         }

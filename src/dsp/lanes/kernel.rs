@@ -48,14 +48,7 @@ impl<S: Simd, V: Vector<S> + Send> Kernel for Lanes<S, V> {
         self.real.resize(real, zero);
     }
 
-    fn transform(
-        &mut self,
-        schedule: &Schedule,
-        window: Window<'_>,
-        next: Option<Window<'_>>,
-        sums: &mut [f32],
-        add: bool,
-    ) {
+    fn transform(&mut self, schedule: &Schedule, window: Window<'_>, sums: &mut [f32], add: bool) {
         let traces = match window {
             Window::I16(counts) => counts.cells.len(),
             Window::F32(samples) => samples.len() / V::LEN,
@@ -67,15 +60,12 @@ impl<S: Simd, V: Vector<S> + Send> Kernel for Lanes<S, V> {
         simd.vectorize(
             #[inline(always)]
             || {
-                match (window, next) {
-                    (Window::I16(counts), _) => {
+                match window {
+                    Window::I16(counts) => {
                         assert!(counts.first + V::LEN <= CELL_CHANNELS, "a group lies within a cell");
-                        first_pass(simd, counts, None, &schedule.first, complex, real);
+                        first_pass(simd, counts, &schedule.first, complex, real);
                     }
-                    (Window::F32(samples), Some(Window::F32(next))) => {
-                        first_pass(simd, samples, Some(next), &schedule.first, complex, real);
-                    }
-                    (Window::F32(samples), _) => first_pass(simd, samples, None, &schedule.first, complex, real),
+                    Window::F32(samples) => first_pass(simd, samples, &schedule.first, complex, real),
                 }
                 for pass in &schedule.real {
                     real_pass(simd, pass, complex, real);
@@ -150,7 +140,6 @@ impl<S: Simd, V: Vector<S> + Send> Kernel for Lanes<S, V> {
 fn first_pass<S: Simd, V: Vector<S>, T: Traces<S, V>>(
     simd: S,
     samples: T,
-    next: Option<T>,
     rows: &[FirstRow],
     complex: &mut [Complex<V>],
     real: &mut [V],
@@ -165,7 +154,6 @@ fn first_pass<S: Simd, V: Vector<S>, T: Traces<S, V>>(
     let (x6, x7) = rest.split_at(eighth);
     let mut places = Places::new(eighth, complex, real);
     for (n, row) in rows.iter().enumerate() {
-        samples.ask_ahead(next, n, eighth);
         let w = &row.window;
         let x = [
             load(simd, x0, n, w[0]),

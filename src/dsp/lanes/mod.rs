@@ -2,14 +2,13 @@
 //!
 //! Samples lie trace-major, so a vector of neighbouring channels is one load, and a transform "along time" over such
 //! vectors needs no transposition, no shuffle and no bit reversal: every butterfly is the scalar one, done for all lanes.
-//! Conversion and window are a part of the first pass, the squared magnitude is a part of the last. In: a window
-//! `[trace][lane]`, `int16` or `f32`. Out: sums of power, `[place][lane]`, and from these decibels, amplitudes or band
-//! energies, `[channel][value]`.
+//! Conversion and window are a part of the first pass, the squared magnitude is a part of the last. In: the traces of a
+//! window, counts where they lie or conditioned samples. Out: sums of power, `[place][lane]`, and from these decibels,
+//! amplitudes or band energies, `[channel][value]`.
 //!
 //! [`schedule`] says what is done, [`butterfly`] how, [`load`] where samples come from, [`kernel`] joins the three for each
 //! instruction set; [`sliding`] does it another way when windows overlap almost entirely; [`finish`] turns powers into
-//! values. The rest of the program
-//! holds a [`Kernel`] and cannot tell which it is.
+//! values. The rest of the program holds a [`Kernel`] and cannot tell which it is.
 
 // What is not inlined into its entry is compiled without the entry's instruction set.
 #![allow(clippy::inline_always)]
@@ -18,7 +17,6 @@ mod butterfly;
 mod finish;
 mod kernel;
 mod load;
-mod prefetch;
 mod schedule;
 mod sliding;
 #[cfg(test)]
@@ -53,8 +51,6 @@ pub(super) struct Counts<'a> {
     pub(super) cells: &'a [&'a Cell],
     /// The group's first channel within the cell.
     pub(super) first: usize,
-    /// Whether the cells behind these in memory are needed next.
-    pub(super) ahead: bool,
 }
 
 /// A step of a window that slides.
@@ -121,18 +117,11 @@ pub(super) trait Kernel: Send {
     fn reserve(&mut self, schedule: &Schedule);
 
     /// `|X_k|²` of a window, the constant and the highest bin halved, into `sums` as the schedule places them, or added
-    /// to what is there. `next` is the window that will be transformed next, if that is known.
+    /// to what is there.
     ///
     /// # Panics
     /// When the window, the sums or the work space have not the size that the schedule needs.
-    fn transform(
-        &mut self,
-        schedule: &Schedule,
-        window: Window<'_>,
-        next: Option<Window<'_>>,
-        sums: &mut [f32],
-        add: bool,
-    );
+    fn transform(&mut self, schedule: &Schedule, window: Window<'_>, sums: &mut [f32], add: bool);
 
     /// Makes the work space large enough for `plan`.
     fn reserve_sliding(&mut self, plan: &Sliding);
