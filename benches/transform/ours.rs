@@ -51,7 +51,7 @@ impl Ours {
         let mut crew = Crew::apart(threads);
         let (reach, mut rows) = (workload.spec.nfft, Spare::default());
         rows.reserve(reach + BLOCK);
-        crew.reserve(std::slice::from_ref(&plan), reach + BLOCK);
+        crew.reserve(std::iter::once(&plan), reach + BLOCK);
         Self {
             tiles,
             parts,

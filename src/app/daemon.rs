@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::egress::{Egress, fence};
 use crate::notify;
 use crate::pipeline::Pipeline;
+use crate::pipeline::control::{Command, control};
 use crate::publish;
 use crate::source::{Interrogator, SourceError};
 use crate::status::{BrokerState, Stage, Status};
@@ -78,7 +79,8 @@ async fn run(
     // In front of it: the dsp thread, then the capture thread.
     let egress = dressed(egress, source.is_live(), &status, view.as_ref());
     let (stop_tx, stop_rx) = bounded(0);
-    let (dsp, capture) = start_threads(&config, source, egress, &status, stop_rx)?;
+    let (_control, command_rx) = control();
+    let (dsp, capture) = start_threads(&config, source, egress, command_rx, &status, stop_rx)?;
 
     let (news_tx, news_rx) = mpsc::unbounded_channel();
     let (of_capture, of_dsp) = (news_tx.clone(), news_tx.clone());
@@ -181,12 +183,14 @@ fn start_threads(
     config: &Config,
     source: Box<dyn Interrogator>,
     egress: Egress,
+    command_rx: Receiver<Command>,
     status: &Arc<Status>,
     stop_rx: Receiver<()>,
 ) -> Result<Threads, AppError> {
     let (filled_tx, filled_rx) = bounded(filled_queue_blocks(&config.capture));
     let pipeline = Pipeline {
         filled_rx,
+        command_rx,
         egress,
         views: config.views.clone(),
         processing: config.processing.clone(),

@@ -67,7 +67,8 @@ impl Worker {
 
     /// Runs `lanes`, of a tile of `channels`, on the counts that `traces` has got since the last call.
     pub fn take_counts(&mut self, lanes: &mut [Lane], channels: &Range<usize>, traces: &Traces<'_>) {
-        let cells = Cells::new(traces, channels, &mut self.cells);
+        let from = lanes.iter().map(Lane::reads_from).min().unwrap_or(u64::MAX);
+        let cells = Cells::new(traces, from, channels, &mut self.cells);
         for lane in lanes {
             lane.advance(History::Counts(&cells), self);
         }
@@ -84,6 +85,23 @@ impl Worker {
         let needed = plan.side_by_side.as_ref().map_or(0, SideBySide::stored) * self.kernel.lanes();
         self.powers.resize(needed.max(self.powers.len()), 0.0);
         self.along.reserve(plan);
+    }
+}
+
+/// Where the lanes of a transform stand, all at the same place.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// First trace of the unbroken run that windows may see.
+    run_start: u64,
+    /// The next trace to come.
+    position: u64,
+    pending: Pending,
+}
+
+impl Clock {
+    /// Lanes of `plan` that have yet to see the trace `next_trace`, but may look back until `run_start`.
+    pub fn new(plan: &Plan, run_start: u64, next_trace: u64) -> Self {
+        Self { run_start, position: next_trace, pending: Pending::at(plan, next_trace) }
     }
 }
 
@@ -130,6 +148,8 @@ struct Alone {
     channel: usize,
     ring: Ring,
     sums: Vec<f32>,
+    /// The oldest trace that the ring has, where that is not the first of the run.
+    since: Option<u64>,
 }
 
 /// One output: a ring of slots, the finished lines of the last push from `first_slot` on.
@@ -166,7 +186,7 @@ impl Lane {
     /// A lane that computes `wants` and is fed at most `max_block_traces` traces at once, starting at trace 0.
     ///
     /// # Panics
-    /// When nothing is wanted, or an output that the plan does not have.
+    /// When nothing is wanted, or an output that the plan does not have. A want may be of no channels.
     pub fn new(plan: Arc<Plan>, wants: &[Want], max_block_traces: usize) -> Self {
         assert!(wants.iter().any(|w| !w.channels.is_empty()), "a lane needs channels");
         let slot_count = plan.max_lines(max_block_traces) + 1;
@@ -193,11 +213,17 @@ impl Lane {
     /// Traces before the newest block that this lane's windows may still reach.
     pub fn reach(&self) -> usize {
         match &self.plan.side_by_side {
-            _ if self.groups.is_empty() => 0,
             // What slides takes traces away that lie before its window.
             Some(SideBySide::Sliding(sliding)) => self.plan.nfft() + sliding.longest_hop(),
-            _ => self.plan.nfft(),
+            // Channels that are alone now may not be so tomorrow.
+            Some(SideBySide::Whole(_)) => self.plan.nfft(),
+            None => 0,
         }
+    }
+
+    /// The oldest trace that the lane will read.
+    fn reads_from(&self) -> u64 {
+        self.position.saturating_sub(if self.groups.is_empty() { 0 } else { self.reach() } as u64)
     }
 
     /// A store for what `lanes` read of the conditioned samples of a tile of `channels` channels.
@@ -216,11 +242,107 @@ impl Lane {
         self.groups.len() * Worker::lanes() + self.alone.len()
     }
 
+    /// What is wanted.
+    pub fn wants(&self) -> impl ExactSizeIterator<Item = &Want> {
+        self.values.iter().map(|values| &values.want)
+    }
+
+    /// Where it stands.
+    pub const fn clock(&self) -> Clock {
+        Clock { run_start: self.run_start, position: self.position, pending: self.pending }
+    }
+
+    /// Stands there from now on: a new lane in step with others of the same transform.
+    pub const fn keep_time(&mut self, clock: &Clock) {
+        Clock { run_start: self.run_start, position: self.position, pending: self.pending } = *clock;
+    }
+
+    /// Takes over what `old` has of the line that is being gathered: the lane in whose place this one is, which keeps the
+    /// same time. What only this one needs is made of what `history` holds, and whole from
+    /// [`whole_from`](Self::whole_from) on.
+    pub fn look_back(&mut self, old: Option<Self>, history: Option<History<'_>>) {
+        if let Some(old) = old {
+            self.take_over(old);
+        }
+        for alone in self.alone.iter_mut().filter(|alone| alone.since.is_none()) {
+            let oldest = self.position.saturating_sub(self.plan.nfft() as u64).max(self.run_start);
+            let since = history.map_or(self.position, |history| history.first_trace().max(oldest));
+            if let Some(history) = history.filter(|_| since < self.position) {
+                history.copy_channel(alone.channel, since, &mut alone.ring);
+            }
+            alone.since = Some(since);
+        }
+    }
+
+    fn take_over(&mut self, old: Self) {
+        let same_plan = Arc::ptr_eq(&self.plan, &old.plan);
+        if self.plan.averages() && self.pending.used > 0 {
+            self.take_sums(&old, same_plan);
+        }
+        for mut before in old.groups {
+            let here = self.groups.iter_mut().find(|group| group.number == before.number);
+            if let Some(group) = here.filter(|_| same_plan) {
+                group.slid_to = before.slid_to.take();
+                std::mem::swap(&mut group.sums, &mut before.sums);
+            }
+        }
+        for before in old.alone {
+            if let Some(alone) = self.alone.iter_mut().find(|alone| alone.channel == before.channel) {
+                (alone.ring, alone.since) = (before.ring, Some(before.since.unwrap_or(old.run_start)));
+            }
+        }
+    }
+
+    /// The first line that will be whole for all that is wanted here.
+    pub fn whole_from(&self) -> u64 {
+        let since = self.alone.iter().filter_map(|alone| alone.since).max().unwrap_or(0).max(self.run_start);
+        let grid = self.plan.grid();
+        // A line of which windows have been taken in already is whole for those only who were there.
+        let mut line = self.pending.index.saturating_add(u64::from(self.pending.next > 0)).max(grid.line_at(since));
+        while Pending::new(&self.plan, line).begins(&self.plan).is_none_or(|first| first < since) && line < u64::MAX {
+            line += 1;
+        }
+        line
+    }
+
+    /// The sums of the line that is being gathered, bin by bin, wherever they stand here and there.
+    fn take_sums(&mut self, old: &Self, same_plan: bool) {
+        let lanes = Worker::lanes();
+        let place = |plan: &Plan, bin: usize| match &plan.side_by_side {
+            Some(side_by_side) => side_by_side.position(bin) as usize * lanes,
+            None => 0,
+        };
+        let bins = old.plan.spec().outputs.iter().flat_map(Output::ranges).cloned().flatten();
+        let wanted = |plan: &Plan, bin| plan.spec().outputs.iter().flat_map(Output::ranges).any(|r| r.contains(&bin));
+        for bin in bins.filter(|&bin| wanted(&self.plan, bin)) {
+            let (here, there) = (place(&self.plan, bin), place(&old.plan, bin));
+            let (first, old_first) = (self.plan.bins().start, old.plan.bins().start);
+            for group in &mut self.groups {
+                match old.groups.iter().find(|before| before.number == group.number) {
+                    Some(_) if same_plan => {}
+                    Some(before) => group.sums[here..here + lanes].copy_from_slice(&before.sums[there..there + lanes]),
+                    None => {
+                        for before in old.alone.iter().filter(|before| group.channels.contains(&before.channel)) {
+                            group.sums[here + before.channel - group.channels.start] = before.sums[bin - old_first];
+                        }
+                    }
+                }
+            }
+            for alone in &mut self.alone {
+                let before = old.alone.iter().find(|before| before.channel == alone.channel);
+                let group = old.groups.iter().find(|group| group.channels.contains(&alone.channel));
+                if let Some(before) = before {
+                    alone.sums[bin - first] = before.sums[bin - old_first];
+                } else if let Some(group) = group {
+                    alone.sums[bin - first] = group.sums[there + alone.channel - group.channels.start];
+                }
+            }
+        }
+    }
+
     /// Forgets everything: a new epoch. The next sample pushed is of trace `next_trace`.
     pub fn reset(&mut self, next_trace: u64) {
-        self.groups.iter_mut().for_each(|group| group.slid_to = None);
-        self.run_start = next_trace;
-        self.position = next_trace;
+        self.start_run(next_trace);
         self.pending = Pending::at(&self.plan, next_trace);
         self.lines.clear();
     }
@@ -232,7 +354,12 @@ impl Lane {
         if next_trace < self.position || next_trace >= self.pending.end {
             return self.reset(next_trace);
         }
+        self.start_run(next_trace);
+    }
+
+    fn start_run(&mut self, next_trace: u64) {
         self.groups.iter_mut().for_each(|group| group.slid_to = None);
+        self.alone.iter_mut().for_each(|alone| alone.since = None);
         self.run_start = next_trace;
         self.position = next_trace;
     }
@@ -362,6 +489,7 @@ fn parts(plan: &Plan, wants: &[Want], max_block_traces: usize) -> (Vec<Group>, V
                 channel,
                 ring: Ring::new(plan.nfft() + max_block_traces),
                 sums: vec![0.0; plan.bins().len()],
+                since: None,
             })),
         }
     }
@@ -534,6 +662,11 @@ impl Pending {
 
     fn window_end(&self, plan: &Plan) -> u64 {
         window_end(self.end, self.windows, self.next, plan.nfft())
+    }
+
+    /// First trace of the earliest window; `None` when that would lie before trace 0.
+    fn begins(&self, plan: &Plan) -> Option<u64> {
+        window_end(self.end, self.windows, 0, plan.nfft()).checked_sub(plan.nfft() as u64)
     }
 }
 

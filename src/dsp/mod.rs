@@ -30,11 +30,11 @@ pub use calibration::{ConditionError, ConditionSpec};
 pub use common_mode::{CommonMode, common_mode};
 pub use condition::Conditioner;
 pub use grid::LineGrid;
-pub use lane::{Lane, Line, Want, Worker};
+pub use lane::{Clock, Lane, Line, Want, Worker};
 pub use plan::{Output, Plan, PlanError, PlanSpec};
 pub use rows::{Raw, Rows, Samples};
 pub use store::Store;
-pub use traces::{Spare, Traces};
+pub use traces::{Cells, History, Spare, Traces};
 pub use window::Window;
 
 /// Name of the instruction set that the kernels use on this machine, and how many channels they transform together.

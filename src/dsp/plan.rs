@@ -102,7 +102,7 @@ impl SideBySide {
         }
     }
 
-    fn position(&self, bin: usize) -> u32 {
+    pub(super) fn position(&self, bin: usize) -> u32 {
         match self {
             Self::Whole(schedule) => schedule.position(bin),
             Self::Sliding(sliding) => sliding.position(bin),

@@ -41,8 +41,18 @@ impl Store {
         self.rows = 0;
     }
 
+    /// The same, keeping at least `keep` traces from now on.
+    #[must_use]
+    pub fn keeping(mut self, keep: usize, max_block_traces: usize) -> Self {
+        if keep > self.keep {
+            (self.keep, self.capacity) = (keep, 2 * keep + max_block_traces);
+            self.groups.iter_mut().for_each(|group| group.resize(self.capacity * self.lanes, 0.0));
+        }
+        self
+    }
+
     /// The oldest trace that is here.
-    pub(super) const fn first_trace(&self) -> u64 {
+    pub const fn first_trace(&self) -> u64 {
         self.first_trace
     }
 

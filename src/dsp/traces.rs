@@ -55,6 +55,11 @@ impl<'a> Traces<'a> {
         Self { first_trace, rows: spare.take() }
     }
 
+    /// The oldest trace.
+    pub const fn first_trace(&self) -> u64 {
+        self.first_trace
+    }
+
     /// Adds the traces of a block.
     ///
     /// # Panics
@@ -73,7 +78,7 @@ impl<'a> Traces<'a> {
 }
 
 /// The same for the channels of a tile.
-pub(super) struct Cells<'a> {
+pub struct Cells<'a> {
     first_trace: u64,
     traces: usize,
     /// `[cell][trace]`.
@@ -81,15 +86,22 @@ pub(super) struct Cells<'a> {
 }
 
 impl<'a> Cells<'a> {
-    /// The cells of `channels`, which begin with one.
-    pub(super) fn new(traces: &Traces<'a>, channels: &Range<usize>, spare: &mut Spare<Cell>) -> Self {
+    /// The cells of `channels`, which begin with one, from trace `from` on.
+    pub(super) fn new(traces: &Traces<'a>, from: u64, channels: &Range<usize>, spare: &mut Spare<Cell>) -> Self {
         debug_assert!(channels.start.is_multiple_of(CELL_CHANNELS), "a tile begins with a cell");
+        let from = from.clamp(traces.first_trace, traces.first_trace.saturating_add(traces.rows.len() as u64));
+        let rows = &traces.rows[(from - traces.first_trace) as usize..];
         let mut table = spare.take();
         for first in channels.clone().step_by(CELL_CHANNELS) {
             let number = first / CELL_CHANNELS;
-            table.extend(traces.rows.iter().map(|row| &row.as_chunks().0[number]));
+            table.extend(rows.iter().map(|row| &row.as_chunks().0[number]));
         }
-        Self { first_trace: traces.first_trace, traces: traces.rows.len(), table }
+        Self { first_trace: from, traces: rows.len(), table }
+    }
+
+    /// All cells of `channels`, a range that begins with a multiple of 32, in memory of their own.
+    pub fn of(traces: &Traces<'a>, channels: &Range<usize>) -> Self {
+        Self::new(traces, 0, channels, &mut Spare::default())
     }
 
     /// Gives the memory back.
@@ -104,7 +116,7 @@ impl<'a> Cells<'a> {
 
 /// Where a lane reads: the newest traces of its tile.
 #[derive(Clone, Copy)]
-pub(super) enum History<'a> {
+pub enum History<'a> {
     /// Counts where they lie.
     Counts(&'a Cells<'a>),
     /// Conditioned samples.
@@ -120,13 +132,17 @@ impl<'a> History<'a> {
         }
     }
 
-    /// Whether traces `first .. first + traces` are all here.
-    pub(super) fn holds(self, first: u64, traces: usize) -> bool {
-        let begin = match self {
+    /// The oldest trace that is here.
+    pub(super) const fn first_trace(self) -> u64 {
+        match self {
             Self::Counts(cells) => cells.first_trace,
             Self::Conditioned(store) => store.first_trace(),
-        };
-        first >= begin && self.position().checked_sub(first).is_some_and(|here| here >= traces as u64)
+        }
+    }
+
+    /// Whether traces `first .. first + traces` are all here.
+    pub(super) fn holds(self, first: u64, traces: usize) -> bool {
+        first >= self.first_trace() && self.position().checked_sub(first).is_some_and(|here| here >= traces as u64)
     }
 
     /// `traces` traces from `first` on, which must be here, of the channels of group `group` of `lanes`.

@@ -11,6 +11,7 @@ pub mod control;
 pub mod crew;
 mod past;
 pub mod plan;
+mod planned;
 pub mod tile;
 mod view;
 
@@ -18,22 +19,24 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, never, select};
 use tracing::{info, warn};
 
 use crate::acquisition::Acquisition;
 use crate::block::Lease;
 use crate::config::{ProcessingConfig, ViewConfig};
-use crate::dsp::{CommonMode, ConditionSpec, Raw, common_mode};
+use crate::dsp::ConditionSpec;
 use crate::egress::Egress;
 use crate::frame::{FLAG_CLOCK_STEP, FLAG_EPOCH_START, FLAG_GAP_BEFORE, FLAG_NONFINITE_INPUT};
 use crate::status::Status;
 use clock::TimeBase;
+use control::{Command, Opened, Refused};
 use crew::Crew;
 use past::Past;
-use plan::Plans;
+use plan::{Now, Plans};
+use planned::PlannedView;
 use tile::Tile;
-use view::LineContext;
+use view::{LineContext, ViewOut};
 
 /// Less work than this in a block, in nanoseconds, is done by the dsp thread alone: waking the pool would cost more.
 const WORTH_SHARING_NS: f64 = 1e6;
@@ -45,6 +48,8 @@ const IDLE_TURN: Duration = Duration::from_millis(250);
 pub struct Pipeline {
     /// The full queue, from capture. When it closes the pipeline ends.
     pub filled_rx: Receiver<Lease>,
+    /// What is asked of this thread while data flows.
+    pub command_rx: Receiver<Command>,
     /// The fence. Dropped at the end, which closes it.
     pub egress: Egress,
     /// Standing views.
@@ -62,12 +67,20 @@ impl Pipeline {
     /// When the system cannot start a thread.
     pub fn spawn(self) -> std::io::Result<JoinHandle<()>> {
         Builder::new().name("das-dsp".into()).spawn(move || {
+            let mut command_rx = self.command_rx;
             let mut engine = Engine::new(self.views, &self.processing, self.egress, self.status);
             loop {
-                match self.filled_rx.recv_timeout(IDLE_TURN) {
-                    Ok(lease) => engine.process(lease),
-                    Err(RecvTimeoutError::Timeout) => engine.idle(),
-                    Err(RecvTimeoutError::Disconnected) => break,
+                select! {
+                    recv(self.filled_rx) -> lease => match lease {
+                        Ok(lease) => engine.process(lease),
+                        Err(_) => break,
+                    },
+                    recv(command_rx) -> command => match command {
+                        Ok(command) => engine.obey(command),
+                        // Nobody is left who could ask.
+                        Err(_) => command_rx = never(),
+                    },
+                    default(IDLE_TURN) => engine.idle(),
                 }
             }
             engine.finish();
@@ -78,16 +91,17 @@ impl Pipeline {
 /// The work of the dsp thread without its queue, so that benchmarks and tests run the very same code.
 pub struct Engine {
     views: Vec<ViewConfig>,
+    /// Streams of clients' jobs.
+    jobs: Vec<(String, Vec<ViewConfig>)>,
     condition: ConditionSpec,
     crew: Crew,
     egress: Egress,
     status: Arc<Status>,
     input: Option<Arc<Acquisition>>,
-    plans: Plans,
+    plans: Option<Plans>,
     past: Past,
     time: TimeBase,
     next_trace: u64,
-    offsets: Vec<f32>,
     load: f64,
 }
 
@@ -96,16 +110,16 @@ impl Engine {
     pub fn new(views: Vec<ViewConfig>, processing: &ProcessingConfig, egress: Egress, status: Arc<Status>) -> Self {
         Self {
             views,
+            jobs: Vec::new(),
             condition: processing.condition,
             crew: Crew::with_this_thread(processing.threads),
             egress,
             status,
             input: None,
-            plans: Plans::default(),
+            plans: None,
             past: Past::default(),
             time: TimeBase::default(),
             next_trace: 0,
-            offsets: Vec::new(),
             load: 0.0,
         }
     }
@@ -130,28 +144,27 @@ impl Engine {
             flags |= FLAG_CLOCK_STEP;
         }
 
-        self.transform(&lease);
-        let nonfinite: usize = self.plans.tiles.iter().map(Tile::nonfinite).sum();
-        if nonfinite > 0 {
-            counters.nonfinite_samples.add(nonfinite as u64);
-            flags |= FLAG_NONFINITE_INPUT;
-        }
-        let context = LineContext {
-            acquisition: &self.plans.output,
-            time: &self.time,
-            block_end: lease.end_trace().0,
-            captured_at: lease.captured_at,
-            gap_traces: lease.gap_before,
-            flags,
-        };
         let length_s = lease.traces as f64 / lease.acquisition.prr.to_f64();
-        for view in &mut self.plans.views {
-            counters.lines.add(view.gather(&mut self.plans.tiles, &context, &self.egress));
-        }
-        if self.plans.counts {
-            self.past.push(lease);
-        } else {
-            drop(lease);
+        if let Some(plans) = &mut self.plans {
+            plans.transform(&lease, &mut self.past, &self.crew, self.condition.common_mode);
+            let nonfinite: usize = plans.tiles.iter().map(Tile::nonfinite).sum();
+            if nonfinite > 0 {
+                counters.nonfinite_samples.add(nonfinite as u64);
+                flags |= FLAG_NONFINITE_INPUT;
+            }
+            let output = Arc::clone(&plans.output);
+            let context = LineContext {
+                acquisition: &output,
+                time: &self.time,
+                block_end: lease.end_trace().0,
+                captured_at: lease.captured_at,
+                gap_traces: lease.gap_before,
+                flags,
+            };
+            counters.lines.add(plans.gather(&context, &self.egress));
+            if plans.counts() {
+                self.past.push(lease);
+            }
         }
 
         counters.blocks_processed.add(1);
@@ -176,72 +189,111 @@ impl Engine {
     }
 
     fn flush(&mut self) {
-        for view in &mut self.plans.views {
+        for view in self.plans.iter_mut().flat_map(|plans| &mut plans.views) {
             view.flush(&self.egress);
         }
     }
 
     fn replan(&mut self, block: &Lease) {
         self.flush();
-        let acquisition = &block.acquisition;
-        let (plans, problems) =
-            Plans::new(&self.views, &self.condition, acquisition, block.layout().capacity_traces, &self.plans);
-        for problem in problems {
-            warn!(view = problem.view, why = %problem.why, "this view does not fit the acquisition and is left out");
-        }
-        info!(epoch = acquisition.epoch, tiles = plans.tiles.len(), views = plans.views.len(), "planned");
-        self.plans = plans;
-        self.offsets = vec![0.0; block.layout().capacity_traces];
-        self.time = TimeBase::default();
-        self.input = Some(Arc::clone(acquisition));
         self.past.clear();
-        let reach = if self.plans.counts { self.plans.reach() } else { 0 };
-        let rows = self.past.prepare(reach, block);
-        self.crew.reserve(&self.plans.transforms, rows);
-        for tile in &mut self.plans.tiles {
-            tile.restart(block.first_trace.0, true);
+        self.time = TimeBase::default();
+        self.input = Some(Arc::clone(&block.acquisition));
+        let before = self.plans.take();
+        let max_block_traces = block.layout().capacity_traces;
+        match Plans::new(&self.condition, &block.acquisition, max_block_traces) {
+            Ok(mut plans) => {
+                let before = before.map(|plans| plans.views).unwrap_or_default();
+                self.add_all(&mut plans, &before, Now { next_trace: block.first_trace.0, past: None });
+                let (tiles, views) = (plans.tiles.len(), plans.views.len());
+                info!(epoch = block.acquisition.epoch, tiles, views, "planned");
+                self.plans = Some(plans);
+                self.past.prepare(block);
+                self.make_room();
+            }
+            Err(why) => warn!(%why, "this acquisition cannot be conditioned as configured: nothing is shown"),
         }
+    }
+
+    /// Standing views, and the jobs that were there before. What does not fit is left out.
+    fn add_all(&mut self, plans: &mut Plans, before: &[ViewOut], now: Now<'_>) {
+        let output = Arc::clone(&plans.output);
+        let unfit = |view: &str, why: &dyn std::fmt::Display| {
+            warn!(view, %why, "this view does not fit the acquisition and is left out");
+        };
+        for view in &self.views {
+            let planned = PlannedView::new(view, &output);
+            let added = planned.and_then(|planned| plans.add(planned, before, now).map_err(|why| why.to_string()));
+            added.err().iter().for_each(|why| unfit(&view.name, why));
+        }
+        self.jobs.retain(|(job, streams)| {
+            let added = plans.open(job, streams, before, now);
+            added.as_ref().err().iter().for_each(|why| unfit(job, why));
+            added.is_ok()
+        });
+        // A new epoch is seen from its first trace on, whole or not.
+        plans.views.iter_mut().for_each(ViewOut::show_all);
+    }
+
+    /// Does what is asked, between two blocks.
+    pub fn obey(&mut self, command: Command) {
+        self.status.counters.pipeline_ticks.add(1);
+        match command {
+            // Whoever does not wait for the answer any more has no use for the job either.
+            Command::Open { job, streams, reply } => {
+                let answer = self.open(&job, streams);
+                if reply.send(answer).is_err_and(|answer| answer.is_ok()) {
+                    self.close(&job);
+                }
+            }
+            Command::Close { job, reply } => {
+                let there = self.close(&job);
+                let _ = reply.send(there);
+            }
+        }
+    }
+
+    fn open(&mut self, job: &str, streams: Vec<ViewConfig>) -> Result<Opened, Refused> {
+        let (Some(plans), Some(input)) = (&mut self.plans, &self.input) else { return Err(Refused::Waiting) };
+        let old = plans.streams_of(job);
+        let next_trace = self.next_trace;
+        let first_trace = self.past.recall(|past| {
+            let now = Now { next_trace, past };
+            let first_trace = plans.open(job, &streams, &[], now)?;
+            plans.remove(&old, now);
+            Ok(first_trace)
+        });
+        let opened = Opened { epoch: input.epoch, first_trace: first_trace.map_err(Refused::DoesNotFit)? };
+        self.jobs.retain(|(other, _)| other != job);
+        self.jobs.push((job.to_owned(), streams));
+        self.make_room();
+        Ok(opened)
+    }
+
+    fn close(&mut self, job: &str) -> bool {
+        let count = self.jobs.len();
+        self.jobs.retain(|(other, _)| other != job);
+        if let Some(plans) = &mut self.plans {
+            let gone = plans.streams_of(job);
+            self.past.recall(|past| plans.remove(&gone, Now { next_trace: self.next_trace, past }));
+            self.make_room();
+        }
+        self.jobs.len() < count
+    }
+
+    /// Memory for what is planned, so that the next block needs none.
+    fn make_room(&mut self) {
+        let Some(plans) = &self.plans else { return };
+        let rows = self.past.keep(plans.counts().then(|| plans.reach()));
+        self.crew.reserve(plans.transforms(), rows);
     }
 
     /// Traces are missing: no window and no difference may reach over the gap.
     fn bridge_gap(&mut self, next_trace: u64) {
         self.flush();
         self.past.clear();
-        for tile in &mut self.plans.tiles {
+        for tile in self.plans.iter_mut().flat_map(|plans| &mut plans.tiles) {
             tile.restart(next_trace, false);
         }
-    }
-
-    fn transform(&mut self, block: &Lease) {
-        let raw = Raw::of_block(block);
-        let traces = block.traces;
-        let all = self.crew.threads() > 1 && self.plans.ns_per_trace * traces as f64 > WORTH_SHARING_NS;
-        let crew = &self.crew;
-        let tiles = &mut self.plans.tiles;
-        if self.plans.counts {
-            self.past.with(block, |traces| {
-                crew.each(tiles, all, |tile, worker| tile.transform_counts(traces, worker));
-            });
-            return;
-        }
-        if self.condition.common_mode == CommonMode::Keep {
-            crew.each(tiles, all, |tile, worker| {
-                tile.condition(raw);
-                tile.transform(worker);
-            });
-            return;
-        }
-        crew.each(tiles, all, |tile, _| tile.condition(raw));
-        let offsets = &mut self.offsets[..traces];
-        let scratch = &mut self.plans.row_scratch;
-        for (t, offset) in offsets.iter_mut().enumerate() {
-            let conditioned = tiles.iter().filter_map(|tile| tile.conditioned_row(t));
-            *offset = common_mode(self.condition.common_mode, conditioned, scratch);
-        }
-        let offsets = &*offsets;
-        crew.each(tiles, all, |tile, worker| {
-            tile.subtract(offsets);
-            tile.transform(worker);
-        });
     }
 }

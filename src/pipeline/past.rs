@@ -1,42 +1,60 @@
 //! Blocks of counts that windows still reach into: held as leases, so that nothing is copied, and let go as soon as no
-//! window can reach them any more.
+//! window can reach them any more. Somewhat more is kept than today's windows need, so that a client's job begins with a
+//! whole line at once.
 
 use std::collections::VecDeque;
 
 use crate::block::Lease;
 use crate::dsp::{Raw, Spare, Traces};
 
+/// Traces that are kept for jobs to come, and the memory that they may take.
+const FOR_LATER: usize = 4096;
+const FOR_LATER_BYTES: usize = 64 << 20;
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct Past {
     /// Unbroken, oldest first.
     leases: VecDeque<Lease>,
-    /// Traces before the newest block that windows may reach.
-    reach: usize,
+    /// A share of a block of the epoch's pool.
+    pool: Option<Lease>,
+    /// Traces before the newest block that are kept.
+    keep: usize,
     /// Leases that the pool has been told of.
     provided: usize,
     rows: Spare<[i16]>,
 }
 
 impl Past {
-    /// Prepares for windows that reach `reach` traces back, in blocks like that of `lease`, and returns how many rows a
-    /// table can have at most.
-    pub(super) fn prepare(&mut self, reach: usize, lease: &Lease) -> usize {
-        self.reach = reach;
-        let block_traces = lease.layout().capacity_traces;
-        self.provided = 0;
-        if reach > 0 {
-            self.provide(reach.div_ceil(block_traces) + 2, lease);
-        }
-        let rows = reach + 2 * block_traces;
+    /// A new epoch begins with this block.
+    pub(super) fn prepare(&mut self, first: &Lease) {
+        *self = Self { rows: std::mem::take(&mut self.rows), pool: Some(first.share()), ..Self::default() };
+    }
+
+    /// Keeps as much as windows reach back from a block from now on, or nothing at all. Returns how many rows a table can
+    /// have at most.
+    pub(super) fn keep(&mut self, reach: Option<usize>) -> usize {
+        self.pool = self.pool.take().filter(|_| reach.is_some());
+        let (Some(reach), Some(layout)) = (reach, self.pool.as_ref().map(|lease| lease.layout())) else { return 0 };
+        self.keep = reach.max(FOR_LATER.min(FOR_LATER_BYTES / layout.stride_bytes().max(1)));
+        let rows = self.keep + 2 * layout.capacity_traces;
+        self.provide(self.keep.div_ceil(layout.capacity_traces) + 3);
         self.rows.reserve(rows);
         rows
     }
 
-    fn provide(&mut self, blocks: usize, lease: &Lease) {
-        self.provided = blocks;
-        lease.keep_for_long(blocks);
+    fn provide(&mut self, blocks: usize) {
+        self.provided = self.provided.max(blocks);
         self.leases.reserve(blocks + 1);
+        self.pool.iter().for_each(|lease| lease.keep_for_long(blocks));
+    }
+
+    /// The traces that are here, unless there are none.
+    pub(super) fn recall<R>(&self, work: impl FnOnce(Option<&Traces<'_>>) -> R) -> R {
+        let Some(oldest) = self.leases.front() else { return work(None) };
+        let mut traces = Traces::new(oldest.first_trace.0, &mut Spare::default());
+        self.leases.iter().for_each(|lease| traces.push(Raw::of_block(lease)));
+        work(Some(&traces))
     }
 
     /// Forgets everything: windows begin with the next block.
@@ -58,15 +76,14 @@ impl Past {
 
     /// Takes the newest block over and lets the oldest go that are not needed for the next.
     pub(super) fn push(&mut self, newest: Lease) {
-        let needed = newest.end_trace().0.saturating_sub(self.reach as u64);
+        let needed = newest.end_trace().0.saturating_sub(self.keep as u64);
         self.leases.push_back(newest);
         while self.leases.front().is_some_and(|oldest| oldest.end_trace().0 <= needed) {
             self.leases.pop_front();
         }
         // A source may fill its blocks in part only; that shows before the first window is whole.
         if self.leases.len() > self.provided {
-            let lease = self.leases.back().map(Lease::share);
-            lease.iter().for_each(|lease| self.provide(2 * self.leases.len(), lease));
+            self.provide(2 * self.leases.len());
         }
     }
 }

@@ -1,124 +1,426 @@
-//! What an acquisition needs: which tiles of channels, which lanes in each, which frames come out; and what of this is
-//! the same for several views, so that it is there once. Pure.
+//! What an acquisition needs: which transforms, which lanes in which tile of channels, which frames come out; and what of
+//! this is the same for several views, so that it is there once. Views come and go while data flows: only what they
+//! touch is made anew, and that takes over where its predecessor was, so that no other view notices.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::acquisition::Acquisition;
+use crate::block::Lease;
 use crate::config::ViewConfig;
 use crate::dsp::{
-    CommonMode, ConditionError, ConditionSpec, Conditioner, Lane, Output, Plan, PlanError, PlanSpec, Want, bin_hz,
-    bins_in_range,
+    Cells, Clock, CommonMode, ConditionError, ConditionSpec, Conditioner, History, Lane, Output, Plan, PlanError,
+    PlanSpec, Raw, Store, Traces, Want, common_mode,
 };
-use crate::frame::{ChannelAxis, FrequencyAxis, Stream, ValueKind, View};
+use crate::egress::Egress;
+use crate::frame::Stream;
+use crate::pipeline::WORTH_SHARING_NS;
+use crate::pipeline::crew::Crew;
+use crate::pipeline::past::Past;
+use crate::pipeline::planned::PlannedView;
 use crate::pipeline::tile::{TILE_CHANNELS, Tile, plain_counts};
-use crate::pipeline::view::{Part, ViewOut};
+use crate::pipeline::view::{LineContext, Part, ViewOut};
 
-/// A view that cannot be made from this acquisition.
-#[derive(Debug)]
-pub struct PlanProblem {
-    /// Its name.
-    pub view: String,
-    /// Why, in words for the operator.
-    pub why: String,
-}
-
-/// All tiles and views of an acquisition.
+/// What is given to all views of an acquisition.
 pub struct Plans {
     /// The acquisition as it looks after conditioning.
     pub output: Arc<Acquisition>,
-    /// In order of channels.
+    /// In order of channels, over the whole fiber.
     pub tiles: Vec<Tile>,
-    /// Transforms, each shared by all views that it serves.
-    pub transforms: Vec<Arc<Plan>>,
     /// What goes out; views that show the same are one here.
     pub views: Vec<ViewOut>,
-    /// Whether counts are transformed as they come.
-    pub counts: bool,
-    /// Room for one trace over all channels.
-    pub row_scratch: Vec<f32>,
+    /// Room for one trace over all channels, and for the common mode of a block.
+    row_scratch: Vec<f32>,
+    offsets: Vec<f32>,
     /// About what a trace costs one thread, over all tiles.
-    pub ns_per_trace: f64,
+    ns_per_trace: f64,
+    /// Each shared by all views that it serves; numbers stay while it is in use.
+    transforms: Vec<Option<Transform>>,
+    /// The scale of counts that are transformed as they come.
+    counts: Option<f64>,
+    /// Common mode is that of all channels, whoever looks at them.
+    needs_all: bool,
+    max_block_traces: usize,
 }
 
-impl Default for Plans {
-    fn default() -> Self {
-        Self {
-            output: Arc::new(Acquisition::example()),
-            tiles: Vec::new(),
-            transforms: Vec::new(),
-            views: Vec::new(),
-            counts: false,
-            row_scratch: Vec::new(),
-            ns_per_trace: 0.0,
-        }
+/// A transform: one plan, and its lanes.
+pub(super) struct Transform {
+    plan: Arc<Plan>,
+    /// For each tile, which of its lanes this is.
+    lanes: Vec<Option<usize>>,
+}
+
+/// Where the next trace stands, and what is still known of those before it.
+#[derive(Clone, Copy)]
+pub(super) struct Now<'a> {
+    /// The next trace.
+    pub(super) next_trace: u64,
+    /// Counts that have been kept.
+    pub(super) past: Option<&'a Traces<'a>>,
+}
+
+impl Now<'_> {
+    /// The oldest trace that lanes of a tile can still read.
+    fn remembers_from(&self, tile: &Tile) -> u64 {
+        let stored = tile.store().map(Store::first_trace);
+        self.past.map(Traces::first_trace).or(stored).unwrap_or(self.next_trace)
     }
 }
 
 impl Plans {
-    /// Plans `views` for `acquisition`; those that do not fit are named in the second value. Frame counters go on from
-    /// `before`.
+    /// Plans for `acquisition`, without views yet.
+    ///
+    /// # Errors
+    /// When its samples cannot be conditioned as asked.
     pub fn new(
-        views: &[ViewConfig],
         condition: &ConditionSpec,
         acquisition: &Acquisition,
         max_block_traces: usize,
-        before: &Self,
-    ) -> (Self, Vec<PlanProblem>) {
-        let mut problems = Vec::new();
-        let mut problem = |view: &str, why: String| problems.push(PlanProblem { view: view.into(), why });
-        let output = match Conditioner::output_acquisition(condition, acquisition) {
-            Ok(output) => Arc::new(output),
-            Err(why) => {
-                for view in views {
-                    problem(&view.name, why.to_string());
-                }
-                return (Self::default(), problems);
-            }
+    ) -> Result<Self, ConditionError> {
+        let output = Arc::new(Conditioner::output_acquisition(condition, acquisition)?);
+        let tile = |start: usize| {
+            let channels = start..(start + TILE_CHANNELS).min(output.channels);
+            Tile::new(condition, acquisition, channels, Vec::new(), max_block_traces)
         };
-        let mut shared = Shared::default();
-        for view in views {
-            match PlannedView::new(view, &output) {
-                Ok(view) => shared.add(view),
-                Err(why) => problem(&view.name, why),
-            }
-        }
-        let scale = plain_counts(condition, acquisition);
-        let transforms = match shared.plans(scale.unwrap_or(1.0)) {
-            Ok(transforms) => transforms,
-            // Each view's own plan has been checked already, and a plan of several asks for nothing more.
-            Err(why) => {
-                problem("all", why.to_string());
-                return (Self::default(), problems);
-            }
+        let needs_all = condition.common_mode != CommonMode::Keep;
+        let mut plans = Self {
+            tiles: (0..output.channels).step_by(TILE_CHANNELS).map(tile).collect::<Result<_, _>>()?,
+            transforms: Vec::new(),
+            views: Vec::new(),
+            counts: plain_counts(condition, acquisition),
+            row_scratch: Vec::with_capacity(output.channels),
+            offsets: vec![0.0; max_block_traces],
+            ns_per_trace: 0.0,
+            needs_all,
+            max_block_traces,
+            output,
         };
-        let (tiles, parts) = match shared.tiles(&transforms, condition, acquisition, &output, max_block_traces) {
-            Ok(tiles) => tiles,
-            Err(why) => {
-                problem("all", why.to_string());
-                return (Self::default(), problems);
-            }
-        };
-        let view = |(shown, parts): (&Shown, Vec<Part>)| {
-            let output = &shared.transforms[shown.transform].spec.outputs[shown.output];
-            let readers = shared.shown.iter().filter(|s| (s.transform, s.output) == (shown.transform, shown.output));
-            let (sole, per_channel) = (readers.count() == 1, output.values_per_channel());
-            ViewOut::new(per_channel, &shown.streams, shown.lines_per_frame, parts, sole, &before.views)
-        };
-        let views = shared.shown.iter().zip(parts).map(view).collect();
-        let row_scratch = Vec::with_capacity(output.channels);
-        let ns_per_trace = tiles.iter().map(cost_ns_per_trace).sum();
-        (Self { output, tiles, transforms, views, counts: scale.is_some(), row_scratch, ns_per_trace }, problems)
+        plans.tiles.iter_mut().for_each(|tile| tile.settle(max_block_traces, needs_all, 0));
+        Ok(plans)
+    }
+
+    /// Whether counts are transformed as they come.
+    pub const fn counts(&self) -> bool {
+        self.counts.is_some()
+    }
+
+    /// All transforms.
+    pub fn transforms(&self) -> impl Iterator<Item = &Arc<Plan>> + Clone {
+        self.transforms.iter().flatten().map(|transform| &transform.plan)
     }
 
     /// Traces before a block that windows may still reach.
     pub fn reach(&self) -> usize {
         self.tiles.iter().flat_map(|tile| &tile.lanes).map(Lane::reach).max().unwrap_or(0)
     }
+
+    /// Takes a view in: it shares its transform with those that have the same window and line grid, its values with
+    /// those that want the same bins, and its frames with those that show them alike. Frame counters go on from those of
+    /// the same name, in `before` or here. Returns the first trace of the first line that it will show.
+    ///
+    /// # Errors
+    /// When the transform is impossible; nothing has changed then.
+    pub(super) fn add(&mut self, view: PlannedView, before: &[ViewOut], now: Now<'_>) -> Result<u64, PlanError> {
+        let PlannedView { spec, channels, streams, lines_per_frame } = view;
+        let output = spec.outputs.first().cloned().ok_or(PlanError::NoBands)?;
+        let transform = self.transform_for(&spec)?;
+        let known = before.iter().chain(&self.views);
+        let states =
+            streams.iter().map(|stream| known.clone().find_map(|out| out.state_of(stream)).unwrap_or_default());
+        let streams: Vec<_> = streams.iter().cloned().map(Arc::new).zip(states).collect();
+        let place = self
+            .views
+            .iter()
+            .position(|out| out.shows(transform, &output, &channels, lines_per_frame) && out.shows_like(&streams[0].0));
+        let place = if let Some(place) = place {
+            self.views[place].join(&streams);
+            place
+        } else {
+            self.views.push(ViewOut::new(transform, output, channels, &streams, lines_per_frame));
+            if let Err(why) = self.settle(transform, now) {
+                self.views.pop();
+                self.settle(transform, now)?;
+                return Err(why);
+            }
+            let from_line = self.whole_from(self.views.len() - 1);
+            self.views.last_mut().expect("just pushed").begin_with(from_line);
+            self.views.len() - 1
+        };
+        let plan = &self.transforms[transform].as_ref().expect("a view has its transform").plan;
+        Ok(plan.grid().start(self.views[place].from_line()))
+    }
+
+    /// The streams of a job.
+    pub(super) fn streams_of(&self, job: &str) -> Vec<Arc<Stream>> {
+        self.views.iter().flat_map(ViewOut::streams).filter(|stream| stream.job == job).cloned().collect()
+    }
+
+    /// Lets go of some streams, and of everything that served nobody else.
+    pub(super) fn remove(&mut self, gone: &[Arc<Stream>], now: Now<'_>) {
+        let mut touched = Vec::new();
+        self.views.retain_mut(|view| {
+            let stays = view.leave(gone);
+            if !stays {
+                touched.push(view.transform());
+            }
+            stays
+        });
+        touched.sort_unstable();
+        touched.dedup();
+        for transform in touched {
+            // What is left was possible together with more.
+            let _ = self.settle(transform, now);
+        }
+    }
+
+    /// The transform that has this window and grid; a new one, without outputs, if there is none.
+    fn transform_for(&mut self, spec: &PlanSpec) -> Result<usize, PlanError> {
+        let same_grid = |transform: &Transform| {
+            let known = transform.plan.spec();
+            (known.nfft, known.window, known.period_traces) == (spec.nfft, spec.window, spec.period_traces)
+        };
+        if let Some(number) = self.transforms.iter().position(|t| t.as_ref().is_some_and(same_grid)) {
+            return Ok(number);
+        }
+        let plan = Arc::new(Plan::for_counts(spec.clone(), self.counts.unwrap_or(1.0))?);
+        let transform = Some(Transform { plan, lanes: vec![None; self.tiles.len()] });
+        if let Some(free) = self.transforms.iter().position(Option::is_none) {
+            self.transforms[free] = transform;
+            return Ok(free);
+        }
+        self.transforms.push(transform);
+        Ok(self.transforms.len() - 1)
+    }
+
+    /// Makes transform `number` what its views want now.
+    fn settle(&mut self, number: usize, now: Now<'_>) -> Result<(), PlanError> {
+        let Some(mut transform) = self.transforms[number].take() else { return Ok(()) };
+        let mut wanted = Wanted::default();
+        for view in self.views.iter().filter(|view| view.transform() == number) {
+            wanted.add(view.wanted(), view.channels());
+        }
+        if transform.plan.spec().outputs != wanted.outputs && !wanted.outputs.is_empty() {
+            let spec = PlanSpec { outputs: wanted.outputs.clone(), ..transform.plan.spec().clone() };
+            match Plan::for_counts(spec, self.counts.unwrap_or(1.0)) {
+                Ok(plan) => transform.plan = Arc::new(plan),
+                Err(why) => {
+                    self.transforms[number] = Some(transform);
+                    return Err(why);
+                }
+            }
+        }
+        let wants: Vec<_> = self.tiles.iter().map(|tile| wanted.of(&tile.channels)).collect();
+        // A lane that was there before tells the time to those that come; if there is none, they begin together.
+        let known = transform.lanes.iter().zip(&self.tiles).find_map(|(lane, tile)| Some(tile.lanes[(*lane)?].clock()));
+        let clock = known.unwrap_or_else(|| {
+            let touched = self.tiles.iter().zip(&wants).filter(|(_, wants)| !wants.is_empty());
+            let run_start = touched.map(|(tile, _)| now.remembers_from(tile)).max().unwrap_or(now.next_trace);
+            Clock::new(&transform.plan, run_start, now.next_trace)
+        });
+        for (tile, wants) in wants.iter().enumerate() {
+            self.settle_lane(&mut transform, tile, wants, &clock, now);
+        }
+        if !wanted.outputs.is_empty() {
+            self.place_parts(number, &transform, &wanted.outputs);
+            self.transforms[number] = Some(transform);
+        }
+        self.ns_per_trace = self.tiles.iter().map(cost_ns_per_trace).sum();
+        Ok(())
+    }
+
+    fn settle_lane(&mut self, transform: &mut Transform, number: usize, wants: &[Want], clock: &Clock, now: Now<'_>) {
+        let known = transform.lanes[number];
+        let tile = &mut self.tiles[number];
+        match known {
+            None if wants.is_empty() => return,
+            Some(lane)
+                if Arc::ptr_eq(tile.lanes[lane].plan(), &transform.plan) && tile.lanes[lane].wants().eq(wants) =>
+            {
+                return;
+            }
+            Some(_) if wants.is_empty() => self.remove_lane(transform, number),
+            _ => {
+                let cells = now.past.map(|past| Cells::of(past, &tile.channels));
+                let (lanes, store) = tile.lanes_and_store();
+                let history = cells.as_ref().map(History::Counts).or(store.map(History::Conditioned));
+                let mut lane = Lane::new(Arc::clone(&transform.plan), wants, self.max_block_traces);
+                lane.keep_time(clock);
+                lanes.push(lane);
+                let newest = lanes.len() - 1;
+                let old = known.map(|known| lanes.swap_remove(known));
+                let place = known.unwrap_or(newest);
+                transform.lanes[number] = Some(place);
+                lanes[place].look_back(old, history);
+            }
+        }
+        self.tiles[number].settle(self.max_block_traces, self.needs_all, now.next_trace);
+    }
+
+    fn remove_lane(&mut self, transform: &mut Transform, tile: usize) {
+        let Some(lane) = transform.lanes[tile].take() else { return };
+        let lanes = &mut self.tiles[tile].lanes;
+        lanes.swap_remove(lane);
+        let moved = lanes.len();
+        let owner = self.transforms.iter_mut().flatten().find(|t| moved != lane && t.lanes[tile] == Some(moved));
+        if let Some(owner) = owner {
+            owner.lanes[tile] = Some(lane);
+        }
+    }
+
+    /// Tells the views of transform `number` where in the lanes their values are.
+    fn place_parts(&mut self, number: usize, transform: &Transform, outputs: &[Output]) {
+        let mut handed_over = vec![false; outputs.len()];
+        for view in self.views.iter_mut().filter(|view| view.transform() == number) {
+            let output = outputs.iter().position(|output| output == view.wanted()).unwrap_or_default();
+            let part = |(tile, lane): (usize, &Option<usize>)| {
+                let of_tile = &self.tiles[tile].channels;
+                let common = overlap(view.channels(), of_tile);
+                let here = common.start.wrapping_sub(of_tile.start)..common.end.wrapping_sub(of_tile.start);
+                let has = |want: &Want| want.output == output && overlap(&want.channels, &here) == here;
+                let mut wants = self.tiles[tile].lanes[(*lane)?].wants().enumerate();
+                let (want, of_lane) = wants.find(|(_, want)| !common.is_empty() && has(want))?;
+                Some(Part { tile, want, offset: here.start - of_lane.channels.start, channels: here.len() })
+            };
+            let parts = transform.lanes.iter().enumerate().filter_map(part).collect();
+            // Memory can change hands once, after all others have read.
+            let first = !std::mem::replace(&mut handed_over[output], true);
+            view.place(parts, first);
+        }
+    }
+
+    /// The first line of a view that is whole in all its lanes.
+    fn whole_from(&self, view: usize) -> u64 {
+        let view = &self.views[view];
+        let Some(transform) = &self.transforms[view.transform()] else { return 0 };
+        let lanes = view.parts().filter_map(|part| Some(&self.tiles[part.tile].lanes[transform.lanes[part.tile]?]));
+        lanes.map(Lane::whole_from).max().unwrap_or(0)
+    }
+
+    /// Streams of a job, all of them or none; see [`add`](Self::add). Returns the first trace from which all are shown.
+    ///
+    /// # Errors
+    /// Why it does not fit, in words for the client.
+    pub(super) fn open(
+        &mut self,
+        job: &str,
+        streams: &[ViewConfig],
+        before: &[ViewOut],
+        now: Now<'_>,
+    ) -> Result<u64, String> {
+        let planned = streams.iter().enumerate().map(|(n, view)| PlannedView::of_job(job, n, view, &self.output));
+        let planned = planned.collect::<Result<Vec<_>, _>>()?;
+        let there = self.streams_of(job);
+        let mut first_trace = 0;
+        for view in planned {
+            match self.add(view, before, now) {
+                Ok(first) => first_trace = first_trace.max(first),
+                Err(why) => {
+                    let mut new = self.streams_of(job);
+                    new.retain(|stream| !there.iter().any(|there| Arc::ptr_eq(there, stream)));
+                    self.remove(&new, now);
+                    return Err(why.to_string());
+                }
+            }
+        }
+        Ok(first_trace)
+    }
+
+    /// A block from raw samples to lines.
+    pub(super) fn transform(&mut self, block: &Lease, past: &mut Past, crew: &Crew, mode: CommonMode) {
+        let raw = Raw::of_block(block);
+        let all = crew.threads() > 1 && self.ns_per_trace * block.traces as f64 > WORTH_SHARING_NS;
+        let tiles = &mut self.tiles;
+        if self.counts.is_some() {
+            past.with(block, |traces| {
+                crew.each(tiles, all, |tile, worker| tile.transform_counts(traces, worker));
+            });
+            return;
+        }
+        if mode == CommonMode::Keep {
+            crew.each(tiles, all, |tile, worker| {
+                tile.condition(raw);
+                tile.transform(worker);
+            });
+            return;
+        }
+        crew.each(tiles, all, |tile, _| tile.condition(raw));
+        let offsets = &mut self.offsets[..block.traces];
+        for (t, offset) in offsets.iter_mut().enumerate() {
+            let conditioned = tiles.iter().filter_map(|tile| tile.conditioned_row(t));
+            *offset = common_mode(mode, conditioned, &mut self.row_scratch);
+        }
+        let offsets = &*offsets;
+        crew.each(tiles, all, |tile, worker| {
+            tile.subtract(offsets);
+            tile.transform(worker);
+        });
+    }
+
+    /// From the lines that the last block completed to frames. Returns how many lines.
+    pub(super) fn gather(&mut self, context: &LineContext<'_>, egress: &Egress) -> u64 {
+        let mut lines = 0;
+        // Who takes the lanes' memory comes last.
+        for last in [false, true] {
+            for view in self.views.iter_mut().filter(|view| view.takes_memory() == last) {
+                if let Some(transform) = &self.transforms[view.transform()] {
+                    lines += view.gather(transform, &mut self.tiles, context, egress);
+                }
+            }
+        }
+        lines
+    }
 }
 
-/// About what a trace of a tile costs: finding its samples, and its share of each window (measured with AVX2
-/// at nfft 256 to 4096; longer windows cost up to twice as much).
+impl Transform {
+    /// Which lane of tile `tile` this is.
+    pub(super) fn lane<'t>(&self, tile: usize, tiles: &'t mut [Tile]) -> Option<&'t mut Lane> {
+        tiles[tile].lanes.get_mut(self.lanes[tile]?)
+    }
+}
+
+/// What all views of a transform want.
+#[derive(Default)]
+struct Wanted {
+    outputs: Vec<Output>,
+    /// For each output the channels, apart from each other and in order.
+    channels: Vec<Vec<Range<usize>>>,
+}
+
+impl Wanted {
+    fn add(&mut self, output: &Output, channels: &Range<usize>) {
+        let number = self.outputs.iter().position(|known| known == output).unwrap_or_else(|| {
+            self.outputs.push(output.clone());
+            self.channels.push(Vec::new());
+            self.outputs.len() - 1
+        });
+        let known = &mut self.channels[number];
+        // Ranges that touch become one.
+        let touches = |other: &Range<usize>| other.start <= channels.end && channels.start <= other.end;
+        let begin = known.iter().position(|other| other.end >= channels.start).unwrap_or(known.len());
+        let count = known[begin..].iter().take_while(|other| touches(other)).count();
+        let whole =
+            known[begin..begin + count].iter().fold(channels.clone(), |a, b| a.start.min(b.start)..a.end.max(b.end));
+        known.splice(begin..begin + count, [whole]);
+    }
+
+    /// What a tile of `tile` is to compute.
+    fn of(&self, tile: &Range<usize>) -> Vec<Want> {
+        let within = |(output, known): (usize, &Vec<Range<usize>>)| {
+            let common = known.iter().map(|range| overlap(range, tile)).filter(|range| !range.is_empty());
+            let want =
+                |range: Range<usize>| Want { output, channels: range.start - tile.start..range.end - tile.start };
+            common.map(want).collect::<Vec<_>>()
+        };
+        self.channels.iter().enumerate().flat_map(within).collect()
+    }
+}
+
+fn overlap(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
+    a.start.max(b.start)..a.end.min(b.end)
+}
+
+/// About what a trace of a tile costs: finding its samples, and its share of each window (measured with AVX2 at nfft 256
+/// to 4096; longer windows cost up to twice as much).
 fn cost_ns_per_trace(tile: &Tile) -> f64 {
     let (found, transformed) = (0.1, 0.35);
     let windows = |lane: &Lane| {
@@ -126,204 +428,4 @@ fn cost_ns_per_trace(tile: &Tile) -> f64 {
         lane.transformed() as f64 * lane.plan().nfft() as f64 / hop
     };
     found * tile.channels.len() as f64 + transformed * tile.lanes.iter().map(windows).sum::<f64>()
-}
-
-/// What all views together need, each thing once.
-#[derive(Default)]
-struct Shared {
-    transforms: Vec<SharedTransform>,
-    shown: Vec<Shown>,
-}
-
-/// A transform, and for each of its outputs the channels that it is wanted for.
-struct SharedTransform {
-    spec: PlanSpec,
-    channels: Vec<Range<usize>>,
-}
-
-/// Views that show the same.
-struct Shown {
-    transform: usize,
-    output: usize,
-    lines_per_frame: usize,
-    /// Of each view.
-    streams: Vec<Vec<Stream>>,
-}
-
-impl Shared {
-    /// Takes a view in: it shares its transform with those that have the same window and line grid, its values with
-    /// those that want the same bins of the same channels, and its frames with those that show them alike.
-    fn add(&mut self, view: PlannedView) {
-        let PlannedView { spec, channels, streams, lines_per_frame } = view;
-        let same_grid = |other: &SharedTransform| {
-            (other.spec.nfft, other.spec.window, other.spec.period_traces)
-                == (spec.nfft, spec.window, spec.period_traces)
-        };
-        let transform = self.transforms.iter().position(same_grid).unwrap_or_else(|| {
-            self.transforms
-                .push(SharedTransform { spec: PlanSpec { outputs: Vec::new(), ..spec.clone() }, channels: Vec::new() });
-            self.transforms.len() - 1
-        });
-        let SharedTransform { spec: known, channels: of } = &mut self.transforms[transform];
-        let wanted = spec.outputs.into_iter().next().expect("a view has an output");
-        let output = (0..of.len()).find(|&i| known.outputs[i] == wanted && of[i] == channels).unwrap_or_else(|| {
-            known.outputs.push(wanted);
-            of.push(channels);
-            of.len() - 1
-        });
-        let shows_alike = |shown: &&mut Shown| {
-            (shown.transform, shown.output, shown.lines_per_frame) == (transform, output, lines_per_frame)
-                && (shown.streams[0][0].view, shown.streams[0][0].value) == (streams[0].view, streams[0].value)
-        };
-        match self.shown.iter_mut().find(shows_alike) {
-            Some(shown) => shown.streams.push(streams),
-            None => self.shown.push(Shown { transform, output, lines_per_frame, streams: vec![streams] }),
-        }
-    }
-
-    fn plans(&self, scale: f64) -> Result<Vec<Arc<Plan>>, PlanError> {
-        self.transforms.iter().map(|t| Ok(Arc::new(Plan::for_counts(t.spec.clone(), scale)?))).collect()
-    }
-
-    /// The tiles with their lanes, and where the parts of each of `shown` are.
-    fn tiles(
-        &self,
-        plans: &[Arc<Plan>],
-        condition: &ConditionSpec,
-        acquisition: &Acquisition,
-        output: &Acquisition,
-        max_block_traces: usize,
-    ) -> Result<(Vec<Tile>, Vec<Vec<Part>>), ConditionError> {
-        // Common mode is that of all channels, whoever looks at them.
-        let keep_all = condition.common_mode != CommonMode::Keep && !plans.is_empty();
-        let mut tiles = Vec::new();
-        let mut parts = vec![Vec::new(); self.shown.len()];
-        for start in (0..output.channels).step_by(TILE_CHANNELS) {
-            let channels = start..(start + TILE_CHANNELS).min(output.channels);
-            let mut lanes = Vec::new();
-            for (number, (plan, transform)) in plans.iter().zip(&self.transforms).enumerate() {
-                let wants = transform.wants(&channels);
-                if wants.is_empty() {
-                    continue;
-                }
-                for (shown, parts) in self.shown.iter().zip(&mut parts).filter(|(s, _)| s.transform == number) {
-                    if let Some(want) = wants.iter().position(|want| want.output == shown.output) {
-                        let channels = wants[want].channels.len();
-                        parts.push(Part { tile: tiles.len(), lane: lanes.len(), want, channels });
-                    }
-                }
-                lanes.push(Lane::new(Arc::clone(plan), &wants, max_block_traces));
-            }
-            if !lanes.is_empty() || keep_all {
-                tiles.push(Tile::new(condition, acquisition, channels, lanes, max_block_traces)?);
-            }
-        }
-        Ok((tiles, parts))
-    }
-}
-
-impl SharedTransform {
-    /// What a tile of `channels` is to compute.
-    fn wants(&self, channels: &Range<usize>) -> Vec<Want> {
-        let within = |(output, of): (usize, &Range<usize>)| {
-            let common = of.start.max(channels.start)..of.end.min(channels.end);
-            let in_tile = common.start.wrapping_sub(channels.start)..common.end.wrapping_sub(channels.start);
-            (!common.is_empty()).then_some(Want { output, channels: in_tile })
-        };
-        self.channels.iter().enumerate().filter_map(within).collect()
-    }
-}
-
-struct PlannedView {
-    spec: PlanSpec,
-    channels: Range<usize>,
-    streams: Vec<Stream>,
-    lines_per_frame: usize,
-}
-
-impl PlannedView {
-    fn new(view: &ViewConfig, output: &Acquisition) -> Result<Self, String> {
-        let end = view.channel_max.unwrap_or(output.channels);
-        let channels = view.channel_min.saturating_sub(1)..end;
-        if channels.is_empty() || end > output.channels {
-            return Err(format!(
-                "channels {}…{end} are asked for, the fiber has 1…{}",
-                view.channel_min, output.channels
-            ));
-        }
-        let prr_hz = output.prr.to_f64();
-        let bins_of = |(min, max): (f64, f64)| {
-            let bins = bins_in_range(min, max, prr_hz, view.nfft);
-            if bins.is_empty() {
-                let width = bin_hz(1, prr_hz, view.nfft);
-                return Err(format!(
-                    "{min}…{max} Hz holds no bin: bins lie {width} Hz apart up to {} Hz",
-                    prr_hz / 2.0
-                ));
-            }
-            Ok(bins)
-        };
-        let (bins, axes) = match view.view {
-            View::Waterfall => {
-                let bins = view.bands_hz.iter().map(|&band| bins_of(band)).collect::<Result<Vec<_>, _>>()?;
-                let axis = |&(min, max): &(f64, f64)| FrequencyAxis { start_hz: min, step_hz: max - min, count: 1 };
-                (bins, view.bands_hz.iter().map(axis).collect())
-            }
-            View::Single | View::Multi => {
-                let bins = bins_of(view.frequency_range_hz.unwrap_or((0.0, prr_hz / 2.0)))?;
-                let axis = FrequencyAxis {
-                    start_hz: bin_hz(bins.start, prr_hz, view.nfft),
-                    step_hz: bin_hz(1, prr_hz, view.nfft),
-                    count: bins.len(),
-                };
-                (vec![bins], vec![axis])
-            }
-        };
-        let spectrum = bins[0].clone();
-        let output_kind = match (view.view, view.value) {
-            // Energies first, whatever they are shown as: the value kind is applied when the frame is made.
-            (View::Waterfall, _) => Output::BandEnergy(bins),
-            (_, ValueKind::Power) => Output::Power(spectrum),
-            (_, ValueKind::Amplitude) => Output::Amplitude(spectrum),
-            (_, ValueKind::Decibel { reference }) => Output::Decibel { bins: spectrum, reference },
-        };
-        let period_traces =
-            view.line_period_s.checked_mul(output.prr).ok_or("the line period and the PRR have no exact product")?;
-        if period_traces.to_f64() < 1.0 {
-            return Err(format!("a line every {} s is more than one line a pulse", view.line_period_s));
-        }
-        let spec = PlanSpec { nfft: view.nfft, window: view.window, period_traces, outputs: vec![output_kind] };
-        spec.check().map_err(|why| why.to_string())?;
-        let squared = squared(&output.unit);
-        let unit = match view.value {
-            ValueKind::Amplitude => output.unit.clone(),
-            ValueKind::Power => squared,
-            ValueKind::Decibel { reference } => format!("dB re {reference} {squared}"),
-        };
-        let streams = axes
-            .into_iter()
-            .enumerate()
-            .map(|(number, frequencies)| Stream {
-                view: view.view,
-                name: view.name.clone(),
-                job: String::new(),
-                number: number as u32,
-                channels: ChannelAxis { start: channels.start, step: 1, count: channels.len() },
-                frequencies,
-                nfft: view.nfft,
-                line_period_s: view.line_period_s,
-                value: view.value,
-                unit: unit.clone(),
-                dtype: view.dtype,
-                u8_range: view.u8_range,
-                durable: view.durable,
-            })
-            .collect();
-        Ok(Self { spec, channels, streams, lines_per_frame: view.lines_per_frame.max(1) })
-    }
-}
-
-/// The unit of power: `rad^2`, but `(nstrain/s)^2`.
-fn squared(unit: &str) -> String {
-    if unit.chars().all(char::is_alphanumeric) { format!("{unit}^2") } else { format!("({unit})^2") }
 }

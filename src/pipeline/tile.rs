@@ -17,6 +17,8 @@ pub struct Tile {
     conditioned: Option<(Conditioner, Store)>,
     /// The transforms that touch this tile.
     pub lanes: Vec<Lane>,
+    /// Nobody needs this tile.
+    idle: bool,
 }
 
 /// The scale of a count, when conditioning is nothing but that: kernels then load the counts themselves.
@@ -49,7 +51,31 @@ impl Tile {
                 Some((conditioner, Lane::store(&lanes, channels.len(), max_block_traces)))
             }
         };
-        Ok(Self { channels, conditioned, lanes })
+        Ok(Self { channels, conditioned, lanes, idle: false })
+    }
+
+    /// The conditioned samples that are here; `None` where counts are transformed as they are, and while nobody needs
+    /// this tile.
+    pub fn store(&self) -> Option<&Store> {
+        self.conditioned.as_ref().filter(|_| !self.idle).map(|(_, store)| store)
+    }
+
+    /// The lanes, and what [`store`](Self::store) says.
+    pub fn lanes_and_store(&mut self) -> (&mut Vec<Lane>, Option<&Store>) {
+        (&mut self.lanes, self.conditioned.as_ref().filter(|_| !self.idle).map(|(_, store)| store))
+    }
+
+    /// Lets the store keep what its lanes may reach. A tile without lanes rests, unless it is `needed` by others; the
+    /// next sample is of trace `next_trace`.
+    pub fn settle(&mut self, max_block_traces: usize, needed: bool, next_trace: u64) {
+        let rested = std::mem::replace(&mut self.idle, self.lanes.is_empty() && !needed);
+        let Some((mut conditioner, mut store)) = self.conditioned.take() else { return };
+        if rested && !self.idle {
+            conditioner.reset();
+            store.reset(next_trace);
+        }
+        let reach = self.lanes.iter().map(Lane::reach).max().unwrap_or(0);
+        self.conditioned = Some((conditioner, store.keeping(reach, max_block_traces)));
     }
 
     /// A new epoch, or a gap within one: the next sample is of trace `next_trace`.
@@ -69,26 +95,26 @@ impl Tile {
 
     /// From raw samples to conditioned ones, up to where common mode is removed.
     pub fn condition(&mut self, raw: Raw<'_>) {
-        if let Some((conditioner, _)) = &mut self.conditioned {
+        if let Some((conditioner, _)) = self.conditioned.as_mut().filter(|_| !self.idle) {
             conditioner.run(raw);
         }
     }
 
     /// Conditioned samples of one trace of the last block.
     pub fn conditioned_row(&self, trace: usize) -> Option<&[f32]> {
-        self.conditioned.as_ref().map(|(conditioner, _)| conditioner.tile().row(trace))
+        self.conditioned.as_ref().filter(|_| !self.idle).map(|(conditioner, _)| conditioner.tile().row(trace))
     }
 
     /// Subtracts the common mode of each trace.
     pub fn subtract(&mut self, offsets: &[f32]) {
-        if let Some((conditioner, _)) = &mut self.conditioned {
+        if let Some((conditioner, _)) = self.conditioned.as_mut().filter(|_| !self.idle) {
             conditioner.subtract_offsets(offsets);
         }
     }
 
     /// The last step of conditioning, into the store, and all transforms of what came in.
     pub fn transform(&mut self, worker: &mut Worker) {
-        let Some((conditioner, store)) = &mut self.conditioned else { return };
+        let Some((conditioner, store)) = self.conditioned.as_mut().filter(|_| !self.idle) else { return };
         conditioner.high_pass();
         store.push(conditioner.tile());
         for lane in &mut self.lanes {
@@ -98,11 +124,13 @@ impl Tile {
 
     /// All transforms of the counts that came in.
     pub fn transform_counts(&mut self, traces: &Traces<'_>, worker: &mut Worker) {
-        worker.take_counts(&mut self.lanes, &self.channels, traces);
+        if !self.lanes.is_empty() {
+            worker.take_counts(&mut self.lanes, &self.channels, traces);
+        }
     }
 
     /// Raw samples of the last block that were not finite, or absurdly large, and were replaced by 0.
     pub fn nonfinite(&self) -> usize {
-        self.conditioned.as_ref().map_or(0, |(conditioner, _)| conditioner.nonfinite())
+        self.conditioned.as_ref().filter(|_| !self.idle).map_or(0, |(conditioner, _)| conditioner.nonfinite())
     }
 }

@@ -1,14 +1,17 @@
 //! From lines in lanes to frames: gathers what the tiles computed for one view, in the order of channels. Views that show
 //! the same share one [`ViewOut`]: their values are gathered once, and each frame names all its streams.
 
+use std::iter;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::acquisition::Acquisition;
-use crate::dsp::Line;
+use crate::dsp::{Line, Output};
 use crate::egress::Egress;
 use crate::frame::{FLAG_GAP_BEFORE, FLAG_PARTIAL_LINE, Frame, Sharer, Stream, ValueKind, Values, ValuesPool, View};
 use crate::pipeline::clock::TimeBase;
+use crate::pipeline::plan::Transform;
 use crate::pipeline::tile::Tile;
 use crate::units::TraceIndex;
 
@@ -31,33 +34,52 @@ pub(super) struct LineContext<'a> {
     pub(super) flags: u32,
 }
 
-/// Where the lines of a view come from: in tile `tile`, want number `want` of lane `lane`.
+/// Where some channels of a view come from: want number `want` of its transform's lane in tile `tile`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part {
     pub(super) tile: usize,
-    pub(super) lane: usize,
     pub(super) want: usize,
+    /// The first of them among the want's.
+    pub(super) offset: usize,
     /// How many channels.
     pub(super) channels: usize,
 }
 
+/// A stream with the number of its next frame and the gap that it has yet to tell.
+pub(super) type Known = (Arc<Stream>, (u64, u64));
+
+/// Where the values of a line are.
+struct Source<'a> {
+    parts: &'a [Part],
+    transform: &'a Transform,
+    takes_memory: bool,
+}
+
 /// Views that show the same: where their lines come from and what goes out.
 pub struct ViewOut {
+    transform: usize,
+    wanted: Output,
+    channels: Range<usize>,
     lines_per_frame: usize,
+    /// The first line that is shown.
+    from_line: u64,
     /// In order of channels.
     parts: Vec<Part>,
+    /// Whether the tiles' own memory may go out.
+    takes_memory: bool,
     outs: Vec<StreamOut>,
 }
 
 /// One stream of frames, or several that are equal in all but name.
 struct StreamOut {
+    /// The stream that frames are made for, and its [sharers](Frame::sharers).
     stream: Arc<Stream>,
     sharers: Arc<[Sharer]>,
     /// Values that each channel has in a line of a lane, and which of them are ours.
     values_per_channel: usize,
     offset: usize,
-    /// Whether the tiles' own memory goes out, a piece for each of them and each line, instead of copies.
-    handed_over: bool,
+    /// Whether a frame has a piece of memory for each tile and each line, so that the tiles' own can go out.
+    in_pieces: bool,
     pool: ValuesPool,
     open: Option<Frame>,
     sequence: u64,
@@ -68,71 +90,187 @@ struct StreamOut {
 }
 
 impl ViewOut {
-    /// `views` holds the streams of each view that shares this, in the same order; `sole` says that nobody else reads the
-    /// same values in the lanes. Frame counters go on from `before`.
+    /// A view that no lane serves yet. `streams` are one for each band.
     pub(super) fn new(
-        values_per_channel: usize,
-        views: &[Vec<Stream>],
+        transform: usize,
+        wanted: Output,
+        channels: Range<usize>,
+        streams: &[Known],
         lines_per_frame: usize,
-        parts: Vec<Part>,
-        sole: bool,
-        before: &[Self],
     ) -> Self {
-        let earlier = |stream: &Stream| {
-            let known = before.iter().flat_map(|view| &view.outs);
-            known.clone().find_map(|out| out.state_of(stream)).unwrap_or_default()
+        let values_per_channel = wanted.values_per_channel();
+        let out = |(number, (stream, (sequence, owed_gap))): (usize, &Known)| StreamOut {
+            values_per_channel,
+            offset: if stream.view == View::Waterfall { number } else { 0 },
+            in_pieces: false,
+            pool: ValuesPool::new(Vec::new(), 1),
+            open: None,
+            sequence: *sequence,
+            extrema: (f32::INFINITY, f32::NEG_INFINITY),
+            owed_gap: *owed_gap,
+            owed_flags: 0,
+            sharers: Arc::default(),
+            stream: Arc::clone(stream),
         };
-        let out = |offset: usize| {
-            let stream = &views[0][offset];
-            let (sequence, owed_gap) = earlier(stream);
-            let sharer = |view: &Vec<Stream>| Sharer {
-                sequence_offset: earlier(&view[offset]).0.wrapping_sub(sequence),
-                stream: Arc::new(view[offset].clone()),
-            };
-            let bins = stream.frequencies.count;
-            let handed_over = sole
-                && stream.view != View::Waterfall
-                && stream.channels.count * bins >= parts.len() * VALUES_WORTH_HANDING_OVER;
-            let lens = if handed_over {
-                parts.iter().map(|part| part.channels * bins).cycle().take(lines_per_frame * parts.len()).collect()
-            } else {
-                vec![lines_per_frame * stream.channels.count * bins]
-            };
-            StreamOut {
-                values_per_channel,
-                offset: if stream.view == View::Waterfall { offset } else { 0 },
-                handed_over,
-                pool: ValuesPool::new(lens, POOLED_FRAMES),
-                open: None,
-                sequence,
-                extrema: (f32::INFINITY, f32::NEG_INFINITY),
-                owed_gap,
-                owed_flags: 0,
-                sharers: views[1..].iter().map(sharer).collect(),
-                stream: Arc::new(stream.clone()),
-            }
-        };
-        let outs = (0..views[0].len()).map(out).collect();
-        Self { lines_per_frame, parts, outs }
+        let outs = streams.iter().enumerate().map(out).collect();
+        let (parts, takes_memory) = (Vec::new(), false);
+        Self { transform, wanted, channels, lines_per_frame, from_line: 0, parts, takes_memory, outs }
     }
 
-    /// Takes the lines that the last block completed out of the tiles and offers every frame that became full. Returns
-    /// the number of lines.
-    pub(super) fn gather(&mut self, tiles: &mut [Tile], context: &LineContext<'_>, egress: &Egress) -> u64 {
+    /// Number of its transform.
+    pub(super) const fn transform(&self) -> usize {
+        self.transform
+    }
+
+    /// Its output of the transform.
+    pub(super) const fn wanted(&self) -> &Output {
+        &self.wanted
+    }
+
+    /// Its channels.
+    pub(super) const fn channels(&self) -> &Range<usize> {
+        &self.channels
+    }
+
+    /// Where its channels come from.
+    pub(super) fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter()
+    }
+
+    /// All streams.
+    pub(super) fn streams(&self) -> impl Iterator<Item = &Arc<Stream>> {
+        self.outs.iter().flat_map(|out| iter::once(&out.stream).chain(out.sharers.iter().map(|sharer| &sharer.stream)))
+    }
+
+    /// Whether it shows these values.
+    pub(super) fn shows(
+        &self,
+        transform: usize,
+        wanted: &Output,
+        channels: &Range<usize>,
+        lines_per_frame: usize,
+    ) -> bool {
+        (self.transform, &self.wanted, &self.channels, self.lines_per_frame)
+            == (transform, wanted, channels, lines_per_frame)
+    }
+
+    /// Whether it shows them as `stream` does.
+    pub(super) fn shows_like(&self, stream: &Stream) -> bool {
+        let own = &self.outs[0].stream;
+        (own.view, own.value) == (stream.view, stream.value)
+    }
+
+    /// The first line that it shows.
+    pub(super) const fn from_line(&self) -> u64 {
+        self.from_line
+    }
+
+    /// Shows nothing before this line.
+    pub(super) const fn begin_with(&mut self, line: u64) {
+        self.from_line = line;
+    }
+
+    /// More streams that show the same.
+    pub(super) fn join(&mut self, streams: &[Known]) {
+        for (out, (stream, (sequence, _))) in self.outs.iter_mut().zip(streams) {
+            let sharer = Sharer { stream: Arc::clone(stream), sequence_offset: sequence.wrapping_sub(out.sequence) };
+            out.sharers = out.sharers.iter().cloned().chain([sharer]).collect();
+        }
+    }
+
+    /// Lets go of some streams; whether there are any left.
+    pub(super) fn leave(&mut self, gone: &[Arc<Stream>]) -> bool {
+        let is_gone = |stream: &Arc<Stream>| gone.iter().any(|gone| Arc::ptr_eq(gone, stream));
+        self.outs.retain_mut(|out| {
+            if out.sharers.iter().any(|sharer| is_gone(&sharer.stream)) {
+                out.sharers = out.sharers.iter().filter(|sharer| !is_gone(&sharer.stream)).cloned().collect();
+            }
+            if !is_gone(&out.stream) {
+                return true;
+            }
+            // The next one takes the place, with its own count.
+            let Some((next, others)) = out.sharers.split_first() else { return false };
+            let ahead = next.sequence_offset;
+            let of_next = |sharer: &Sharer| Sharer {
+                stream: Arc::clone(&sharer.stream),
+                sequence_offset: sharer.sequence_offset.wrapping_sub(ahead),
+            };
+            (out.sequence, out.stream) = (out.sequence.wrapping_add(ahead), Arc::clone(&next.stream));
+            out.sharers = others.iter().map(of_next).collect();
+            true
+        });
+        !self.outs.is_empty()
+    }
+
+    /// Says where its values are from now on; `takes_memory` is for one view of each output.
+    pub(super) fn place(&mut self, parts: Vec<Part>, takes_memory: bool) {
+        let lens = |parts: &[Part]| parts.iter().map(|part| part.channels).collect::<Vec<_>>();
+        let same = lens(&parts) == lens(&self.parts);
+        (self.parts, self.takes_memory) = (parts, takes_memory);
+        if same {
+            return;
+        }
+        for out in &mut self.outs {
+            let (channels, bins) = (out.stream.channels.count, out.stream.frequencies.count);
+            out.in_pieces =
+                out.stream.view != View::Waterfall && channels * bins >= self.parts.len() * VALUES_WORTH_HANDING_OVER;
+            let lens = if out.in_pieces {
+                let pieces = self.lines_per_frame * self.parts.len();
+                self.parts.iter().map(|part| part.channels * bins).cycle().take(pieces).collect()
+            } else {
+                vec![self.lines_per_frame * channels * bins]
+            };
+            out.pool = ValuesPool::new(lens, POOLED_FRAMES);
+        }
+    }
+
+    /// Sequence number and owed gap of a stream of the same name, if it is one of these.
+    pub(super) fn state_of(&self, stream: &Stream) -> Option<(u64, u64)> {
+        let is = |other: &Stream| (&other.job, &other.name, other.number) == (&stream.job, &stream.name, stream.number);
+        self.outs.iter().find_map(|out| {
+            if is(&out.stream) {
+                return Some((out.sequence, out.owed_gap));
+            }
+            let sharer = out.sharers.iter().find(|sharer| is(&sharer.stream))?;
+            Some((out.sequence.wrapping_add(sharer.sequence_offset), out.owed_gap))
+        })
+    }
+
+    /// Whether it takes the lanes' own memory, and so must gather after all others.
+    pub(super) const fn takes_memory(&self) -> bool {
+        self.takes_memory
+    }
+
+    /// Takes the lines that the last block completed out of the lanes of its transform and offers every frame that became
+    /// full. Returns the number of lines.
+    pub(super) fn gather(
+        &mut self,
+        transform: &Transform,
+        tiles: &mut [Tile],
+        context: &LineContext<'_>,
+        egress: &Egress,
+    ) -> u64 {
         for out in &mut self.outs {
             out.owed_gap += context.gap_traces;
             out.owed_flags |= context.flags;
         }
-        // All lanes of a view see the same traces and so complete the same lines.
+        // All lanes of a transform see the same traces and so complete the same lines.
         let Some(first) = self.parts.first() else { return 0 };
-        let count = tiles[first.tile].lanes[first.lane].lines().len();
-        for number in 0..count {
-            let line = tiles[first.tile].lanes[first.lane].lines()[number];
+        let Some(lane) = transform.lane(first.tile, tiles) else { return 0 };
+        let (first, count) = (lane.lines().partition_point(|line| line.index < self.from_line), lane.lines().len());
+        for number in first..count {
+            let Some(line) = transform.lane(self.parts[0].tile, tiles).map(|lane| lane.lines()[number]) else { break };
+            let source = Source { parts: &self.parts, transform, takes_memory: self.takes_memory };
             for out in &mut self.outs {
-                out.add(&line, number, &self.parts, tiles, self.lines_per_frame, context, egress);
+                out.add(&line, number, &source, tiles, self.lines_per_frame, context, egress);
             }
         }
-        count as u64
+        (count - first) as u64
+    }
+
+    /// A new epoch counts its lines from the beginning.
+    pub(super) const fn show_all(&mut self) {
+        self.from_line = 0;
     }
 
     /// Offers frames that are begun but not full.
@@ -144,22 +282,12 @@ impl ViewOut {
 }
 
 impl StreamOut {
-    /// Sequence number and owed gap of `stream`, if it is one of these.
-    fn state_of(&self, stream: &Stream) -> Option<(u64, u64)> {
-        let is = |other: &Stream| other.name == stream.name && other.number == stream.number;
-        if is(&self.stream) {
-            return Some((self.sequence, self.owed_gap));
-        }
-        let sharer = self.sharers.iter().find(|sharer| is(&sharer.stream))?;
-        Some((self.sequence.wrapping_add(sharer.sequence_offset), self.owed_gap))
-    }
-
     #[allow(clippy::too_many_arguments)] // all of them facts about one line
     fn add(
         &mut self,
         line: &Line,
         number: usize,
-        parts: &[Part],
+        source: &Source<'_>,
         tiles: &mut [Tile],
         lines_per_frame: usize,
         context: &LineContext<'_>,
@@ -170,20 +298,31 @@ impl StreamOut {
         }
         let mut frame = self.open.take().unwrap_or_else(|| self.begin(line, context));
         let pieces = frame.values.pieces_mut().expect("values are shared on the far side of the fence only");
-        if self.handed_over {
-            let pieces = &mut pieces[frame.lines * parts.len()..][..parts.len()];
-            for (piece, part) in pieces.iter_mut().zip(parts) {
-                let lane = &mut tiles[part.tile].lanes[part.lane];
+        let (parts, bins) = (source.parts, self.stream.frequencies.count);
+        let row = frame.lines * self.stream.channels.count * bins;
+        let mut begin = row;
+        for (place, part) in parts.iter().enumerate() {
+            let Some(lane) = source.transform.lane(part.tile, tiles) else { continue };
+            let piece = if self.in_pieces {
+                &mut pieces[frame.lines * parts.len() + place]
+            } else {
+                // One piece for all: this part's place in it.
+                &mut pieces[0]
+            };
+            let values = lane.values(part.want, number);
+            if self.in_pieces && source.takes_memory && values.len() == piece.len() {
                 widen(&mut self.extrema, lane.extrema(part.want, number));
                 lane.swap_values(part.want, number, piece);
+                continue;
             }
-        } else {
-            let len = self.stream.channels.count * self.stream.frequencies.count;
-            let row = &mut pieces[0][frame.lines * len..(frame.lines + 1) * len];
-            self.fill(row, parts.iter().map(|part| tiles[part.tile].lanes[part.lane].values(part.want, number)));
-            for &mut value in row {
+            let values = &values[part.offset * self.values_per_channel..][..part.channels * self.values_per_channel];
+            let len = part.channels * bins;
+            let out = if self.in_pieces { &mut piece[..] } else { &mut piece[begin..begin + len] };
+            fill(&self.stream, out, values, self.values_per_channel, self.offset);
+            for &mut value in out {
                 widen(&mut self.extrema, (value, value));
             }
+            begin += len;
         }
         frame.lines += 1;
         frame.end_trace = TraceIndex(line.end_trace);
@@ -229,24 +368,6 @@ impl StreamOut {
         }
     }
 
-    fn fill<'a>(&self, row: &mut [f32], parts: impl Iterator<Item = &'a [f32]>) {
-        let bins = self.stream.frequencies.count;
-        let mut rest = row;
-        for values in parts {
-            let channels = values.len() / self.values_per_channel;
-            let (ours, after) = rest.split_at_mut(channels * bins);
-            rest = after;
-            if self.stream.view == View::Waterfall {
-                let energies = values.iter().skip(self.offset).step_by(self.values_per_channel);
-                for (value, &energy) in ours.iter_mut().zip(energies) {
-                    *value = show(energy, self.stream.value);
-                }
-            } else {
-                ours.copy_from_slice(values);
-            }
-        }
-    }
-
     fn flush(&mut self, egress: &Egress) {
         let Some(mut frame) = self.open.take() else { return };
         let len = frame.lines * self.stream.channels.count * self.stream.frequencies.count;
@@ -260,6 +381,18 @@ impl StreamOut {
 
 fn widen(extrema: &mut (f32, f32), (smallest, largest): (f32, f32)) {
     *extrema = (extrema.0.min(smallest), extrema.1.max(largest));
+}
+
+/// Values of some channels of a lane as the stream has them.
+fn fill(stream: &Stream, out: &mut [f32], values: &[f32], values_per_channel: usize, offset: usize) {
+    if stream.view == View::Waterfall {
+        let energies = values.iter().skip(offset).step_by(values_per_channel);
+        for (value, &energy) in out.iter_mut().zip(energies) {
+            *value = show(energy, stream.value);
+        }
+    } else {
+        out.copy_from_slice(values);
+    }
 }
 
 /// A band energy as the view wants it shown.
