@@ -172,8 +172,9 @@ pub struct Lane {
     groups: Vec<Group>,
     alone: Vec<Alone>,
     values: Vec<Values>,
-    /// First trace of the unbroken run that history holds.
+    /// First trace of the unbroken run, and of what this lane has seen of it.
     run_start: u64,
+    seen_from: u64,
     /// The next trace to come.
     position: u64,
     pending: Pending,
@@ -201,6 +202,7 @@ impl Lane {
             groups,
             alone,
             run_start: 0,
+            seen_from: 0,
             position: 0,
             pending: Pending::at(&plan, 0),
             lines: Vec::with_capacity(slot_count),
@@ -261,9 +263,10 @@ impl Lane {
     /// same time. What only this one needs is made of what `history` holds, and whole from
     /// [`whole_from`](Self::whole_from) on.
     pub fn look_back(&mut self, old: Option<Self>, history: Option<History<'_>>) {
-        if let Some(old) = old {
-            self.take_over(old);
-        }
+        self.seen_from = match old {
+            Some(old) => self.take_over(old),
+            None => history.map_or(self.position, History::first_trace),
+        };
         for alone in self.alone.iter_mut().filter(|alone| alone.since.is_none()) {
             let oldest = self.position.saturating_sub(self.plan.nfft() as u64).max(self.run_start);
             let since = history.map_or(self.position, |history| history.first_trace().max(oldest));
@@ -274,7 +277,7 @@ impl Lane {
         }
     }
 
-    fn take_over(&mut self, old: Self) {
+    fn take_over(&mut self, old: Self) -> u64 {
         let same_plan = Arc::ptr_eq(&self.plan, &old.plan);
         if self.plan.averages() && self.pending.used > 0 {
             self.take_sums(&old, same_plan);
@@ -291,11 +294,13 @@ impl Lane {
                 (alone.ring, alone.since) = (before.ring, Some(before.since.unwrap_or(old.run_start)));
             }
         }
+        old.seen_from
     }
 
     /// The first line that will be whole for all that is wanted here.
     pub fn whole_from(&self) -> u64 {
-        let since = self.alone.iter().filter_map(|alone| alone.since).max().unwrap_or(0).max(self.run_start);
+        let groups = if self.groups.is_empty() { 0 } else { self.seen_from };
+        let since = self.alone.iter().filter_map(|alone| alone.since).fold(groups.max(self.run_start), u64::max);
         let grid = self.plan.grid();
         // A line of which windows have been taken in already is whole for those only who were there.
         let mut line = self.pending.index.saturating_add(u64::from(self.pending.next > 0)).max(grid.line_at(since));
@@ -360,8 +365,7 @@ impl Lane {
     fn start_run(&mut self, next_trace: u64) {
         self.groups.iter_mut().for_each(|group| group.slid_to = None);
         self.alone.iter_mut().for_each(|alone| alone.since = None);
-        self.run_start = next_trace;
-        self.position = next_trace;
+        (self.run_start, self.seen_from, self.position) = (next_trace, next_trace, next_trace);
     }
 
     /// Takes the traces that `store` has got since the last call and computes every line that they complete.
@@ -427,8 +431,6 @@ impl Lane {
         let Self { plan, pending, values, .. } = self;
         let window_end = pending.window_end(plan);
         let whole = window_end.checked_sub(plan.nfft() as u64).filter(|&start| start >= self.run_start);
-        // Groups read in what has come since the run began, or at least in the last windows.
-        let whole = whole.filter(|&start| self.groups.is_empty() || history.holds(start, plan.nfft()));
         let window = whole.map(|start| Taken { start, add: pending.used > 0, line: pending.index });
         pending.next += 1;
         pending.used += u64::from(whole.is_some());
@@ -439,13 +441,16 @@ impl Lane {
                 values.slots[slot].extrema = NOTHING;
             }
         }
-        if let (Some(SideBySide::Sliding(sliding)), Some(taken)) = (&plan.side_by_side, window) {
+        // All lanes of a transform count the same windows; one that came late goes without those that it has not seen,
+        // and nobody is shown the line.
+        let seen = window.filter(|taken| history.holds(taken.start, plan.nfft()));
+        if let (Some(SideBySide::Sliding(sliding)), Some(taken)) = (&plan.side_by_side, seen) {
             for groups in self.groups.chunks_mut(2) {
                 slide_to(groups, sliding, history, &mut *worker.kernel, taken);
             }
         }
         for group in &mut self.groups {
-            group.window(plan, history, worker, window, finish, values);
+            group.window(plan, history, worker, seen, finish, values);
         }
         for alone in &mut self.alone {
             alone.window(plan, worker, window, finish, values);
@@ -497,7 +502,7 @@ fn parts(plan: &Plan, wants: &[Want], max_block_traces: usize) -> (Vec<Group>, V
 }
 
 impl Group {
-    /// Takes a window in, if it is whole. Finishes the line, if this was its last window: into which slot, and over how
+    /// Takes a window in, if there is one. Finishes the line, if this was its last window: into which slot, and over how
     /// many windows.
     fn window(
         &mut self,
@@ -555,7 +560,8 @@ impl Group {
 fn slide_to(groups: &mut [Group], sliding: &Sliding, history: History<'_>, kernel: &mut dyn Kernel, taken: Taken) {
     let lanes = kernel.lanes();
     let (start, end) = (taken.start, taken.start + sliding.nfft() as u64);
-    let before = groups[0].slid_to;
+    // A group that has just come has nothing to slide from, and takes its neighbour along.
+    let before = groups[0].slid_to.filter(|&before| groups.iter().all(|group| group.slid_to == Some(before)));
     // Groups are made afresh one after the other, not all in the same line.
     let due = (taken.line + 37 * groups[0].number as u64).is_multiple_of(REFRESH_LINES);
     for group in &mut *groups {

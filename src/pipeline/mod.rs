@@ -235,6 +235,11 @@ impl Engine {
         plans.views.iter_mut().for_each(ViewOut::show_all);
     }
 
+    /// How many different transforms there are at the moment.
+    pub fn transforms(&self) -> usize {
+        self.plans.as_ref().map_or(0, |plans| plans.transforms().count())
+    }
+
     /// Does what is asked, between two blocks.
     pub fn obey(&mut self, command: Command) {
         self.status.counters.pipeline_ticks.add(1);
