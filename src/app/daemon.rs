@@ -20,8 +20,10 @@ use crate::api::{self, ApiState};
 use crate::capture::{Capture, CaptureEnd, filled_queue_blocks};
 use crate::config::Config;
 use crate::egress::{Egress, fence};
+use crate::jobs::Jobs;
 use crate::notify;
 use crate::pipeline::Pipeline;
+use crate::pipeline::control::control;
 use crate::publish;
 use crate::source::{Interrogator, SourceError};
 use crate::status::{BrokerState, Stage, Status};
@@ -67,7 +69,12 @@ async fn run(
     // Behind the fence: doors and publisher.
     let listener = listen(&config).await?;
     let (services_tx, services_rx) = watch::channel(());
-    let router = api::router(ApiState { status: Arc::clone(&status), config: Arc::clone(&config) });
+    // The pipeline is to hear these commands; until it does, it says that it takes none.
+    let (control, command_rx) = control();
+    drop(command_rx);
+    let jobs = Jobs::new(&config, Arc::clone(&status), control);
+    let jobs_task = tokio::spawn(jobs.clone().run(closed(services_rx.clone())));
+    let router = api::router(ApiState { status: Arc::clone(&status), config: Arc::clone(&config), jobs });
     let api = tokio::spawn(api::serve(listener, router, closed(services_rx.clone())));
     let (egress, outlet) = fence(config.processing.egress_frames, Arc::clone(&status.counters));
     let publisher = match config.broker.clone() {
@@ -95,7 +102,7 @@ async fn run(
     let left = screen.as_ref().map(|screen| Arc::clone(&screen.left));
     let outcome = until_all_have_ended(news_rx, signals, asked_to_stop(run_for, left), stop_tx).await;
     drop(services_tx);
-    let _ = tokio::time::timeout(Duration::from_secs(1), async { (api.await, notify.await) }).await;
+    let _ = tokio::time::timeout(Duration::from_secs(1), async { (api.await, jobs_task.await, notify.await) }).await;
     drop(screen);
     outcome
 }
