@@ -443,7 +443,9 @@ fn two_hundred_jobs_come_and_go_and_leave_nothing() {
             })
             .collect();
         assert_eq!(rig.get("/jobs").json().as_array().unwrap().len(), 200);
-        ids.iter().for_each(|id| assert_eq!(rig.delete(id).status, 200));
+        for id in &ids {
+            assert_eq!(rig.delete(id).status, 200);
+        }
         assert_eq!(rig.get("/jobs").json(), json!([]));
     };
     round();

@@ -53,10 +53,7 @@ async fn configure(
     headers: HeaderMap,
     Body(request): Body<ConfigureRequest>,
 ) -> Result<Response, ApiError> {
-    let unknown = request.unknown_fields();
-    if !unknown.is_empty() {
-        debug!(?unknown, "fields of a request that nobody knows are ignored");
-    }
+    log_unknown(&request.unknown_fields());
     let plan = rules::plan(&request, &state.facts(), now_ms() / 1000)?;
     let job = state.jobs.start(plan, None, host(&headers)).await?;
     Ok(description(&job))
@@ -66,7 +63,7 @@ async fn configure(
 ///
 /// The same that `POST /configure` answered, as long as the job lives. Keeps it alive.
 #[utoipa::path(get, path = "/metadata/{job_id}", tag = "jobs",
-    params(("job_id" = String, Path, description = "Id of a job, or of a task")),
+    params(("job_id" = String, Path, pattern = "^[A-Za-z0-9_-]{1,64}$", description = "Id of a job, or of a task")),
     responses((status = 200, body = ConfigureResponse), (status = 404, body = ApiError)))]
 async fn metadata(State(state): State<ApiState>, Path(id): Path<String>) -> Result<Response, ApiError> {
     let job = state.jobs.touch(checked(&id)?).ok_or_else(unknown_job)?;
@@ -149,7 +146,7 @@ impl JobStatus {
 ///
 /// Also for some minutes after its end.
 #[utoipa::path(get, path = "/job/{job_id}", tag = "jobs",
-    params(("job_id" = String, Path, description = "Id of a job, or of a task")),
+    params(("job_id" = String, Path, pattern = "^[A-Za-z0-9_-]{1,64}$", description = "Id of a job, or of a task")),
     responses((status = 200, body = JobStatus), (status = 404, body = ApiError)))]
 async fn job(State(state): State<ApiState>, Path(id): Path<String>) -> Result<Json<JobStatus>, ApiError> {
     match state.jobs.standing(checked(&id)?) {
@@ -172,7 +169,7 @@ struct Cancelled {
 ///
 /// When this answers, its port, memory and queues are gone.
 #[utoipa::path(delete, path = "/job/{job_id}", tag = "jobs",
-    params(("job_id" = String, Path, description = "Id of a job, or of a task")),
+    params(("job_id" = String, Path, pattern = "^[A-Za-z0-9_-]{1,64}$", description = "Id of a job, or of a task")),
     responses((status = 200, body = Cancelled), (status = 404, body = ApiError)))]
 async fn cancel(State(state): State<ApiState>, Path(id): Path<String>) -> Result<Json<Cancelled>, ApiError> {
     if state.jobs.end(checked(&id)?, How::Cancelled, "by its client").await {
@@ -185,6 +182,13 @@ async fn cancel(State(state): State<ApiState>, Path(id): Path<String>) -> Result
 #[utoipa::path(get, path = "/jobs", tag = "jobs", responses((status = 200, body = Vec<JobStatus>)))]
 async fn jobs(State(state): State<ApiState>) -> Json<Vec<JobStatus>> {
     Json(state.jobs.list().iter().map(|job| JobStatus::of_live(job)).collect())
+}
+
+/// Fields that nobody knows are ignored, and that is all that happens to them.
+pub(super) fn log_unknown(fields: &[String]) {
+    if !fields.is_empty() {
+        debug!(?fields, "unknown fields of a request are ignored");
+    }
 }
 
 /// The job object.

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use super::ApiState;
 use super::body::Body;
 use super::error::ApiError;
-use super::focus::{checked, host};
+use super::focus::{checked, host, log_unknown};
 use crate::jobs::request::TaskRequest;
 use crate::jobs::rules;
 use crate::status::now_ms;
@@ -33,7 +33,7 @@ struct TaskResponse {
 ///
 /// A task of the same id ends first. Its data are at `/waterfall/{task_id}/{row_count}`.
 #[utoipa::path(post, path = "/config/{task_id}", tag = "older clients", request_body = TaskRequest,
-    params(("task_id" = String, Path, description = "Letters, digits, _ and -, at most 64")),
+    params(("task_id" = String, Path, pattern = "^[A-Za-z0-9_-]{1,64}$", description = "Letters, digits, _ and -, at most 64")),
     responses(
         (status = 200, body = TaskResponse),
         (status = 400, body = ApiError, description = "A field breaks a rule, or the fiber is dark"),
@@ -51,6 +51,7 @@ async fn config(
     Body(request): Body<TaskRequest>,
 ) -> Result<Json<TaskResponse>, ApiError> {
     checked(&task_id)?;
+    log_unknown(&request.unknown_fields());
     let plan = rules::plan_task(&request, &state.facts(), now_ms() / 1000)?;
     state.jobs.start(plan, Some(task_id.clone()), host(&headers)).await?;
     Ok(Json(TaskResponse { status: "Config received successfully", task_id }))

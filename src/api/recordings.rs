@@ -16,7 +16,7 @@ use super::ApiState;
 use super::body::Body;
 use super::error::ApiError;
 use super::timeline;
-use crate::jobs::rules;
+use crate::jobs::times::time_order;
 use crate::status::now_ms;
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
@@ -48,7 +48,7 @@ struct TimeRange {
     (status = 413, body = ApiError), (status = 415, body = ApiError), (status = 422, body = ApiError),
 ))]
 async fn recordings_in_time_range(Body(range): Body<TimeRange>) -> Result<Json<Vec<[i64; 2]>>, ApiError> {
-    rules::time_order(range.start_time, range.end_time)?;
+    time_order(range.start_time, range.end_time)?;
     Ok(Json(Vec::new()))
 }
 

@@ -22,7 +22,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
 /// Up to `row_count` rows that were not polled before, in order. Keeps the job alive.
 #[utoipa::path(get, path = "/waterfall/{job_id}/{row_count}", tag = "jobs",
     params(
-        ("job_id" = String, Path, description = "Id of a job, or of a task"),
+        ("job_id" = String, Path, pattern = "^[A-Za-z0-9_-]{1,64}$", description = "Id of a job, or of a task"),
         ("row_count" = i64, Path, minimum = 1, description = "Rows at most"),
     ),
     responses(

@@ -17,6 +17,7 @@ pub mod registry;
 pub mod request;
 mod rows;
 pub mod rules;
+pub mod times;
 
 use std::collections::HashMap;
 use std::future::Future;

@@ -164,7 +164,7 @@ impl Registry {
         self.room_for(now, load, bytes, measured_load).map_err(Denied::Over)?;
 
         let taken: BTreeSet<_> = self.jobs.values().map(|entry| entry.slot).collect();
-        let slot = (1..).find(|slot| !taken.contains(slot)).unwrap_or(0);
+        let slot = (1..=self.jobs.len() + 1).find(|slot| !taken.contains(slot)).unwrap_or_default();
         let id = match name {
             Some(name) => name.to_owned(),
             None => self.next_id(slot),

@@ -80,13 +80,13 @@ fn a_live_job_has_thirty_seconds_and_fifteen_more_at_its_start() {
     assert!(jobs.idle(1000 * SECOND, unseen).is_empty(), "it has not been started yet");
     jobs.started(&id, 101 * SECOND);
     assert!(jobs.idle(145 * SECOND, unseen).is_empty());
-    assert_eq!(jobs.idle(146 * SECOND, unseen), [id.clone()]);
+    assert_eq!(jobs.idle(146 * SECOND, unseen), std::slice::from_ref(&id));
     // Polled at 140 s, then read by a stream until 200 s.
     let polled = |_: &str| Seen { open: false, touched: 140 * SECOND };
     assert!(jobs.idle(169 * SECOND, polled).is_empty());
     assert!(jobs.idle(200 * SECOND, |_: &str| Seen { open: true, touched: SECOND }).is_empty());
     assert!(jobs.idle(229 * SECOND, unseen).is_empty());
-    assert_eq!(jobs.idle(230 * SECOND, unseen), [id.clone()]);
+    assert_eq!(jobs.idle(230 * SECOND, unseen), std::slice::from_ref(&id));
     assert!(jobs.begin_end(&id) && !jobs.begin_end(&id));
     assert!(jobs.idle(999 * SECOND, unseen).is_empty(), "it is ending already");
     assert_eq!(jobs.len(), 1, "and holds what it has until it is gone");
@@ -156,7 +156,9 @@ proptest! {
             prop_assert_eq!((slots.len(), ports.len()), (live.len(), live.len()));
             prop_assert!(slots.iter().all(|slot| (1..=10).contains(slot)), "slots are used again");
         }
-        live.iter().for_each(|id| jobs.release(id));
+        for id in &live {
+            jobs.release(id);
+        }
         prop_assert!(jobs.is_empty() && jobs.free_ports().len() == limits().ports.len());
     }
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Number, Value, json};
 use utoipa::ToSchema;
-use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, SchemaType, Type};
 
 /// Body of `POST /configure`.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -31,7 +31,7 @@ pub struct ConfigureRequest {
     pub duration_s: Option<Number>,
     /// Window length in traces, a power of 2. Required but for a waterfall, which takes none (or 1).
     #[serde(rename = "nfftSelection")]
-    #[schema(minimum = 1, maximum = 65_536, example = 512)]
+    #[schema(schema_with = nfft_schema)]
     pub nfft: Option<i64>,
     /// Hz; without it 0 to half the PRR. A waterfall takes none.
     #[serde(rename = "frequencyRange")]
@@ -122,6 +122,17 @@ impl ConfigureRequest {
     }
 }
 
+impl TaskRequest {
+    /// Names of fields that nobody knows, dotted.
+    pub fn unknown_fields(&self) -> Vec<String> {
+        let mut names = keys("", Some(&self.unknown));
+        names.extend(keys("canvasInfo.", self.canvas_info.as_ref().map(|c| &c.unknown)));
+        names.extend(keys("sensors.", self.sensors.as_ref().map(|s| &s.unknown)));
+        names.extend(keys("frequencyRange.", self.frequency_range.as_ref().map(|r| &r.unknown)));
+        names
+    }
+}
+
 fn keys(before: &str, unknown: Option<&BTreeMap<String, Value>>) -> Vec<String> {
     unknown.into_iter().flat_map(BTreeMap::keys).map(|key| format!("{before}{key}")).collect()
 }
@@ -130,6 +141,21 @@ fn view_type_schema() -> Schema {
     let number = ObjectBuilder::new().schema_type(Type::Integer).enum_values(Some([0, 1, 2]));
     let text = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["0", "1", "2"]));
     OneOfBuilder::new().item(number).item(text).examples([json!(0)]).build().into()
+}
+
+fn powers_of_two() -> impl Iterator<Item = Value> {
+    (7..=16).map(|power| json!(1 << power))
+}
+
+fn nfft_schema() -> Schema {
+    let values = [Value::Null, json!(1)].into_iter().chain(powers_of_two());
+    let types = SchemaType::from_iter([Type::Integer, Type::Null]);
+    ObjectBuilder::new().schema_type(types).enum_values(Some(values)).examples([json!(512)]).build().into()
+}
+
+fn task_nfft_schema() -> Schema {
+    let integer = ObjectBuilder::new().schema_type(Type::Integer);
+    integer.enum_values(Some(powers_of_two())).examples([json!(512)]).build().into()
 }
 
 /// Body of `POST /config/{task_id}`, the form of older clients.
@@ -141,7 +167,7 @@ pub struct TaskRequest {
     pub duration_s: Option<Number>,
     /// Window length in traces, a power of 2.
     #[serde(rename = "nfftSelection")]
-    #[schema(required = true, value_type = i64, minimum = 128, maximum = 65_536, example = 512)]
+    #[schema(required = true, schema_with = task_nfft_schema)]
     pub nfft: Option<i64>,
     /// The client's display.
     #[serde(rename = "canvasInfo")]
@@ -194,7 +220,7 @@ mod tests {
         assert!(request.view_type.is_none() && request.frequency_range.is_none() && request.start_time.is_none());
         assert_eq!(request.channels.as_ref().map(|c| (c.min, c.max)), Some((None, Some(2))));
         assert_eq!(request.unknown_fields(), ["colour", "displayInfo.width"]);
-        assert_eq!(request.duration_s.as_ref().map(|d| d.to_string()).as_deref(), Some("0.3"));
+        assert_eq!(request.duration_s.as_ref().map(ToString::to_string).as_deref(), Some("0.3"));
     }
 
     #[test]

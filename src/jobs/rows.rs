@@ -43,13 +43,11 @@ impl Cursor {
         }
         let mut polled = Polled::default();
         while polled.rows.len() < rows {
-            match self.next_row() {
-                Some(row) => polled.rows.push(row),
-                None => {
-                    polled.ended = self.streams.iter().any(|stream| stream.ended && stream.waiting.is_empty());
-                    break;
-                }
-            }
+            let Some(row) = self.next_row() else {
+                polled.ended = self.streams.iter().any(|stream| stream.ended && stream.waiting.is_empty());
+                break;
+            };
+            polled.rows.push(row);
         }
         polled
     }
@@ -227,7 +225,9 @@ mod tests {
                 prop_assert!(!poll(rows));
             }
             for (feed, coming) in feeds.iter().zip(coming) {
-                coming.into_iter().for_each(|line| feed.push(frame(line, 0)));
+                for line in coming {
+                    feed.push(frame(line, 0));
+                }
                 feed.end();
             }
             while !poll(7) {}

@@ -13,6 +13,7 @@ use super::facts::{Facts, Light};
 use super::plan::JobPlan;
 use super::refusal::{Fault, Refusal};
 use super::request::{ChannelRange, ConfigureRequest, FrequencyRange, TaskRequest, ViewType};
+use super::times::{ambiguous, times, twelve_digits};
 use crate::config::ViewConfig;
 use crate::dsp::bins_in_range;
 use crate::frame::{Dtype, ValueKind, View};
@@ -160,7 +161,7 @@ impl Wanted {
             (Some(duration), Some(nfft)) => ViewConfig {
                 view: self.view,
                 nfft,
-                line_period_s: self.line_period(duration, height, prr)?,
+                line_period_s: line_period(duration, height, prr)?,
                 bands_hz: Vec::new(),
                 frequency_range_hz: range_hz,
                 ..ViewConfig::waterfall()
@@ -282,28 +283,28 @@ impl Wanted {
         }
         Ok(Some((min, max)))
     }
+}
 
-    /// `duration / height`, exactly, and possible at this PRR.
-    fn line_period(&self, duration: Rational, height: u64, prr: Rational) -> Result<Rational, Refusal> {
-        let name = "displayTimeAxisDuration";
-        let broken = |error: String, advice: &str| {
-            let reason = format!("{duration} s are divided into {height} lines");
-            Refusal::rule("line_period", name, error, reason, advice)
-        };
-        let exact = Rational::new(1, height).and_then(|share| duration.checked_mul(share));
-        let Some((period, traces)) = exact.and_then(|period| Some((period, period.checked_mul(prr)?))) else {
-            return Err(broken("The time of a line cannot be kept exactly".into(), "write it with fewer digits"));
-        };
-        if traces.num() < traces.den() {
-            let error = format!("A line cannot be shorter than the {} s from pulse to pulse", prr.recip());
-            return Err(broken(error, "ask for a longer time, or for fewer lines"));
-        }
-        if period.fits_into(MAX_LINE_S) == 0 {
-            let error = format!("A line cannot be longer than {MAX_LINE_S} s");
-            return Err(broken(error, "the time is in seconds; ask for a shorter time, or for more lines"));
-        }
-        Ok(period)
+/// `duration / height`, exactly, and possible at this PRR.
+fn line_period(duration: Rational, height: u64, prr: Rational) -> Result<Rational, Refusal> {
+    let name = "displayTimeAxisDuration";
+    let broken = |error: String, advice: &str| {
+        let reason = format!("{duration} s are divided into {height} lines");
+        Refusal::rule("line_period", name, error, reason, advice)
+    };
+    let exact = Rational::new(1, height).and_then(|share| duration.checked_mul(share));
+    let Some((period, traces)) = exact.and_then(|period| Some((period, period.checked_mul(prr)?))) else {
+        return Err(broken("The time of a line cannot be kept exactly".into(), "write it with fewer digits"));
+    };
+    if traces.num() < traces.den() {
+        let error = format!("A line cannot be shorter than the {} s from pulse to pulse", prr.recip());
+        return Err(broken(error, "ask for a longer time, or for fewer lines"));
     }
+    if period.fits_into(MAX_LINE_S) == 0 {
+        let error = format!("A line cannot be longer than {MAX_LINE_S} s");
+        return Err(broken(error, "the time is in seconds; ask for a shorter time, or for more lines"));
+    }
+    Ok(period)
 }
 
 fn absent(field: impl Into<String>) -> Fault {
@@ -327,57 +328,6 @@ fn not_for_waterfall(field: &'static str) -> Refusal {
     let error = format!("A waterfall (view_type 2) takes no {field}");
     let reason = format!("{field} was given");
     Refusal::rule("not_for_view", field, error, reason, "leave it out: the waterfall's own is configured")
-}
-
-fn ambiguous() -> Refusal {
-    let error = "Ambiguous: start_time and end_time must be both there or both absent";
-    let advice = "both for a recording, neither for live data";
-    Refusal::rule("ambiguous_time", "start_time", error, "only one of the two is there", advice)
-}
-
-/// Whether a time range has any time in it.
-///
-/// # Errors
-/// When its end does not come after its start.
-pub fn time_order(start: i64, end: i64) -> Result<(), Refusal> {
-    if end > start {
-        return Ok(());
-    }
-    let (error, found) = ("end_time must be > start_time", format!("start_time is {start}, end_time is {end}"));
-    Err(Refusal::rule("time_order", "end_time", error, found, "exchange the two"))
-}
-
-/// Both in the past, the end behind the start.
-fn times(times: Option<(i64, i64)>, now_s: i64) -> Result<(), Refusal> {
-    let Some((start, end)) = times else {
-        return Ok(());
-    };
-    time_order(start, end)?;
-    let found = format!("start_time is {start}, end_time is {end}");
-    for (field, time) in [("start_time", start), ("end_time", end)] {
-        if time > now_s {
-            let (error, advice) = (format!("{field} is in the future"), "ask for a time that has passed");
-            return Err(Refusal::rule("future_time", field, error, format!("{found}; now is {now_s}"), advice));
-        }
-    }
-    Ok(())
-}
-
-/// Seconds since the UNIX epoch of `yymmddHHMMSS`, UTC.
-fn twelve_digits(field: &'static str, text: &str) -> Result<i64, Refusal> {
-    let read = || {
-        let digits = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
-        let two = |at: usize| text.get(at..at + 2)?.parse::<i8>().ok();
-        let date =
-            digits.then(|| jiff::civil::Date::new(2000 + i16::from(two(0)?), two(2)?, two(4)?).ok()).flatten()?;
-        let time = jiff::civil::Time::new(two(6)?, two(8)?, two(10)?, 0).ok()?;
-        Some(date.to_datetime(time).to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())
-    };
-    read().ok_or_else(|| {
-        let shown: String = text.chars().take(40).collect();
-        let error = format!("{field} must be twelve digits, yymmddHHMMSS (UTC), or null");
-        Refusal::rule("time_format", field, error, format!("it is {shown:?}"), "such as 260131235959")
-    })
 }
 
 fn nyquist(range_hz: Option<(f64, f64)>, prr: Rational) -> Result<(), Refusal> {
