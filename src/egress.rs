@@ -22,6 +22,8 @@ pub struct Egress {
     news: Arc<Notify>,
     counters: Arc<Counters>,
     onlooker: Option<Onlooker>,
+    /// Where frames of clients' jobs go instead.
+    jobs: Option<Box<Self>>,
     // Says nothing; that it is dropped is the message.
     _alive: watch::Sender<()>,
     patience: Option<Patience>,
@@ -52,7 +54,7 @@ pub fn fence(frames: usize, counters: Arc<Counters>) -> (Egress, Outlet) {
     let alive = watch::Sender::new(());
     let (shared, alive_rx) = (Mutex::default(), alive.subscribe());
     let outlet = Outlet { frame_rx: frame_rx.clone(), shared, news: Arc::clone(&news), alive: alive_rx };
-    (Egress { frame_tx, frame_rx, news, counters, onlooker: None, patience: None, _alive: alive }, outlet)
+    (Egress { frame_tx, frame_rx, news, counters, onlooker: None, jobs: None, patience: None, _alive: alive }, outlet)
 }
 
 impl Egress {
@@ -60,6 +62,14 @@ impl Egress {
     #[must_use]
     pub fn seen_by(mut self, onlooker: Onlooker) -> Self {
         self.onlooker = Some(onlooker);
+        self
+    }
+
+    /// The same fence with another one for the frames of clients' jobs, so that neither a slow broker nor a burst of
+    /// displays is in the other's way.
+    #[must_use]
+    pub fn with_jobs(mut self, jobs: Self) -> Self {
+        self.jobs = Some(Box::new(jobs));
         self
     }
 
@@ -73,6 +83,9 @@ impl Egress {
     /// Takes `frame` over. Never waits unless it is [`patient`](Self::patient): a full fence drops its oldest frame and
     /// counts it.
     pub fn offer(&self, frame: Frame) {
+        if let Some(jobs) = self.jobs.as_ref().filter(|_| !frame.stream.job.is_empty()) {
+            return jobs.offer(frame);
+        }
         let mut frame = frame;
         self.counters.frames_made.add(streams(&frame));
         if let Some(onlooker) = &self.onlooker {

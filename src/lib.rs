@@ -7,7 +7,8 @@
 //! 2. The full queue carries the lease on; it cannot be full. A second consumer shares the lease, never copies.
 //! 3. [`pipeline`] (threads `das-dsp`, `das-fft-N`) conditions, windows, transforms: [`dsp`]. The lease flies home.
 //! 4. The sample is now part of a [`frame`], offered at [`egress`]: the fence, threads before it, tokio after it.
-//! 5. [`wire`] encodes. 6. [`publish`] sends and gathers confirms. 7. [`api`] shows how it all goes.
+//! 5. [`wire`] encodes. 6. [`publish`] sends and gathers confirms. 7. [`api`] shows how it all goes,
+//!    and takes clients' wishes: [`jobs`].
 //!
 //! Two places may drop, both counted and marked: step 1 without a free block, step 4 in front of a slow publisher.
 //! Whether there is signal is one pure state machine, [`acquisition::SignalMonitor`]; what everybody knows about the
@@ -37,6 +38,9 @@
 //! | plan, output, want | a transform with its line grid; what comes out of it; an output for some channels of a tile |
 //! | sharer | a stream whose frames have the same values as another's |
 //! | capture (file) | raw blocks on disk, `.fdas` |
+//! | job, task | a view that a client asked for while the daemon runs; the same in the form of older clients |
+//! | slot | place of a job among those that run; used again, unlike its counter |
+//! | consumer | who keeps a job alive: an open reader of its feeds, a poll, a keep-alive |
 //! | spool | frames that wait for the broker |
 
 pub mod acquisition;

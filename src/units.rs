@@ -71,6 +71,21 @@ impl Rational {
         None
     }
 
+    /// Exactly the number that a decimal such as `0.3`, `12` or `2.5e-3` stands for; `None` when it is zero or negative,
+    /// is no decimal, or needs more than 64 bits.
+    pub fn from_decimal(text: &str) -> Option<Self> {
+        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let fraction = fraction.trim_end_matches('0');
+        let digits = [whole, fraction].concat();
+        if digits.bytes().any(|digit| !digit.is_ascii_digit()) {
+            return None;
+        }
+        let exponent = exponent.parse::<i32>().ok()?.checked_sub(i32::try_from(fraction.len()).ok()?)?;
+        let (digits, power) = (digits.parse::<u64>().ok()?, 10u64.checked_pow(exponent.unsigned_abs())?);
+        if exponent < 0 { Self::new(digits, power) } else { Self::new(digits.checked_mul(power)?, 1) }
+    }
+
     /// Numerator of the reduced fraction.
     pub const fn num(self) -> u64 {
         self.num
@@ -153,6 +168,19 @@ mod tests {
     }
 
     #[test]
+    fn decimals_are_taken_as_they_are_written() {
+        let cases = [("0.3", (3, 10)), ("12", (12, 1)), ("2.50e-3", (1, 400)), ("1E2", (100, 1)), ("0.1e1", (1, 1))];
+        for (text, (num, den)) in cases {
+            assert_eq!(Rational::from_decimal(text), Rational::new(num, den), "{text}");
+        }
+        for bad in
+            ["", ".", "0", "0.000", "-1", "+1", "1e-40", "1e40", "1e99999999999", "nan", "1.2.3", "0x1", "1e", "1 "]
+        {
+            assert_eq!(Rational::from_decimal(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
     fn a_year_of_traces_is_a_year_of_nanoseconds() {
         let prr = Rational::from_f64(3217.8).unwrap();
         assert_eq!(prr.traces_to_ns(16089 * 6_307_200), 31_536_000 * 1_000_000_000);
@@ -166,6 +194,15 @@ mod tests {
             // 2·|got − k·num/den| ≤ 1, without division.
             let twice_error = 2 * (got * i128::from(den) - i128::from(k) * i128::from(num));
             prop_assert!(twice_error.abs() <= i128::from(den));
+        }
+
+        #[test]
+        fn from_decimal_is_the_double_that_was_written(digits in 1u64..1_000_000_000, exponent in -9i32..6) {
+            // Scaled by an exact power on either side, so that one rounding is all there is.
+            let value: f64 = format!("{digits}e{exponent}").parse().unwrap();
+            let exact = Rational::from_decimal(&value.to_string()).unwrap();
+            prop_assert_eq!(Some(exact), Rational::from_decimal(&format!("{digits}e{exponent}")));
+            prop_assert_eq!(exact.to_f64().to_bits(), value.to_bits());
         }
 
         #[test]

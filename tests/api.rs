@@ -14,7 +14,9 @@ use common::http::{ask, connect, exchange, get};
 use fiberd::acquisition::{Acquisition, DarkReason, Phase, SampleFormat};
 use fiberd::api::{self, ApiState};
 use fiberd::config::Config;
+use fiberd::jobs::Jobs;
 use fiberd::metrics;
+use fiberd::pipeline::control::control;
 use fiberd::status::{BrokerState, Stage, Status};
 use fiberd::units::Rational;
 use proptest::prelude::*;
@@ -37,7 +39,10 @@ impl Server {
         let mut config = Config::default();
         config.fiber.channels = 321;
         config.fiber.dtype = "float32".into();
-        let router = api::router(ApiState { status: Arc::clone(&status), config: Arc::new(config) });
+        let config = Arc::new(config);
+        // Nobody listens to the commands: these tests have no pipeline.
+        let jobs = Jobs::new(&config, Arc::clone(&status), control().0);
+        let router = api::router(ApiState { status: Arc::clone(&status), config, jobs });
         let (stop, stopped) = oneshot::channel::<()>();
         let (address_tx, address_rx) = std::sync::mpsc::channel();
         let runtime = std::thread::spawn(move || {

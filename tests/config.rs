@@ -96,7 +96,7 @@ fn keys_that_are_commented_out_in_the_default_file_are_right_when_they_are_not()
         text += key.unwrap_or(line);
         text.push('\n');
     }
-    assert_eq!(uncommented, 5, "cpu, realtime_priority, channel_max, password_file, description");
+    assert_eq!(uncommented, 6, "cpu, realtime_priority, channel_max, password_file, public_host, description");
     let config = Config::parse("fiberd.toml", &text, &nothing().offline()).unwrap();
     assert_eq!((config.capture.cpu, config.capture.realtime_priority), (Some(1), Some(20)));
     assert_eq!(config.views[0].channel_max, Some(2337));

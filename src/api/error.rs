@@ -8,35 +8,42 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 /// A failure as a client sees it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ApiError {
     /// HTTP status; travels in the status line.
     #[serde(skip)]
+    #[schema(ignore)]
     pub http: StatusCode,
     /// What failed.
     pub error: String,
     /// A word for programs.
+    #[schema(value_type = String)]
     pub code: &'static str,
     /// Why.
     pub reason: Option<String>,
     /// What the reader can do.
     pub message: String,
     /// State that led to it, in a word; `error` when it is the request's own fault.
+    #[schema(value_type = String)]
     pub status: &'static str,
     /// Facts; always an object.
+    #[schema(value_type = Object)]
     pub details: Value,
     /// Fields in question (422 only).
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     pub detail: Vec<FieldProblem>,
     /// Seconds after which it is worth to try again; travels as `Retry-After`.
     #[serde(skip)]
+    #[schema(ignore)]
     pub retry_after_s: Option<u32>,
 }
 
 /// What is wrong with one field of a request.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct FieldProblem {
     /// Where: `["body", "channels", "min"]`.
     pub loc: Vec<String>,
@@ -44,6 +51,7 @@ pub struct FieldProblem {
     pub msg: String,
     /// A word for programs.
     #[serde(rename = "type")]
+    #[schema(value_type = String)]
     pub kind: &'static str,
 }
 

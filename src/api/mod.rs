@@ -5,14 +5,22 @@
 //! body carries paths, hosts or credentials. It must never wait for a thread of the data path: what it tells comes
 //! from atomics in [`Status`].
 //!
-//! `request` folds paths and guards each request, `observe` holds the routes that only look, `body` and `error` are
-//! what handlers share, `server` is the connection loop.
+//! `request` folds paths and guards each request, `observe` holds the routes that only look, `focus` and its neighbours
+//! those of jobs and recordings, `docs` describes them all; `body`, `error` and `refusal` are what handlers share,
+//! `server` is the connection loop.
 
 pub mod body;
+mod docs;
 pub mod error;
+mod focus;
 mod observe;
+mod older;
+mod recordings;
+mod refusal;
 mod request;
 mod server;
+mod timeline;
+mod waterfall;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +30,10 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use tower::util::MapRequest;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::Config;
+use crate::jobs::Jobs;
 use crate::status::Status;
 use body::BODY_LIMIT_BYTES;
 pub use server::serve;
@@ -38,6 +48,8 @@ pub struct ApiState {
     pub status: Arc<Status>,
     /// What it was told.
     pub config: Arc<Config>,
+    /// What clients asked for.
+    pub jobs: Jobs,
 }
 
 impl ApiState {
@@ -49,7 +61,18 @@ impl ApiState {
 
 /// All routes, with everything around them.
 pub fn router(state: ApiState) -> Router {
-    around(observe::routes().with_state(state), REQUEST_TIME_LIMIT)
+    around(documented().split_for_parts().0.with_state(state), REQUEST_TIME_LIMIT)
+}
+
+/// All routes, each with its description.
+fn documented() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .merge(observe::routes())
+        .merge(focus::routes())
+        .merge(waterfall::routes())
+        .merge(recordings::routes())
+        .merge(older::routes())
+        .merge(docs::routes())
 }
 
 /// Puts the guard, the panic barrier and the folding of paths around `routes`.

@@ -1,16 +1,17 @@
 //! Routes that only look: metadata, channels, health, metrics.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use axum::Json;
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use serde::Serialize;
 use serde_json::json;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::ApiState;
 use super::error::ApiError;
@@ -21,20 +22,19 @@ use crate::status::{BrokerState, PhaseSince, Report, Status};
 /// What clients of this API look for in place of a version and a description while there is no signal.
 const WAITING: &str = "waiting for fiber";
 
-pub(super) fn routes() -> Router<ApiState> {
-    let sensors = Arc::new(SensorList::default());
-    Router::new()
-        .route("/live_metadata", get(live_metadata))
-        .route("/channels", get(channels))
-        .route("/sensors", get(move |State(state): State<ApiState>| async move { sensors.answer(state.channels()) }))
-        .route("/ack", get(ack))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(prometheus))
+pub(super) fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(live_metadata))
+        .routes(routes!(channels))
+        .routes(routes!(sensors))
+        .routes(routes!(ack))
+        .routes(routes!(healthz))
+        .routes(routes!(readyz))
+        .routes(routes!(prometheus))
 }
 
 /// What the fiber looks like now. The first ten fields are those that clients know; the others are ours.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct LiveMetadata {
     /// Hz; 0 while waiting for fiber.
     prr: f64,
@@ -47,8 +47,10 @@ struct LiveMetadata {
     dtype: String,
     fiber_start_meters: Option<i64>,
     fiber_length_meters: Option<i64>,
+    #[schema(value_type = String)]
     sw_version: &'static str,
     fiber_description: String,
+    #[schema(value_type = String)]
     state: &'static str,
     reason: Option<String>,
     /// Seconds since the UNIX epoch.
@@ -65,11 +67,15 @@ struct LiveMetadata {
     last_trace_time: Option<f64>,
     /// Metres.
     gauge_length: Option<f64>,
+    #[schema(value_type = Option<String>)]
     quantity: Option<&'static str>,
     unit: Option<String>,
+    #[schema(value_type = Option<String>)]
     clock_quality: Option<&'static str>,
 }
 
+/// What the fiber looks like now
+#[utoipa::path(get, path = "/live_metadata", tag = "fiber", responses((status = 200, body = LiveMetadata)))]
 async fn live_metadata(State(state): State<ApiState>) -> Json<LiveMetadata> {
     let status = &state.status;
     // One look at the phase for all fields: it may change at any time.
@@ -131,12 +137,36 @@ fn without_paths(text: &str) -> String {
     words.join(" ")
 }
 
-async fn channels(State(state): State<ApiState>) -> impl IntoResponse {
-    Json(json!({ "lowest_channel": 1, "highest_channel": state.channels() }))
+/// Channels as `POST /configure` counts them.
+#[derive(Debug, Serialize, ToSchema)]
+struct Channels {
+    /// Always 1.
+    lowest_channel: usize,
+    /// Number of channels.
+    highest_channel: usize,
+}
+
+/// The lowest and the highest channel
+#[utoipa::path(get, path = "/channels", tag = "fiber", responses((status = 200, body = Channels)))]
+async fn channels(State(state): State<ApiState>) -> Json<Channels> {
+    Json(Channels { lowest_channel: 1, highest_channel: state.channels() })
+}
+
+/// Sensors as older clients count them.
+#[derive(Debug, Serialize, ToSchema)]
+struct Sensors {
+    /// 0…N-1.
+    sensors: Vec<usize>,
+}
+
+/// All sensors, for older clients
+#[utoipa::path(get, path = "/sensors", tag = "older clients", responses((status = 200, body = Sensors)))]
+async fn sensors(State(state): State<ApiState>) -> Response {
+    static LIST: SensorList = SensorList(Mutex::new(None));
+    LIST.answer(state.channels())
 }
 
 /// The list 0…N-1, written once for each N and not once for each request.
-#[derive(Default)]
 struct SensorList(Mutex<Option<(usize, Bytes)>>);
 
 impl SensorList {
@@ -145,8 +175,7 @@ impl SensorList {
         let body = match &*kept {
             Some((known, body)) if *known == channels => body.clone(),
             _ => {
-                let sensors: Vec<_> = (0..channels).collect();
-                let body = Bytes::from(json!({ "sensors": sensors }).to_string());
+                let body = Bytes::from(json!(Sensors { sensors: (0..channels).collect() }).to_string());
                 *kept = Some((channels, body.clone()));
                 body
             }
@@ -155,28 +184,61 @@ impl SensorList {
     }
 }
 
-async fn ack(State(state): State<ApiState>) -> impl IntoResponse {
-    let report = state.status.report();
-    let last_update_ms = report.since_ms.max(report.last_trace_ms.unwrap_or(0));
-    Json(json!({
-        "status": "ok",
-        "pipeline_status": report.phase,
-        "uptime_sec": report.uptime_s,
-        "version": report.version,
-        "last_update_ts": last_update_ms as f64 / 1e3,
-        "channels_count": state.channels(),
-    }))
+/// A sign of life.
+#[derive(Debug, Serialize, ToSchema)]
+struct Ack {
+    /// Always `ok`.
+    #[schema(value_type = String)]
+    status: &'static str,
+    /// `waiting for fiber`, `acquiring`, `stalled` or `draining`.
+    #[schema(value_type = String)]
+    pipeline_status: &'static str,
+    uptime_sec: f64,
+    #[schema(value_type = String)]
+    version: &'static str,
+    /// Of the newest trace or the last change of the status, seconds since the UNIX epoch.
+    last_update_ts: f64,
+    channels_count: usize,
 }
 
-async fn healthz(State(state): State<ApiState>) -> impl IntoResponse {
+/// A sign of life
+#[utoipa::path(get, path = "/ack", tag = "daemon", responses((status = 200, body = Ack)))]
+async fn ack(State(state): State<ApiState>) -> Json<Ack> {
     let report = state.status.report();
-    Json(json!({ "status": "ok", "uptime_sec": report.uptime_s, "version": report.version }))
+    let last_update_ms = report.since_ms.max(report.last_trace_ms.unwrap_or(0));
+    Json(Ack {
+        status: "ok",
+        pipeline_status: report.phase,
+        uptime_sec: report.uptime_s,
+        version: report.version,
+        last_update_ts: last_update_ms as f64 / 1e3,
+        channels_count: state.channels(),
+    })
+}
+
+/// The process turns.
+#[derive(Debug, Serialize, ToSchema)]
+struct Health {
+    /// Always `ok`.
+    #[schema(value_type = String)]
+    status: &'static str,
+    uptime_sec: f64,
+    #[schema(value_type = String)]
+    version: &'static str,
+}
+
+/// Liveness: the process turns
+#[utoipa::path(get, path = "/healthz", tag = "daemon", responses((status = 200, body = Health)))]
+async fn healthz(State(state): State<ApiState>) -> Json<Health> {
+    let report = state.status.report();
+    Json(Health { status: "ok", uptime_sec: report.uptime_s, version: report.version })
 }
 
 /// Whether the daemon can do its job, and what holds it back.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Readiness {
     ready: bool,
+    #[schema(value_type = String)]
     phase: &'static str,
     /// What keeps the daemon from its job.
     reasons: Vec<String>,
@@ -220,6 +282,9 @@ fn degraded(phase: &Phase, report: &Report, prr_tolerance_ppm: f64) -> Vec<Strin
     degraded
 }
 
+/// Readiness: the daemon can do its job, or what holds it back
+#[utoipa::path(get, path = "/readyz", tag = "daemon",
+    responses((status = 200, body = Readiness), (status = 503, body = ApiError)))]
 async fn readyz(State(state): State<ApiState>) -> Response {
     let readiness = Readiness::of(&state.status, state.config.capture.prr_tolerance_ppm);
     if readiness.ready {
@@ -237,6 +302,9 @@ async fn readyz(State(state): State<ApiState>) -> Response {
     refusal.into_response()
 }
 
+/// Metrics for Prometheus
+#[utoipa::path(get, path = "/metrics", tag = "daemon",
+    responses((status = 200, body = String, content_type = "text/plain")))]
 async fn prometheus(State(state): State<ApiState>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&state.status))
 }

@@ -19,7 +19,8 @@ use super::{AppError, RunOptions, Show};
 use crate::api::{self, ApiState};
 use crate::capture::{Capture, CaptureEnd, filled_queue_blocks};
 use crate::config::Config;
-use crate::egress::{Egress, fence};
+use crate::egress::{Egress, Outlet, fence};
+use crate::jobs::Jobs;
 use crate::notify;
 use crate::pipeline::Pipeline;
 use crate::pipeline::control::{Command, control};
@@ -31,6 +32,9 @@ use crate::units::Rational;
 
 /// How long what is inside may take to leave after a stop.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Frames of jobs that may wait at the fence: a line of thousands of streams at once.
+const JOB_FRAMES: usize = 8192;
 
 /// Threads behind the fence: one may be busy encoding while the other answers.
 const IO_THREADS: usize = 2;
@@ -68,7 +72,11 @@ async fn run(
     // Behind the fence: doors and publisher.
     let listener = listen(&config).await?;
     let (services_tx, services_rx) = watch::channel(());
-    let router = api::router(ApiState { status: Arc::clone(&status), config: Arc::clone(&config) });
+    let (control, command_rx) = control();
+    let jobs = Jobs::new(&config, Arc::clone(&status), control);
+    let jobs_task = tokio::spawn(jobs.clone().run(closed(services_rx.clone())));
+    let state = ApiState { status: Arc::clone(&status), config: Arc::clone(&config), jobs: jobs.clone() };
+    let router = api::router(state);
     let api = tokio::spawn(api::serve(listener, router, closed(services_rx.clone())));
     let (egress, outlet) = fence(config.processing.egress_frames, Arc::clone(&status.counters));
     let publisher = match config.broker.clone() {
@@ -76,10 +84,12 @@ async fn run(
         None => tokio::spawn(publish::drain(outlet)),
     };
 
+    let (for_jobs, of_jobs) = fence(JOB_FRAMES, Arc::clone(&status.counters));
+    let delivery = tokio::spawn(deliver(of_jobs, jobs));
+
     // In front of it: the dsp thread, then the capture thread.
-    let egress = dressed(egress, source.is_live(), &status, view.as_ref());
+    let egress = dressed(egress, source.is_live(), &status, view.as_ref()).with_jobs(for_jobs);
     let (stop_tx, stop_rx) = bounded(0);
-    let (_control, command_rx) = control();
     let (dsp, capture) = start_threads(&config, source, egress, command_rx, &status, stop_rx)?;
 
     let (news_tx, news_rx) = mpsc::unbounded_channel();
@@ -97,9 +107,19 @@ async fn run(
     let left = screen.as_ref().map(|screen| Arc::clone(&screen.left));
     let outcome = until_all_have_ended(news_rx, signals, asked_to_stop(run_for, left), stop_tx).await;
     drop(services_tx);
-    let _ = tokio::time::timeout(Duration::from_secs(1), async { (api.await, notify.await) }).await;
+    let _ = tokio::time::timeout(Duration::from_secs(1), async {
+        (api.await, jobs_task.await, delivery.await, notify.await)
+    })
+    .await;
     drop(screen);
     outcome
+}
+
+/// Frames of jobs to their readers, until the pipeline has closed the fence.
+async fn deliver(outlet: Outlet, jobs: Jobs) {
+    while let Some(frame) = outlet.take().await {
+        jobs.deliver(frame);
+    }
 }
 
 /// Returns, with the reason, when the time is over or a person has left the live view.

@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::problem::{Origin, Problem, Problems};
 use super::section::{Findings, NumberOrWord, Section, UNKNOWN_KEY, quoted};
 use super::{
-    BrokerConfig, CaptureConfig, Config, DEFAULT_RING, FiberConfig, HttpConfig, LogConfig, LogFormat, ProcessingConfig,
-    ReplaySpeed, Secret, SourceConfig, tree, view,
+    BrokerConfig, CaptureConfig, Config, DEFAULT_RING, FiberConfig, HttpConfig, JobsConfig, LogConfig, LogFormat,
+    ProcessingConfig, ReplaySpeed, Secret, SourceConfig, tree, view,
 };
 use crate::acquisition::SignalLimits;
 use crate::dsp::{CommonMode, ConditionSpec};
@@ -121,8 +121,9 @@ fn read(name: &str, text: &str, environment: &Environment) -> (Config, Findings)
     let views = top.sections("view").map_or(default.views, |sections| view::views(sections, &limits));
     let broker = broker(top.section("broker"), environment);
     let http = http(top.section("http"), default.http);
+    let jobs = jobs(top.section("jobs"));
     top.finish();
-    (Config { site, source, capture, signal, processing, views, broker, http, fiber, log }, findings)
+    (Config { site, source, capture, signal, processing, views, broker, http, jobs, fiber, log }, findings)
 }
 
 /// Below a broken line, keys may have ended up in the wrong section: that they are unknown there says nothing.
@@ -401,6 +402,50 @@ fn http(mut s: Section<'_>, default: HttpConfig) -> HttpConfig {
     }
     s.finish();
     config
+}
+
+fn jobs(mut s: Section<'_>) -> JobsConfig {
+    let default = JobsConfig::default();
+    let seconds = |s: &mut Section<'_>, key, default: Duration| {
+        Duration::from_secs_f64(s.number(key, default.as_secs_f64(), 0.0..=86_400.0, "s"))
+    };
+    let port = |s: &mut Section<'_>, key, default: &u16| {
+        s.integer(key, usize::from(*default), 1..=65_535, "(number of a port)") as u16
+    };
+    let memory_mib = s.integer("memory_mib", (default.memory_bytes >> 20) as usize, 16..=1_048_576, "MiB");
+    let ports = port(&mut s, "first_port", default.ports.start())..=port(&mut s, "last_port", default.ports.end());
+    let config = JobsConfig {
+        max_jobs: s.integer("max_jobs", default.max_jobs, 0..=100_000, "jobs"),
+        max_load: s.number("max_load", default.max_load, 0.0..=1000.0, "times real time"),
+        memory_bytes: (memory_mib as u64) << 20,
+        live_idle: seconds(&mut s, "live_idle_s", default.live_idle),
+        historic_idle: seconds(&mut s, "historic_idle_s", default.historic_idle),
+        start_grace: seconds(&mut s, "start_grace_s", default.start_grace),
+        ports,
+        public_host: s.text("public_host"),
+    };
+    if config.ports.is_empty() {
+        let (first, last) = (config.ports.start(), config.ports.end());
+        s.complain(
+            "last_port",
+            format!("{last} is less than first_port, {first}; the last port cannot come before the first"),
+        );
+    }
+    if let Some(host) = config.public_host.as_ref().filter(|host| !is_host(host)) {
+        s.complain("public_host", format!("{} is no host; write a name or an address, without a port", quoted(host)));
+    }
+    s.finish();
+    config
+}
+
+/// Whether `text` is a name or an address as it stands between `http://` and a port.
+pub fn is_host(text: &str) -> bool {
+    let inside = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if let Some(address) = inside {
+        return address.parse::<std::net::Ipv6Addr>().is_ok();
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=253).contains(&text.len()) && text.bytes().all(plain)
 }
 
 /// Reads `ADDRESS:PORT` and holds it to loopback. Also used for `--http`.

@@ -9,10 +9,11 @@ mod section;
 mod tree;
 mod view;
 
-pub use load::{Environment, check_uri, listen_address};
+pub use load::{Environment, check_uri, is_host, listen_address};
 pub use problem::{Origin, Problem, Problems};
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub struct Config {
     pub broker: Option<BrokerConfig>,
     /// The control API.
     pub http: HttpConfig,
+    /// Jobs of the control API.
+    pub jobs: JobsConfig,
     /// What the configured fiber should look like before the interrogator says so.
     pub fiber: FiberConfig,
     /// Log lines.
@@ -188,6 +191,27 @@ pub struct HttpConfig {
     pub listen: SocketAddr,
 }
 
+/// Jobs of the control API.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobsConfig {
+    /// Jobs at once.
+    pub max_jobs: usize,
+    /// Share of real time that the pipeline may need, standing views included.
+    pub max_load: f64,
+    /// Bytes that jobs may take, about.
+    pub memory_bytes: u64,
+    /// A live job ends after so long without a consumer.
+    pub live_idle: Duration,
+    /// A job that plays a recording, after so long.
+    pub historic_idle: Duration,
+    /// What either has more of at its start.
+    pub start_grace: Duration,
+    /// Ports of their streams.
+    pub ports: RangeInclusive<u16>,
+    /// Host that clients are told; `None` = what they called us themselves.
+    pub public_host: Option<String>,
+}
+
 /// Declared facts, used where a client asks while no acquisition is there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FiberConfig {
@@ -239,8 +263,24 @@ impl Default for Config {
             views: ViewConfig::standing(2337),
             broker: Some(BrokerConfig::default()),
             http: HttpConfig { listen: SocketAddr::from(([127, 0, 0, 1], 5000)) },
+            jobs: JobsConfig::default(),
             fiber: FiberConfig { channels: 2337, dtype: "int16".into(), description: String::new() },
             log: LogConfig::default(),
+        }
+    }
+}
+
+impl Default for JobsConfig {
+    fn default() -> Self {
+        Self {
+            max_jobs: 1000,
+            max_load: 0.8,
+            memory_bytes: 2048 << 20,
+            live_idle: Duration::from_secs(30),
+            historic_idle: Duration::from_secs(180),
+            start_grace: Duration::from_secs(15),
+            ports: 12_301..=14_300,
+            public_host: None,
         }
     }
 }

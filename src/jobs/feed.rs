@@ -1,6 +1,7 @@
 //! The newest frames of one stream of a job, for any number of readers.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -12,6 +13,7 @@ use crate::frame::Frame;
 pub struct Feed {
     kept: Mutex<Kept>,
     news: Notify,
+    readers: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -47,8 +49,20 @@ impl Feed {
 
     /// A reader that begins with the oldest frame that is here.
     pub fn reader(self: &Arc<Self>) -> Reader {
+        self.readers.fetch_add(1, Ordering::Relaxed);
         let next = self.kept.lock().unwrap_or_else(PoisonError::into_inner).first;
         Reader { feed: Arc::clone(self), next }
+    }
+
+    /// How many read.
+    pub fn readers(&self) -> usize {
+        self.readers.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.feed.readers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,5 +1,313 @@
 //! Jobs: views that clients ask for while the daemon runs. Runs on tokio (`das-io-N`), behind the fence.
 //!
-//! [`feed`] keeps the newest lines of one stream of a job for whoever reads them, however slowly.
+//! A request ([`request`]) becomes a [`plan`] by pure [`rules`] over what is known of the fiber ([`facts`]); the
+//! [`registry`], pure as well, says whether there is room ([`cost`]) and when a job ends. [`Jobs`] does what they
+//! decide: it opens the port and asks the pipeline, and takes everything back when a step fails or the job ends.
+//! [`feed`] keeps the newest lines of one stream of a job for whoever reads them, however slowly; `rows` makes them
+//! whole rows for clients that poll. No frame is made here and none is changed.
 
+pub mod cost;
+mod door;
+pub mod facts;
 pub mod feed;
+mod job;
+pub mod plan;
+pub mod refusal;
+pub mod registry;
+pub mod request;
+mod rows;
+pub mod rules;
+pub mod times;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use tracing::{debug, warn};
+
+use crate::config::Config;
+use crate::frame::Frame;
+use crate::pipeline::control::{Control, Refused};
+use crate::status::{Status, now_ms};
+use cost::Transform;
+pub use job::Job;
+use plan::{Address, JobPlan};
+use refusal::Refusal;
+use registry::{Denied, Ended, How, Limit, Limits, Registry, Seen};
+pub use rows::{SensorLine, WaterfallBlock, WaterfallRow};
+
+/// How long the pipeline may take to answer; it does so between two blocks.
+const PIPELINE_TIME_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often idle jobs are looked for.
+const SWEEP: Duration = Duration::from_millis(250);
+
+/// All jobs. Cheap to clone.
+#[derive(Clone)]
+pub struct Jobs {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    control: Control,
+    status: Arc<Status>,
+    host: IpAddr,
+    public_host: Option<String>,
+    origin: Instant,
+    registry: Mutex<Registry>,
+    /// Jobs that run or are being started.
+    live: RwLock<HashMap<String, Arc<Job>>>,
+}
+
+/// What a poll finds.
+#[derive(Debug)]
+pub enum Poll {
+    /// Rows.
+    Rows(WaterfallBlock),
+    /// None yet.
+    Nothing,
+    /// None any more.
+    Ended,
+    /// No such job.
+    Unknown,
+}
+
+/// How it stands with a job.
+pub enum Standing {
+    /// It is there.
+    Live(Arc<Job>),
+    /// It was.
+    Ended(Ended),
+}
+
+impl Jobs {
+    /// No jobs yet; they will be asked of the pipeline through `control`.
+    pub fn new(config: &Config, status: Arc<Status>, control: Control) -> Self {
+        let standing = config.views.iter().map(Transform::of_view).collect();
+        // No id of a daemon before this one comes again, unless that made more than one job a second all its life.
+        let counter = u64::try_from(now_ms() / 1000).unwrap_or_default();
+        let registry = Registry::new(Limits::from(&config.jobs), standing, counter);
+        let shared = Shared {
+            control,
+            status,
+            host: config.http.listen.ip(),
+            public_host: config.jobs.public_host.clone(),
+            origin: Instant::now(),
+            registry: Mutex::new(registry),
+            live: RwLock::default(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Starts a job, whole or not at all. `name` is its id when its client gives one: a job that the same name was given
+    /// to ends first. `host` is what the client calls this machine.
+    ///
+    /// # Errors
+    /// When there is no room for it, or the pipeline cannot have it.
+    pub async fn start(&self, plan: JobPlan, name: Option<String>, host: Option<String>) -> Result<Arc<Job>, Refusal> {
+        let jobs = self.clone();
+        // In a task of its own: a client that leaves must not leave half a job.
+        let starting = tokio::spawn(async move { jobs.start_whole(plan, name, host).await });
+        starting.await.unwrap_or(Err(Refusal::Busy))
+    }
+
+    async fn start_whole(
+        &self,
+        plan: JobPlan,
+        name: Option<String>,
+        host: Option<String>,
+    ) -> Result<Arc<Job>, Refusal> {
+        if let Some(name) = name.as_deref().filter(|name| self.registry().is_named(name)) {
+            self.end(name, How::Cancelled, "configured anew").await;
+        }
+        let load = self.shared.status.counters.pipeline_load.get();
+        let id =
+            self.registry().reserve(self.now(), plan.cost(), name.as_deref(), load).map_err(|denied| match denied {
+                Denied::Over(limit) => Refusal::Over(limit),
+                Denied::Taken => Refusal::Taken,
+            })?;
+        let started = self.start_reserved(&id, plan, host).await;
+        if started.is_err() {
+            self.registry().release(&id);
+        }
+        started
+    }
+
+    async fn start_reserved(&self, id: &str, plan: JobPlan, host: Option<String>) -> Result<Arc<Job>, Refusal> {
+        let views = plan.views(id);
+        let feeds: Vec<_> = views.iter().map(|_| Arc::new(feed::Feed::default())).collect();
+        let (ports, all) = {
+            let registry = self.registry();
+            (registry.free_ports(), registry.port_count())
+        };
+        let door = door::open(self.shared.host, ports, &feeds).await.map_err(|error| {
+            warn!(%error, "no port for the streams of a job");
+            Refusal::Over(Limit::Ports(all))
+        })?;
+        self.registry().opened(id, door.port);
+        let host = self.shared.public_host.clone().or(host).unwrap_or_else(|| self.own_host());
+        let address = Address { host, port: door.port };
+        let job = Arc::new(Job::new(id.to_owned(), plan, feeds, address, door, now_ms()));
+        // Before the pipeline knows it: its first frame may come before the answer.
+        self.live_mut().insert(id.to_owned(), Arc::clone(&job));
+        let opened = tokio::time::timeout(PIPELINE_TIME_LIMIT, self.shared.control.open(id, views)).await;
+        let refusal = match opened {
+            Ok(Ok(opened)) => {
+                self.registry().started(id, self.now());
+                job.run();
+                debug!(job = id, first_trace = opened.first_trace, port = job.address.port, "a job has started");
+                return Ok(job);
+            }
+            Ok(Err(Refused::Waiting)) => Refusal::Waiting,
+            Ok(Err(Refused::DoesNotFit(why))) => Refusal::DoesNotFit(why),
+            Ok(Err(Refused::Busy)) => Refusal::Busy,
+            Err(_) => {
+                // It may still be started when nobody waits for it any more.
+                let _ = tokio::time::timeout(PIPELINE_TIME_LIMIT, self.shared.control.close(id)).await;
+                Refusal::Busy
+            }
+        };
+        self.take_apart(&job).await;
+        debug!(job = id, ?refusal, "a job was not started");
+        Err(refusal)
+    }
+
+    /// Ends a job; whether there was one to end. When this returns, everything of it is gone.
+    pub async fn end(&self, id: &str, how: How, reason: &str) -> bool {
+        if !self.live().get(id).is_some_and(|job| job.is_running()) || !self.registry().begin_end(id) {
+            return false;
+        }
+        let (jobs, id, reason) = (self.clone(), id.to_owned(), reason.to_owned());
+        tokio::spawn(async move { jobs.end_whole(&id, how, reason).await }).await.is_ok()
+    }
+
+    async fn end_whole(&self, id: &str, how: How, reason: String) {
+        // When the pipeline is gone, so is its part of the job.
+        let _ = tokio::time::timeout(PIPELINE_TIME_LIMIT, self.shared.control.close(id)).await;
+        let job = self.live().get(id).cloned();
+        if let Some(job) = job {
+            self.take_apart(&job).await;
+            let (view_type, created_ms) = (job.plan.view() as u8, job.created_ms);
+            debug!(job = id, ?how, reason, "a job has ended");
+            let ended = Ended { id: id.to_owned(), how, reason, view_type, created_ms, ended_ms: now_ms() };
+            self.registry().remember(self.now(), ended);
+        }
+        self.registry().release(id);
+    }
+
+    /// Takes away what clients see of a job.
+    async fn take_apart(&self, job: &Job) {
+        self.live_mut().remove(&job.id);
+        job.feeds.iter().for_each(|feed| feed.end());
+        if let Some(door) = job.take_door() {
+            door.close().await;
+        }
+    }
+
+    /// Ends all jobs, because the daemon is stopping.
+    pub async fn end_all(&self) {
+        let ids: Vec<_> = self.live().keys().cloned().collect();
+        let ending = ids.iter().map(|id| self.end(id, How::Completed, "the daemon is stopping"));
+        futures_util::future::join_all(ending).await;
+    }
+
+    /// Ends jobs that nobody looks at, until `stop` comes, and then all of them.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let mut sweeps = tokio::time::interval(SWEEP);
+        sweeps.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                _ = sweeps.tick() => self.sweep(),
+            }
+        }
+        self.end_all().await;
+    }
+
+    fn sweep(&self) {
+        let idle = {
+            let live = self.live();
+            let look = |id: &str| live.get(id).map_or_else(Seen::default, |job| job.seen());
+            self.registry().idle(self.now(), look)
+        };
+        for id in idle {
+            let jobs = self.clone();
+            tokio::spawn(async move { jobs.end(&id, How::Completed, "nobody was looking").await });
+        }
+    }
+
+    /// Takes a frame whose stream belongs to a job; whether that job is there.
+    pub fn deliver(&self, frame: Frame) -> bool {
+        let job = self.live().get(&frame.stream.job).cloned();
+        job.is_some_and(|job| job.deliver(frame))
+    }
+
+    /// A job that runs, for whoever reads its feeds. Does not count as looking at it.
+    pub fn get(&self, id: &str) -> Option<Arc<Job>> {
+        self.live().get(id).filter(|job| job.is_running()).cloned()
+    }
+
+    /// A job that runs, kept alive by this.
+    pub fn touch(&self, id: &str) -> Option<Arc<Job>> {
+        let job = self.get(id)?;
+        job.touch(self.now());
+        Some(job)
+    }
+
+    /// How it stands with a job, also when it has ended a short while ago.
+    pub fn standing(&self, id: &str) -> Option<Standing> {
+        let live = self.live().get(id).cloned().map(Standing::Live);
+        live.or_else(|| self.registry().ended(id).cloned().map(Standing::Ended))
+    }
+
+    /// Every job, in order of age.
+    pub fn list(&self) -> Vec<Arc<Job>> {
+        let mut jobs: Vec<_> = self.live().values().cloned().collect();
+        jobs.sort_by(|a, b| (a.created_ms, &a.id).cmp(&(b.created_ms, &b.id)));
+        jobs
+    }
+
+    /// Up to `rows` rows of a job that were not polled before.
+    pub async fn poll(&self, id: &str, rows: usize) -> Poll {
+        let Some(job) = self.touch(id) else {
+            return match self.registry().ended(id) {
+                Some(ended) if ended.how != How::Cancelled => Poll::Ended,
+                _ => Poll::Unknown,
+            };
+        };
+        match job.poll(rows).await {
+            (Some(block), _) => Poll::Rows(block),
+            (None, true) => Poll::Ended,
+            (None, false) => Poll::Nothing,
+        }
+    }
+
+    fn own_host(&self) -> String {
+        match self.shared.host {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.shared.origin.elapsed()
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.shared.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn live(&self) -> std::sync::RwLockReadGuard<'_, HashMap<String, Arc<Job>>> {
+        self.shared.live.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn live_mut(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<String, Arc<Job>>> {
+        self.shared.live.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

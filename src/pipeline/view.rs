@@ -157,7 +157,8 @@ impl ViewOut {
     /// Whether it shows them as `stream` does.
     pub(super) fn shows_like(&self, stream: &Stream) -> bool {
         let own = &self.outs[0].stream;
-        (own.view, own.value) == (stream.view, stream.value)
+        // Jobs cross the fence at a place of their own.
+        (own.view, own.value, own.job.is_empty()) == (stream.view, stream.value, stream.job.is_empty())
     }
 
     /// The first line that it shows.

@@ -1,0 +1,58 @@
+//! `/waterfall`: the lines of a job for clients that poll.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::ApiState;
+use super::error::ApiError;
+use super::focus::{checked, unknown_job};
+use crate::jobs::{Poll, WaterfallBlock};
+
+pub(super) fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().routes(routes!(waterfall))
+}
+
+/// The next lines of a job
+///
+/// Up to `row_count` rows that were not polled before, in order. Keeps the job alive.
+#[utoipa::path(get, path = "/waterfall/{job_id}/{row_count}", tag = "jobs",
+    params(
+        ("job_id" = String, Path, pattern = "^[A-Za-z0-9_-]{1,64}$", description = "Id of a job, or of a task"),
+        ("row_count" = i64, Path, minimum = 1, description = "Rows at most"),
+    ),
+    responses(
+        (status = 201, body = Vec<WaterfallBlock>, description = "Rows"),
+        (status = 200, description = "No rows yet; no body"),
+        (status = 208, body = Object, description = "The job has ended and everything was read"),
+        (status = 404, body = ApiError),
+    ))]
+async fn waterfall(
+    State(state): State<ApiState>,
+    method: Method,
+    Path((id, row_count)): Path<(String, String)>,
+) -> Result<Response, ApiError> {
+    let rows = row_count.parse::<i64>().ok().and_then(|rows| usize::try_from(rows).ok()).filter(|rows| *rows > 0);
+    let rows = rows.ok_or_else(|| {
+        let error = "row_count must be a positive number";
+        ApiError::new(StatusCode::BAD_REQUEST, "row_count", error, "ask for at least one row")
+    })?;
+    let id = checked(&id)?;
+    if method == Method::HEAD {
+        // Looking at the header must not take rows from those who want them.
+        return state.jobs.get(id).map(|_| StatusCode::OK.into_response()).ok_or_else(unknown_job);
+    }
+    match state.jobs.poll(id, rows).await {
+        Poll::Rows(block) => Ok((StatusCode::CREATED, Json([block])).into_response()),
+        Poll::Nothing => Ok(StatusCode::OK.into_response()),
+        Poll::Ended => {
+            let body = json!({ "status": "ended", "job_id": id });
+            Ok((StatusCode::ALREADY_REPORTED, Json(body)).into_response())
+        }
+        Poll::Unknown => Err(unknown_job()),
+    }
+}

@@ -1,0 +1,114 @@
+//! What a job asks of this machine: shares of real time and bytes, estimated before it is started. Pure.
+//!
+//! The figures are those that the pipeline's own plan is made with, on one thread; what is measured afterwards replaces
+//! them. A job whose transform is computed already, for whoever, pays only for its values.
+
+use std::ops::Range;
+
+use super::plan::JobPlan;
+use crate::config::ViewConfig;
+use crate::units::Rational;
+
+/// Nanoseconds for a sample's way into the store, and for its share of each window that it is in.
+const STORED_NS: f64 = 0.1;
+const TRANSFORMED_NS: f64 = 0.35;
+
+/// Nanoseconds for a value's way from the transform to the doors.
+const VALUE_NS: f64 = 2.0;
+
+/// Lines of a stream that are kept for its readers, and most bytes of them.
+const KEPT_LINES: u64 = 64;
+const KEPT_BYTES: u64 = 16 << 20;
+
+/// What is the same for all that share a transform: window length in traces and line period in seconds.
+pub type Grid = (usize, Rational);
+
+/// A transform of some channels (from 0), which others may share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transform {
+    /// Window and lines.
+    pub grid: Grid,
+    /// Of these channels.
+    pub channels: Range<usize>,
+}
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cost {
+    /// What is transformed.
+    pub transform: Transform,
+    /// Share of real time for the transform of one channel.
+    pub load_per_channel: f64,
+    /// Share of real time for its values.
+    pub values_load: f64,
+    /// Memory of one channel's transform.
+    pub bytes_per_channel: u64,
+    /// Memory for its lines.
+    pub lines_bytes: u64,
+}
+
+impl Transform {
+    /// That of a standing view on a fiber of so many channels.
+    pub fn of_view(view: &ViewConfig) -> Self {
+        let channels = view.channel_min.saturating_sub(1)..view.channel_max.unwrap_or(usize::MAX);
+        Self { grid: (view.nfft, view.line_period_s), channels }
+    }
+
+    /// Channels of it that none of `others` has.
+    pub fn alone<'a>(&self, others: impl Iterator<Item = &'a Self>) -> usize {
+        let mut shared: Vec<_> = others.filter(|other| other.grid == self.grid).map(|other| &other.channels).collect();
+        shared.sort_by_key(|channels| channels.start);
+        let (mut alone, mut from) = (0, self.channels.start);
+        for channels in shared {
+            alone += channels.start.min(self.channels.end).saturating_sub(from);
+            from = from.max(channels.end).min(self.channels.end);
+        }
+        alone + self.channels.end.saturating_sub(from)
+    }
+}
+
+impl Cost {
+    pub(super) fn of(plan: &JobPlan) -> Self {
+        let (prr_hz, nfft) = (plan.prr.to_f64(), plan.pattern.nfft as f64);
+        let line_s = plan.pattern.line_period_s.to_f64();
+        let hop = (line_s * prr_hz).min(nfft / 2.0).max(1.0);
+        let channels = plan.channels.start() - 1..*plan.channels.end();
+        let values_per_line = channels.len() * plan.bins_per_channel();
+        // A line is there as float32 and, once somebody reads it, as float16.
+        let line_bytes = 6 * values_per_line as u64;
+        Self {
+            transform: Transform { grid: (plan.pattern.nfft, plan.pattern.line_period_s), channels },
+            load_per_channel: (STORED_NS + TRANSFORMED_NS * nfft / hop) * prr_hz * 1e-9,
+            values_load: values_per_line as f64 * VALUE_NS * 1e-9 / line_s,
+            // The store holds two windows of counts.
+            bytes_per_channel: 4 * plan.pattern.nfft as u64,
+            lines_bytes: (KEPT_LINES * line_bytes).min(KEPT_BYTES.max(4 * line_bytes)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn alone_counts_the_channels_that_nobody_else_has(
+            own in (0usize..50, 0usize..50),
+            others in prop::collection::vec((0usize..50, 0usize..50, any::<bool>()), 0..8),
+        ) {
+            let grid = (256, Rational::new(1, 10).unwrap());
+            let other_grid = (512, Rational::new(1, 10).unwrap());
+            let range = |a: usize, b: usize| a.min(b)..a.max(b);
+            let own = Transform { grid, channels: range(own.0, own.1) };
+            let others: Vec<_> = others
+                .into_iter()
+                .map(|(a, b, same)| Transform { grid: if same { grid } else { other_grid }, channels: range(a, b) })
+                .collect();
+            let taken = |channel: &usize| others.iter().any(|o| o.grid == grid && o.channels.contains(channel));
+            let naive = own.channels.clone().filter(|channel| !taken(channel)).count();
+            prop_assert_eq!(own.alone(others.iter()), naive);
+        }
+    }
+}

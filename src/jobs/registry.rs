@@ -1,0 +1,305 @@
+//! Which jobs there are, what they may take, and when they end. Pure: the time is passed in, as what has passed since any
+//! fixed origin, and so is what was measured.
+//!
+//! A job holds a slot, a port and a share of the budget from [`reserve`](Registry::reserve) to
+//! [`release`](Registry::release), whatever happens between. Slots and ports are used again, counters never.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::cost::{Cost, Transform};
+use crate::config::JobsConfig;
+
+/// Ended jobs that are remembered, and for how long.
+const REMEMBERED: usize = 1024;
+const REMEMBERED_FOR: Duration = Duration::from_secs(600);
+
+/// A job counts with its estimate until the measured load has had this time to hold it.
+const MEASURED_AFTER: Duration = Duration::from_secs(3);
+
+/// What jobs may take, all together, and how long they live unseen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Jobs at once.
+    pub jobs: usize,
+    /// Share of real time that the pipeline may need, standing views included.
+    pub load: f64,
+    /// Bytes for transforms and lines.
+    pub memory_bytes: u64,
+    /// Ports of streams.
+    pub ports: RangeInclusive<u16>,
+    /// A live job ends after so long without a consumer.
+    pub live_idle: Duration,
+    /// A job that plays a recording, after so long.
+    pub historic_idle: Duration,
+    /// What either has more of at its start.
+    pub start_grace: Duration,
+}
+
+impl From<&JobsConfig> for Limits {
+    fn from(config: &JobsConfig) -> Self {
+        Self {
+            jobs: config.max_jobs,
+            load: config.max_load,
+            memory_bytes: config.memory_bytes,
+            ports: config.ports.clone(),
+            live_idle: config.live_idle,
+            historic_idle: config.historic_idle,
+            start_grace: config.start_grace,
+        }
+    }
+}
+
+/// The limit that a job was refused for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// So many jobs run already.
+    Jobs(usize),
+    /// The pipeline has no time left: percent of real time that it may need.
+    Load(u32),
+    /// There is no memory left: MiB that jobs may take.
+    Memory(u64),
+    /// Every port is taken: so many there are.
+    Ports(usize),
+}
+
+/// Why nothing was reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// No room.
+    Over(Limit),
+    /// The name belongs to another job.
+    Taken,
+}
+
+/// How a job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// By itself: everything was shown, or nobody looked any more.
+    Completed,
+    /// By a fault.
+    Failed,
+    /// By its client.
+    Cancelled,
+}
+
+/// What is remembered of a job that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its id.
+    pub id: String,
+    /// How.
+    pub how: How,
+    /// Why, in words.
+    pub reason: String,
+    /// View type.
+    pub view_type: u8,
+    /// When it was asked for, milliseconds since the UNIX epoch.
+    pub created_ms: i64,
+    /// When it ended, milliseconds since the UNIX epoch.
+    pub ended_ms: i64,
+}
+
+/// Whether somebody looks at a job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// A stream is open.
+    pub open: bool,
+    /// When it was last polled or kept alive.
+    pub touched: Duration,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Registry {
+    limits: Limits,
+    standing: Vec<Transform>,
+    counter: u64,
+    last_port: u16,
+    jobs: BTreeMap<String, Entry>,
+    ended: VecDeque<(Duration, Ended)>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    slot: usize,
+    named: bool,
+    port: Option<u16>,
+    cost: Cost,
+    /// Estimated when it was reserved.
+    load: f64,
+    bytes: u64,
+    since: Duration,
+    /// `None` until it runs.
+    seen: Option<Duration>,
+    historic: bool,
+    ending: bool,
+}
+
+impl Registry {
+    /// Without a job. `standing` is transformed anyway; counters begin behind `counter`.
+    pub fn new(limits: Limits, standing: Vec<Transform>, counter: u64) -> Self {
+        let last_port = *limits.ports.end();
+        Self { limits, standing, counter, last_port, jobs: BTreeMap::new(), ended: VecDeque::new() }
+    }
+
+    /// Takes a slot and a share of the budget for a job; its id is `name`, when it has one.
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    pub fn reserve(
+        &mut self,
+        now: Duration,
+        cost: Cost,
+        name: Option<&str>,
+        measured_load: f64,
+    ) -> Result<String, Denied> {
+        if name.is_some_and(|name| self.jobs.contains_key(name)) {
+            return Err(Denied::Taken);
+        }
+        let alone = cost.transform.alone(self.standing.iter().chain(self.transforms()));
+        let load = cost.load_per_channel * alone as f64 + cost.values_load;
+        let bytes = cost.bytes_per_channel * alone as u64 + cost.lines_bytes;
+        self.room_for(now, load, bytes, measured_load).map_err(Denied::Over)?;
+
+        let taken: BTreeSet<_> = self.jobs.values().map(|entry| entry.slot).collect();
+        let slot = (1..=self.jobs.len() + 1).find(|slot| !taken.contains(slot)).unwrap_or_default();
+        let id = match name {
+            Some(name) => name.to_owned(),
+            None => self.next_id(slot),
+        };
+        let named = name.is_some();
+        let (port, seen, historic, ending) = (None, None, false, false);
+        let entry = Entry { slot, named, port, cost, load, bytes, since: now, seen, historic, ending };
+        self.jobs.insert(id.clone(), entry);
+        Ok(id)
+    }
+
+    fn next_id(&mut self, slot: usize) -> String {
+        loop {
+            self.counter += 1;
+            let id = format!("{slot}-{}", self.counter);
+            // A client may have named its task so.
+            if !self.jobs.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    fn transforms(&self) -> impl Iterator<Item = &Transform> {
+        self.jobs.values().map(|entry| &entry.cost.transform)
+    }
+
+    fn room_for(&self, now: Duration, load: f64, bytes: u64, measured_load: f64) -> Result<(), Limit> {
+        let limits = &self.limits;
+        if self.jobs.len() >= limits.jobs {
+            return Err(Limit::Jobs(limits.jobs));
+        }
+        if self.jobs.len() >= limits.ports.len() {
+            return Err(Limit::Ports(limits.ports.len()));
+        }
+        let held: u64 = self.jobs.values().map(|entry| entry.bytes).sum();
+        if held.saturating_add(bytes) > limits.memory_bytes {
+            return Err(Limit::Memory(limits.memory_bytes >> 20));
+        }
+        let young = |entry: &&Entry| now.saturating_sub(entry.since) < MEASURED_AFTER;
+        let unmeasured: f64 = self.jobs.values().filter(young).map(|entry| entry.load).sum();
+        // A load that nobody has measured yet is none.
+        if measured_load.max(0.0) + unmeasured + load > limits.load {
+            return Err(Limit::Load((100.0 * limits.load) as u32));
+        }
+        Ok(())
+    }
+
+    /// Ports that no job of ours has, beginning behind the one that was taken last: a client that still knocks at the
+    /// port of a job that has ended should not find another's.
+    pub fn free_ports(&self) -> Vec<u16> {
+        let taken: BTreeSet<_> = self.jobs.values().filter_map(|entry| entry.port).collect();
+        let behind = self.limits.ports.clone().filter(|port| *port > self.last_port);
+        let before = self.limits.ports.clone().filter(|port| *port <= self.last_port);
+        behind.chain(before).filter(|port| !taken.contains(port)).collect()
+    }
+
+    /// Ports that jobs may have.
+    pub fn port_count(&self) -> usize {
+        self.limits.ports.len()
+    }
+
+    /// The port of a job is open.
+    pub fn opened(&mut self, id: &str, port: u16) {
+        self.last_port = port;
+        if let Some(entry) = self.jobs.get_mut(id) {
+            entry.port = Some(port);
+        }
+    }
+
+    /// A job runs from `now` on.
+    pub fn started(&mut self, id: &str, now: Duration) {
+        if let Some(entry) = self.jobs.get_mut(id) {
+            (entry.since, entry.seen) = (now, Some(now));
+        }
+    }
+
+    /// Whether there is such a job whose id was given by a client.
+    pub fn is_named(&self, id: &str) -> bool {
+        self.jobs.get(id).is_some_and(|entry| entry.named)
+    }
+
+    /// Jobs that nobody has looked at for too long. `look` says who does.
+    pub fn idle(&mut self, now: Duration, look: impl Fn(&str) -> Seen) -> Vec<String> {
+        let limits = self.limits.clone();
+        let mut idle = Vec::new();
+        for (id, entry) in &mut self.jobs {
+            let Some(seen) = &mut entry.seen else {
+                continue;
+            };
+            let Seen { open, touched } = look(id);
+            *seen = if open { now } else { touched.max(*seen) };
+            let patience = if entry.historic { limits.historic_idle } else { limits.live_idle };
+            let until = (*seen + patience).max(entry.since + limits.start_grace + patience);
+            if !entry.ending && now >= until {
+                idle.push(id.clone());
+            }
+        }
+        idle
+    }
+
+    /// A job begins to end; only the first to ask is told `true`.
+    pub fn begin_end(&mut self, id: &str) -> bool {
+        self.jobs.get_mut(id).is_some_and(|entry| !std::mem::replace(&mut entry.ending, true))
+    }
+
+    /// Everything that a job held is free again.
+    pub fn release(&mut self, id: &str) {
+        self.jobs.remove(id);
+    }
+
+    /// Remembers how a job ended.
+    pub fn remember(&mut self, now: Duration, ended: Ended) {
+        self.ended.retain(|(at, other)| other.id != ended.id && now.saturating_sub(*at) < REMEMBERED_FOR);
+        if self.ended.len() >= REMEMBERED {
+            self.ended.pop_front();
+        }
+        self.ended.push_back((now, ended));
+    }
+
+    /// What is remembered of a job.
+    pub fn ended(&self, id: &str) -> Option<&Ended> {
+        self.ended.iter().map(|(_, ended)| ended).find(|ended| ended.id == id)
+    }
+
+    /// Jobs that hold anything.
+    pub fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+}
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

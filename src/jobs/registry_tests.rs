@@ -1,0 +1,164 @@
+use super::*;
+use crate::units::Rational;
+use proptest::prelude::*;
+use std::collections::HashSet;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn limits() -> Limits {
+    Limits {
+        jobs: 10,
+        load: 0.5,
+        memory_bytes: 100 << 20,
+        ports: 9000..=9020,
+        live_idle: 30 * SECOND,
+        historic_idle: 180 * SECOND,
+        start_grace: 15 * SECOND,
+    }
+}
+
+fn cost(nfft: usize, channels: std::ops::Range<usize>) -> Cost {
+    let transform = Transform { grid: (nfft, Rational::new(1, 10).unwrap()), channels };
+    let (load_per_channel, values_load) = (0.001, 0.0001);
+    Cost { transform, load_per_channel, values_load, bytes_per_channel: 1 << 20, lines_bytes: 1 << 10 }
+}
+
+fn registry(limits: Limits) -> Registry {
+    Registry::new(limits, Vec::new(), 100)
+}
+
+fn over(denied: Result<String, Denied>) -> Limit {
+    match denied {
+        Err(Denied::Over(limit)) => limit,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn each_limit_is_named_when_it_is_the_one() {
+    let mut jobs = registry(Limits { jobs: 2, ..limits() });
+    for _ in 0..2 {
+        jobs.reserve(SECOND, cost(512, 0..3), None, 0.0).unwrap();
+    }
+    assert_eq!(over(jobs.reserve(SECOND, cost(512, 0..3), None, 0.0)), Limit::Jobs(2));
+    let mut ports = registry(Limits { ports: 9000..=9000, ..limits() });
+    ports.reserve(SECOND, cost(512, 0..3), None, 0.0).unwrap();
+    assert_eq!(over(ports.reserve(SECOND, cost(512, 0..3), None, 0.0)), Limit::Ports(1));
+    assert_eq!(over(registry(limits()).reserve(SECOND, cost(512, 0..101), None, 0.0)), Limit::Memory(100));
+    let roomy = Limits { memory_bytes: u64::MAX, ..limits() };
+    assert_eq!(over(registry(roomy.clone()).reserve(SECOND, cost(512, 0..500), None, 0.0)), Limit::Load(50));
+    assert_eq!(over(registry(roomy).reserve(SECOND, cost(512, 0..100), None, 0.45)), Limit::Load(50));
+    assert!(registry(limits()).reserve(SECOND, cost(512, 0..50), None, f64::NAN).is_ok(), "no load has been measured");
+}
+
+#[test]
+fn a_job_that_shares_its_transform_is_cheap() {
+    let standing = vec![cost(256, 0..90).transform];
+    let mut jobs = Registry::new(limits(), standing, 0);
+    // 90 MiB and 0.09 of real time each, were they alone.
+    for _ in 0..3 {
+        jobs.reserve(SECOND, cost(256, 0..90), None, 0.3).unwrap();
+    }
+    jobs.reserve(SECOND, cost(512, 0..90), None, 0.3).unwrap();
+    jobs.reserve(SECOND, cost(512, 30..60), None, 0.3).unwrap();
+    assert!(matches!(over(jobs.reserve(SECOND, cost(1024, 0..90), None, 0.3)), Limit::Memory(_)));
+}
+
+#[test]
+fn a_young_job_counts_by_its_estimate_and_an_old_one_by_what_was_measured() {
+    let mut jobs = registry(Limits { memory_bytes: u64::MAX, ..limits() });
+    jobs.reserve(SECOND, cost(512, 0..300), None, 0.0).unwrap();
+    assert!(matches!(over(jobs.reserve(2 * SECOND, cost(1024, 0..300), None, 0.0)), Limit::Load(_)));
+    assert!(jobs.reserve(5 * SECOND, cost(1024, 0..300), None, 0.1).is_ok());
+}
+
+#[test]
+fn a_live_job_has_thirty_seconds_and_fifteen_more_at_its_start() {
+    let mut jobs = registry(limits());
+    let id = jobs.reserve(100 * SECOND, cost(512, 0..3), None, 0.0).unwrap();
+    let unseen = |_: &str| Seen::default();
+    assert!(jobs.idle(1000 * SECOND, unseen).is_empty(), "it has not been started yet");
+    jobs.started(&id, 101 * SECOND);
+    assert!(jobs.idle(145 * SECOND, unseen).is_empty());
+    assert_eq!(jobs.idle(146 * SECOND, unseen), std::slice::from_ref(&id));
+    // Polled at 140 s, then read by a stream until 200 s.
+    let polled = |_: &str| Seen { open: false, touched: 140 * SECOND };
+    assert!(jobs.idle(169 * SECOND, polled).is_empty());
+    assert!(jobs.idle(200 * SECOND, |_: &str| Seen { open: true, touched: SECOND }).is_empty());
+    assert!(jobs.idle(229 * SECOND, unseen).is_empty());
+    assert_eq!(jobs.idle(230 * SECOND, unseen), std::slice::from_ref(&id));
+    assert!(jobs.begin_end(&id) && !jobs.begin_end(&id));
+    assert!(jobs.idle(999 * SECOND, unseen).is_empty(), "it is ending already");
+    assert_eq!(jobs.len(), 1, "and holds what it has until it is gone");
+    jobs.release(&id);
+    assert!(jobs.is_empty() && !jobs.begin_end(&id));
+}
+
+#[test]
+fn names_are_taken_once() {
+    let mut jobs = registry(limits());
+    assert_eq!(jobs.reserve(SECOND, cost(512, 0..3), Some("task"), 0.0), Ok("task".into()));
+    assert_eq!(jobs.reserve(SECOND, cost(512, 0..3), Some("task"), 0.0), Err(Denied::Taken));
+    // A task that looks like the id that comes next.
+    assert_eq!(jobs.reserve(SECOND, cost(512, 0..3), Some("3-101"), 0.0), Ok("3-101".into()));
+    assert_eq!(jobs.reserve(SECOND, cost(512, 0..3), None, 0.0), Ok("3-102".into()));
+    assert!(jobs.is_named("task") && jobs.is_named("3-101") && !jobs.is_named("3-102"));
+}
+
+#[test]
+fn what_has_ended_is_remembered_for_a_while_and_not_without_bound() {
+    let mut jobs = registry(limits());
+    let ended = |id: usize| Ended {
+        id: id.to_string(),
+        how: How::Cancelled,
+        reason: String::new(),
+        view_type: 0,
+        created_ms: 0,
+        ended_ms: 0,
+    };
+    (0..3000).for_each(|id| jobs.remember(SECOND, ended(id)));
+    assert!(jobs.ended("2999").is_some() && jobs.ended("0").is_none() && jobs.ended.len() == REMEMBERED);
+    jobs.remember(SECOND + REMEMBERED_FOR, ended(5000));
+    assert!(jobs.ended("2999").is_none() && jobs.ended("5000").is_some());
+}
+
+proptest! {
+    /// Whatever comes and goes: limits hold, ids never come again, slots and ports belong to one job at a time, and in
+    /// the end nothing is held.
+    #[test]
+    fn nothing_leaks_and_nothing_is_given_twice(
+        steps in prop::collection::vec((0usize..4, 0usize..12, 0usize..3, 1usize..40), 1..200),
+    ) {
+        let mut jobs = registry(limits());
+        let (mut live, mut ids): (Vec<String>, HashSet<String>) = (Vec::new(), HashSet::new());
+        for (number, (what, which, grid, channels)) in steps.into_iter().enumerate() {
+            let now = number as u32 * SECOND;
+            if what < 3 {
+                match jobs.reserve(now, cost(128 << grid, which..which + channels), None, 0.05) {
+                    Ok(id) => {
+                        let ports = jobs.free_ports();
+                        let port = ports[which % ports.len()];
+                        prop_assert!(limits().ports.contains(&port));
+                        jobs.opened(&id, port);
+                        jobs.started(&id, now);
+                        prop_assert!(ids.insert(id.clone()), "{} came twice", id);
+                        live.push(id);
+                    }
+                    Err(denied) => prop_assert!(matches!(denied, Denied::Over(_)) && !live.is_empty()),
+                }
+            } else if !live.is_empty() {
+                jobs.release(&live.swap_remove(which % live.len()));
+            }
+            prop_assert!(jobs.len() == live.len() && jobs.len() <= 10);
+            prop_assert!(jobs.jobs.values().map(|job| job.bytes).sum::<u64>() <= 100 << 20);
+            let slots: HashSet<_> = jobs.jobs.values().map(|job| job.slot).collect();
+            let ports: HashSet<_> = jobs.jobs.values().map(|job| job.port).collect();
+            prop_assert_eq!((slots.len(), ports.len()), (live.len(), live.len()));
+            prop_assert!(slots.iter().all(|slot| (1..=10).contains(slot)), "slots are used again");
+        }
+        for id in &live {
+            jobs.release(id);
+        }
+        prop_assert!(jobs.is_empty() && jobs.free_ports().len() == limits().ports.len());
+    }
+}

@@ -1,0 +1,238 @@
+//! The life of jobs with a real receiver of commands, whose thread says what the pipeline would.
+
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener};
+use std::ops::RangeInclusive;
+
+use super::*;
+use crate::acquisition::{Acquisition, Phase};
+use crate::pipeline::control::{Command, Opened, control};
+use crate::status::Status;
+use request::ConfigureRequest;
+use serde_json::{Value, json};
+
+/// The pipeline's side: keeps which jobs it was asked for, and says `answer` to new ones.
+struct Pipeline {
+    open: Arc<Mutex<BTreeSet<String>>>,
+}
+
+fn listening(answer: Result<(), Refused>) -> (Control, Pipeline) {
+    let (control, command_rx) = control();
+    let open = Arc::new(Mutex::new(BTreeSet::new()));
+    let known = Arc::clone(&open);
+    std::thread::spawn(move || {
+        for command in command_rx {
+            let mut known = known.lock().unwrap();
+            match command {
+                Command::Open { job, streams, reply } => {
+                    assert!(streams.iter().all(|stream| stream.name == job));
+                    if answer.is_ok() {
+                        known.insert(job);
+                    }
+                    let _ = reply.send(answer.clone().map(|()| Opened { epoch: 1, first_trace: 7 }));
+                }
+                Command::Close { job, reply } => drop(reply.send(known.remove(&job))),
+            }
+        }
+    });
+    (control, Pipeline { open })
+}
+
+fn config(ports: RangeInclusive<u16>) -> Config {
+    let mut config = Config::default();
+    config.jobs.ports = ports;
+    config.http.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    config
+}
+
+/// So many ports in a row that nobody has now.
+fn free_ports(count: u16) -> RangeInclusive<u16> {
+    let busy = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_err();
+    let mut start = 20_000 + (std::process::id() % 1000) as u16 * 20;
+    while let Some(taken) = (start..start + count).rev().find(busy) {
+        start = taken + 1;
+    }
+    start..=start + count - 1
+}
+
+fn jobs(config: &Config, control: Control) -> Jobs {
+    let status = Status::new("test", None);
+    status.set_phase(Phase::Acquiring(Arc::new(Acquisition::example())));
+    Jobs::new(config, status, control)
+}
+
+fn plan() -> JobPlan {
+    let request: ConfigureRequest = serde_json::from_value(json!({
+        "view_type": 0, "channels": { "min": 1, "max": 3 }, "displayInfo": { "height": 10 },
+        "displayTimeAxisDuration": 1, "nfftSelection": 512,
+    }))
+    .unwrap();
+    let phase = Phase::Acquiring(Arc::new(Acquisition::example()));
+    rules::plan(&request, &facts::Facts::of(&phase, &Config::default()), 0).unwrap()
+}
+
+fn frame(job: &str, stream: u32, line: u64) -> Frame {
+    let example = Frame::example();
+    let mut of = crate::frame::Stream::clone(&example.stream);
+    (of.job, of.number, of.channels.start, of.channels.count) = (job.into(), stream, stream as usize, 1);
+    Frame { stream: Arc::new(of), first_line: line, lines: 1, values: vec![line as f32].into(), ..example }
+}
+
+fn listens(port: u16) -> bool {
+    TcpListener::bind(("127.0.0.1", port)).is_err()
+}
+
+#[tokio::test]
+async fn a_job_is_there_whole_and_then_gone_whole() {
+    let (control, pipeline) = listening(Ok(()));
+    let ports = free_ports(4);
+    let jobs = jobs(&config(ports.clone()), control);
+    let job = jobs.start(plan(), None, Some("das.example".into())).await.unwrap();
+    let id = job.id.clone();
+    let object: Value = serde_json::from_slice(job.description()).unwrap();
+    assert_eq!((&object["job_id"], &object["stream_url"]), (&json!(id), &json!("http://das.example")));
+    assert_eq!(object["stream_port"], job.address.port);
+    assert!(ports.contains(&job.address.port) && listens(job.address.port));
+    assert!(pipeline.open.lock().unwrap().contains(&id) && jobs.touch(&id).is_some());
+    assert!(matches!(jobs.standing(&id), Some(Standing::Live(_))) && jobs.list().len() == 1);
+
+    let mut reader = job.feeds[1].reader();
+    assert_eq!(job.consumers(), 1);
+    assert!(jobs.deliver(frame(&id, 1, 5)) && !jobs.deliver(frame(&id, 9, 5)) && !jobs.deliver(frame("2-2", 0, 5)));
+    assert_eq!(reader.next().await.unwrap().first_line, 5);
+
+    // Who asks at the same time gets one answer.
+    let ends = futures_util::future::join_all((0..8).map(|_| jobs.end(&id, How::Cancelled, "test"))).await;
+    assert_eq!(ends.iter().filter(|ended| **ended).count(), 1);
+    assert!(!listens(job.address.port) && pipeline.open.lock().unwrap().is_empty() && jobs.registry().is_empty());
+    assert!(reader.next().await.is_none() && jobs.touch(&id).is_none() && jobs.get(&id).is_none());
+    assert!(!jobs.deliver(frame(&id, 1, 6)) && !jobs.end(&id, How::Cancelled, "test").await);
+    assert!(matches!(jobs.standing(&id), Some(Standing::Ended(ended)) if ended.how == How::Cancelled));
+    assert!(matches!(jobs.poll(&id, 5).await, Poll::Unknown), "its client ended it and knows");
+}
+
+#[tokio::test]
+async fn a_start_that_fails_leaves_nothing() {
+    for (answer, refusal) in [
+        (Refused::Waiting, Refusal::Waiting),
+        (Refused::DoesNotFit("too wide".into()), Refusal::DoesNotFit("too wide".into())),
+        (Refused::Busy, Refusal::Busy),
+    ] {
+        let (control, _pipeline) = listening(Err(answer));
+        let ports = free_ports(2);
+        let jobs = jobs(&config(ports.clone()), control);
+        assert_eq!(jobs.start(plan(), None, None).await.err(), Some(refusal));
+        assert!(jobs.registry().is_empty() && jobs.list().is_empty() && !ports.into_iter().any(listens));
+    }
+    let gone = jobs(&config(free_ports(2)), control().0);
+    assert_eq!(gone.start(plan(), None, None).await.err(), Some(Refusal::Busy), "the pipeline is gone");
+    assert!(gone.registry().is_empty());
+}
+
+#[tokio::test]
+async fn a_busy_port_is_skipped_and_when_all_are_the_limit_is_named() {
+    let (control, pipeline) = listening(Ok(()));
+    let ports = free_ports(3);
+    let held = TcpListener::bind(("127.0.0.1", *ports.start())).unwrap();
+    let jobs = jobs(&config(ports.clone()), control);
+    let mut got = Vec::new();
+    for _ in 0..2 {
+        got.push(jobs.start(plan(), None, None).await.unwrap().address.port);
+    }
+    assert!(!got.contains(ports.start()) && got[0] != got[1]);
+    assert!(matches!(jobs.start(plan(), None, None).await.err(), Some(Refusal::Over(Limit::Ports(_)))));
+    assert_eq!((jobs.registry().len(), pipeline.open.lock().unwrap().len()), (2, 2));
+    drop(held);
+    assert!(jobs.start(plan(), None, None).await.is_ok(), "the service goes on");
+}
+
+#[tokio::test]
+async fn a_job_that_nobody_looks_at_ends_by_itself() {
+    let (control, pipeline) = listening(Ok(()));
+    let mut config = config(free_ports(3));
+    (config.jobs.live_idle, config.jobs.start_grace) = (Duration::from_millis(600), Duration::from_millis(100));
+    let jobs = jobs(&config, control);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let sweeping = tokio::spawn(jobs.clone().run(async { drop(stopped.await) }));
+    let [unseen, read, polled] = [(); 3].map(|()| jobs.start(plan(), None, None));
+    let (unseen, read, polled) = tokio::join!(unseen, read, polled);
+    let (unseen, read, polled) = (unseen.unwrap(), read.unwrap(), polled.unwrap());
+    let reader = read.feeds[0].reader();
+    while jobs.get(&unseen.id).is_some() {
+        assert!(matches!(jobs.poll(&polled.id, 3).await, Poll::Nothing));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(jobs.get(&read.id).is_some() && jobs.get(&polled.id).is_some());
+    while jobs.registry().len() > 2 {
+        assert!(matches!(jobs.poll(&polled.id, 3).await, Poll::Nothing));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(matches!(jobs.standing(&unseen.id), Some(Standing::Ended(ended)) if ended.how == How::Completed));
+    assert!(matches!(jobs.poll(&unseen.id, 3).await, Poll::Ended));
+    // The cursor of a poll is no consumer that lasts.
+    drop(reader);
+    while jobs.get(&polled.id).is_some() || jobs.get(&read.id).is_some() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let last = jobs.start(plan(), None, None).await.unwrap();
+    drop(stop);
+    sweeping.await.unwrap();
+    assert!(jobs.get(&last.id).is_none() && jobs.registry().is_empty() && pipeline.open.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn polls_give_each_row_once_and_in_order() {
+    let (control, _pipeline) = listening(Ok(()));
+    let jobs = jobs(&config(free_ports(2)), control);
+    let id = jobs.start(plan(), None, None).await.unwrap().id.clone();
+    for line in 0..10 {
+        (0..3).for_each(|stream| assert!(jobs.deliver(frame(&id, stream, line))));
+    }
+    jobs.deliver(frame(&id, 0, 10));
+    let mut got = Vec::new();
+    loop {
+        match jobs.poll(&id, 4).await {
+            Poll::Rows(block) => {
+                assert!(block.rows.len() <= 4 && block.rows.iter().all(|row| row.sensors.len() == 3));
+                got.extend(block.rows.iter().map(|row| row.sensors[0].intensity[0]));
+                assert_eq!((block.current_min_amp, Some(&block.current_max_amp)), (0.0, got.last()));
+            }
+            Poll::Nothing => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(got, (0..10u8).map(f32::from).collect::<Vec<_>>(), "the tenth is not whole yet");
+    assert!(matches!(jobs.poll("9-9", 1).await, Poll::Unknown));
+}
+
+#[tokio::test]
+async fn a_task_replaces_the_one_of_its_name_and_nothing_else() {
+    let (control, pipeline) = listening(Ok(()));
+    let jobs = jobs(&config(free_ports(4)), control);
+    let first = jobs.start(plan(), Some("task".into()), None).await.unwrap();
+    let second = jobs.start(plan(), Some("task".into()), None).await.unwrap();
+    assert!(first.address.port != second.address.port && !listens(first.address.port));
+    assert_eq!((jobs.registry().len(), pipeline.open.lock().unwrap().len()), (1, 1));
+    let job = jobs.start(plan(), None, None).await.unwrap().id.clone();
+    assert_eq!(jobs.start(plan(), Some(job), None).await.err(), Some(Refusal::Taken));
+}
+
+#[tokio::test]
+async fn a_thousand_jobs_come_and_go() {
+    let (control, pipeline) = listening(Ok(()));
+    let mut config = config(free_ports(50));
+    (config.jobs.max_jobs, config.jobs.max_load) = (50, 1000.0);
+    let jobs = jobs(&config, control);
+    let mut ids = BTreeSet::new();
+    for _ in 0..20 {
+        let started = futures_util::future::join_all((0..50).map(|_| jobs.start(plan(), None, None))).await;
+        let started: Vec<_> = started.into_iter().map(Result::unwrap).collect();
+        let ports: BTreeSet<_> = started.iter().map(|job| job.address.port).collect();
+        assert_eq!(ports.len(), 50);
+        assert_eq!(jobs.start(plan(), None, None).await.err(), Some(Refusal::Over(Limit::Jobs(50))));
+        ids.extend(started.iter().map(|job| job.id.clone()));
+        futures_util::future::join_all(started.iter().map(|job| jobs.end(&job.id, How::Cancelled, "test"))).await;
+        assert!(jobs.registry().is_empty() && pipeline.open.lock().unwrap().is_empty());
+    }
+    assert_eq!(ids.len(), 1000);
+}

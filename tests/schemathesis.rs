@@ -1,0 +1,50 @@
+//! The description of the API against the daemon itself: schemathesis makes requests of every kind that the description
+//! allows and forbids, and judges every answer.
+#![allow(clippy::unwrap_used)] // helpers of tests, as their tests
+
+mod common;
+
+use std::fs;
+
+use common::daemon::{Daemon, Process};
+use common::{must_succeed, python};
+
+/// Small, so that a debug build keeps up on a busy machine.
+const SCENE: &str = "
+seed = 7
+[fiber]
+channels = 30
+[interrogator]
+prr_hz = 1000.0
+";
+
+#[test]
+fn schemathesis_finds_nothing() {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let (scene, ring) = (dir.path().join("scene.toml"), dir.path().join("ring"));
+    fs::write(&scene, SCENE).unwrap();
+    let _simulator =
+        Process::fiberd(["simulate", "--scene", scene.to_str().unwrap(), "--ring", ring.to_str().unwrap()]);
+    let config = format!(
+        "[source]\nkind = \"ring\"\npath = \"{}\"\n[capture]\nprr_hz = 1000\n[fiber]\nchannels = 30\n\
+         [broker]\nenabled = false\n[[view]]\nkind = \"waterfall\"\nname = \"whole\"\n[jobs]\nmax_load = 100\n\
+         live_idle_s = 2\nstart_grace_s = 1\n",
+        ring.display()
+    );
+    let daemon = Daemon::start(dir.path(), &config);
+    daemon.wait_state("acquiring");
+    let url = format!("http://127.0.0.1:{}/openapi.json", daemon.port);
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/schemathesis.toml");
+    let said = must_succeed(
+        python()
+            .args(["-c", "import sys; from schemathesis.cli import schemathesis; sys.exit(schemathesis())"])
+            .args(["--config-file", rules, "run", &url, "--no-color"])
+            .current_dir(dir.path()),
+    );
+    println!("{said}");
+    // It says that itself by its exit code; that it has asked at all is seen here: `1297 generated, 1297 passed`.
+    let passed = said.lines().find_map(|line| line.trim().strip_suffix(" passed")?.split(" generated, ").nth(1));
+    assert!(passed.is_some_and(|number| number.parse::<usize>().unwrap() > 500), "{said}");
+    assert_eq!(daemon.process.lines_with("panicked"), 0);
+    assert_eq!(daemon.get("/healthz").0, 200);
+}
