@@ -37,6 +37,8 @@
 //! | sharer | a stream whose frames have the same values as another's |
 //! | capture (file) | raw blocks on disk, `.fdas` |
 //! | spool | frames that wait for the broker |
+//! | client, seat | an address (of IPv6 its /64) that asks; the place of one of its connections |
+//! | token, role | a secret that a client shows; what its holder may do: read, or control as well |
 
 pub mod acquisition;
 pub mod api;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use common::http::{ask, connect, exchange, get};
 use fiberd::acquisition::{Acquisition, DarkReason, Phase, SampleFormat};
-use fiberd::api::{self, ApiState};
+use fiberd::api::{self, ApiState, Door};
 use fiberd::config::Config;
 use fiberd::metrics;
 use fiberd::status::{BrokerState, Stage, Status};
@@ -37,6 +37,7 @@ impl Server {
         let mut config = Config::default();
         config.fiber.channels = 321;
         config.fiber.dtype = "float32".into();
+        let door = Door::new(&config.http).unwrap();
         let router = api::router(ApiState { status: Arc::clone(&status), config: Arc::new(config) });
         let (stop, stopped) = oneshot::channel::<()>();
         let (address_tx, address_rx) = std::sync::mpsc::channel();
@@ -45,7 +46,7 @@ impl Server {
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
                 address_tx.send(listener.local_addr().unwrap()).unwrap();
-                api::serve(listener, router, async { drop(stopped.await) }).await;
+                api::serve(listener, router, door, async { drop(stopped.await) }).await;
             });
         });
         Self { address: address_rx.recv().unwrap(), status, stop: Some(stop), runtime: Some(runtime) }
