@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::config::{DEFAULT_RING, ReplaySpeed, listen_address};
+use crate::config::{DEFAULT_RING, ReplaySpeed, listen_address, loopback_address};
 
 const ABOUT: &str = "Acquisition and DSP daemon for fiber-optic interrogators (distributed acoustic sensing)";
 
@@ -195,7 +195,7 @@ pub struct Run {
     /// The configuration, TOML
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
-    /// Where the control API listens, instead of what the configuration says; loopback only
+    /// Where the control API listens, instead of what the configuration says; beyond loopback only with credentials
     #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
     pub http: Option<SocketAddr>,
     /// End by itself after this time, in seconds
@@ -210,7 +210,7 @@ pub struct Run {
 #[derive(Debug, Args)]
 pub struct Demo {
     /// Where the control API listens [default: 127.0.0.1:5000]; loopback only
-    #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = loopback_address)]
     pub http: Option<SocketAddr>,
     /// Do not look for a broker
     #[arg(long)]
@@ -278,7 +278,7 @@ pub struct Replay {
     /// The configuration, TOML; what it says of the source is not used
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where the control API listens, instead of what the configuration says; loopback only
+    /// Where the control API listens, instead of what the configuration says; beyond loopback only with credentials
     #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
     pub http: Option<SocketAddr>,
     /// End by itself after this time, in seconds

@@ -42,6 +42,8 @@
 //! | slot | place of a job among those that run; used again, unlike its counter |
 //! | consumer | who keeps a job alive: an open reader of its feeds, a poll, a keep-alive |
 //! | spool | frames that wait for the broker |
+//! | client, seat | an address (of IPv6 its /64) that asks; the place of one of its connections |
+//! | token, role | a secret that a client shows; what its holder may do: read, or control as well |
 
 pub mod acquisition;
 pub mod api;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use common::http::{ask, connect, exchange, get};
 use fiberd::acquisition::{Acquisition, DarkReason, Phase, SampleFormat};
-use fiberd::api::{self, ApiState};
+use fiberd::api::{self, ApiState, Door};
 use fiberd::config::Config;
 use fiberd::jobs::Jobs;
 use fiberd::metrics;
@@ -39,6 +39,7 @@ impl Server {
         let mut config = Config::default();
         config.fiber.channels = 321;
         config.fiber.dtype = "float32".into();
+        let door = Door::new(&config.http).unwrap();
         let config = Arc::new(config);
         // Nobody listens to the commands: these tests have no pipeline.
         let jobs = Jobs::new(&config, Arc::clone(&status), control().0);
@@ -50,7 +51,7 @@ impl Server {
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
                 address_tx.send(listener.local_addr().unwrap()).unwrap();
-                api::serve(listener, router, async { drop(stopped.await) }).await;
+                api::serve(listener, router, door, async { drop(stopped.await) }).await;
             });
         });
         Self { address: address_rx.recv().unwrap(), status, stop: Some(stop), runtime: Some(runtime) }

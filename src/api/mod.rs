@@ -5,21 +5,27 @@
 //! body carries paths, hosts or credentials. It must never wait for a thread of the data path: what it tells comes
 //! from atomics in [`Status`].
 //!
-//! `request` folds paths and guards each request, `observe` holds the routes that only look, `focus` and its neighbours
-//! those of jobs and recordings, `docs` describes them all; `body`, `error` and `refusal` are what handlers share,
-//! `server` is the connection loop.
+//! As a request meets them: `server` is the connection loop, with [`tls`] in front and `seats` to decide who stays;
+//! `request` names, limits and folds each request, [`cors`] judges pages, [`security`] who may do what and [`limits`] how
+//! often; `observe` holds the routes that only look, `focus` and its neighbours those of jobs and recordings, `docs`
+//! describes them all; `body`, `error` and `refusal` are what handlers share.
 
 pub mod body;
+pub mod cors;
 mod docs;
 pub mod error;
 mod focus;
+pub mod limits;
 mod observe;
 mod older;
 mod recordings;
 mod refusal;
 mod request;
+mod seats;
+pub mod security;
 mod server;
 mod timeline;
+pub mod tls;
 mod waterfall;
 
 use std::sync::Arc;
@@ -32,11 +38,14 @@ use tower::util::MapRequest;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::config::Config;
+use crate::config::{Config, HttpConfig};
 use crate::jobs::Jobs;
 use crate::status::Status;
 use body::BODY_LIMIT_BYTES;
-pub use server::serve;
+use cors::Cors;
+use request::Guard;
+use security::Gate;
+pub use server::{Door, Peer, serve};
 
 /// Longest time from a request's header to its answer.
 const REQUEST_TIME_LIMIT: Duration = Duration::from_secs(10);
@@ -61,7 +70,8 @@ impl ApiState {
 
 /// All routes, with everything around them.
 pub fn router(state: ApiState) -> Router {
-    around(documented().split_for_parts().0.with_state(state), REQUEST_TIME_LIMIT)
+    let config = Arc::clone(&state.config);
+    around(documented().split_for_parts().0.with_state(state), &config.http, REQUEST_TIME_LIMIT)
 }
 
 /// All routes, each with its description.
@@ -75,17 +85,19 @@ fn documented() -> OpenApiRouter<ApiState> {
         .merge(docs::routes())
 }
 
-/// Puts the guard, the panic barrier and the folding of paths around `routes`.
-fn around(routes: Router, time_limit: Duration) -> Router {
+/// Puts the guard, the panic barrier, the folding of paths and the gate around `routes`.
+fn around(routes: Router, http: &HttpConfig, time_limit: Duration) -> Router {
+    let guard = Guard { time_limit, cors: Cors::new(&http.cors_origins) };
     let routes = routes
         .fallback(request::unknown_route)
         .method_not_allowed_fallback(request::wrong_method)
-        .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES));
+        .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
+        .layer(from_fn_with_state(Gate::new(http), security::gate));
     // Folding must come before routing, so the routes are the fallback of a router that knows none.
     Router::new()
         .fallback_service(MapRequest::new(routes, request::fold_path))
         .layer(CatchPanicLayer::custom(request::panic_answer))
-        .layer(from_fn_with_state(time_limit, request::guard))
+        .layer(from_fn_with_state(guard, request::guard))
 }
 
 #[cfg(test)]
@@ -110,7 +122,7 @@ mod tests {
             .route("/panic", get(panic_now))
             .route("/hang", get(std::future::pending::<()>))
             .route("/plain", get(|| async { (StatusCode::CONFLICT, "words of a library at /etc/x").into_response() }));
-        around(routes, Duration::from_millis(200))
+        around(routes, &HttpConfig::default(), Duration::from_millis(200))
     }
 
     async fn panic_now() -> String {

@@ -9,10 +9,13 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use tracing::error;
+use tracing::field::Empty;
+use tracing::{Instrument, Span, debug, error, error_span};
 
 use super::body::{BODY_LIMIT_BYTES, too_long};
+use super::cors::{Cors, foreign_page};
 use super::error::ApiError;
+use super::security::is_upgrade;
 use crate::status::now_ms;
 
 /// The prefix behind which Focus Server clients expect every route.
@@ -20,22 +23,51 @@ const PREFIX: &str = "/focus-server";
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Limits a request, names it, and makes sure that its answer has our shape and headers.
-pub(super) async fn guard(State(time_limit): State<Duration>, request: Request, next: Next) -> Response {
+/// The longest path that is written into the log.
+const LOGGED_PATH_BYTES: usize = 200;
+
+/// The guard's own state.
+#[derive(Clone)]
+pub(super) struct Guard {
+    /// From a request's header to its answer.
+    pub(super) time_limit: Duration,
+    /// Which pages are let in.
+    pub(super) cors: Cors,
+}
+
+/// Limits a request, names it in the log, and makes sure that its answer has our shape and headers.
+pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
-    let mut response = if declared_length(request.headers()) > BODY_LIMIT_BYTES as u64 {
-        too_long().into_response()
-    } else {
-        match tokio::time::timeout(time_limit, next.run(request)).await {
-            Ok(response) => in_our_shape(response),
-            Err(_) => too_slow(time_limit).into_response(),
-        }
+    let span = span(&id, &request);
+    let asked = guard.cors.asked(request.method() == Method::OPTIONS, request.headers());
+    let answer = async {
+        let response = if declared_length(request.headers()) > BODY_LIMIT_BYTES as u64 {
+            too_long().into_response()
+        } else if is_upgrade(request.headers()) && !guard.cors.admits(request.headers()) {
+            foreign_page()
+        } else {
+            match tokio::time::timeout(guard.time_limit, next.run(request)).await {
+                Ok(response) => in_our_shape(response),
+                Err(_) => too_slow(guard.time_limit).into_response(),
+            }
+        };
+        debug!(status = response.status().as_u16(), "answered");
+        response
     };
+    let mut response = answer.instrument(span).await;
+    guard.cors.dress(asked, &mut response);
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+/// Every line of the log inside a request carries this, whatever the level. Not the query: tokens may stand there.
+fn span(id: &HeaderValue, request: &Request) -> Span {
+    let path = request.uri().path();
+    let path = path.get(..LOGGED_PATH_BYTES).unwrap_or(path);
+    error_span!("request", id = id.to_str().unwrap_or("-"), method = %request.method(), path, who = Empty)
 }
 
 /// The client's own id when it is one, otherwise a new one that no other request of this daemon has.

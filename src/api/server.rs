@@ -1,27 +1,42 @@
 //! The connection loop: accepts, limits, and ends in order.
 //!
 //! By hand over hyper because the loop that comes with axum waits for ever for the rest of a request, and at the end
-//! for every connection that is still open.
+//! for every connection that is still open. When all places are taken, whoever keeps a place without using it makes
+//! room (see `seats`); when nobody can be spared, a few wait, and more are closed at once rather than left to fill the
+//! kernel's queue, in which everybody waits. A connection that becomes a WebSocket leaves its place: its door has limits
+//! of its own.
 
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::Bytes;
+use axum::extract::Request;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use rustix::net::sockopt;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tower::util::ServiceExt;
 use tracing::{debug, warn};
 
-/// Connections at a time; more wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 512;
+use super::limits::Client;
+use super::seats::{Seat, Seats};
+use super::tls::Handshake;
+use crate::config::HttpConfig;
 
 /// A connection without a whole request header for so long is closed, be it half-sent or idle.
 const HEADER_TIME_LIMIT: Duration = Duration::from_secs(15);
+
+/// Longest header of a request, and most that is buffered for a connection in either direction.
+const BUFFER_LIMIT_BYTES: usize = 64 * 1024;
 
 /// Requests under way when the daemon stops may take so long to end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -29,54 +44,205 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Pause after a failed accept, e.g. for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// While somebody waits for a place, looked again after this time.
+const ROOM_PAUSE: Duration = Duration::from_millis(20);
+
+/// A client that takes nothing of an answer, or is not there any more, is cut after this time.
+const UNREAD_TIME_LIMIT_MS: u32 = 30_000;
+
+/// Where a request comes from; an extension of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
+
+impl Peer {
+    /// For requests that came through no socket.
+    pub const UNKNOWN: Self = Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+}
+
+/// How the door is hung.
+#[derive(Clone)]
+pub struct Door {
+    /// Connections at a time.
+    pub max_connections: usize,
+    /// `None` = plain HTTP.
+    pub tls: Option<Handshake>,
+}
+
+impl Door {
+    /// As the configuration has it.
+    ///
+    /// # Errors
+    /// When rustls cannot use the certificates; the configuration has tried them.
+    pub fn new(http: &HttpConfig) -> Result<Self, rustls::Error> {
+        let tls = http.tls.as_ref().map(|files| Handshake::new(files, &[b"http/1.1"])).transpose()?;
+        Ok(Self { max_connections: http.max_connections, tls })
+    }
+}
+
 /// Answers on `listener` until `shutdown` comes, then lets requests under way end, within two seconds.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) {
+pub async fn serve(listener: TcpListener, router: Router, door: Door, shutdown: impl Future<Output = ()>) {
     let (closing_tx, closing_rx) = watch::channel(());
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = JoinSet::new();
+    let mut room = Room::new(door.max_connections);
     let mut shutdown = pin!(shutdown);
+    let mut failed = false;
     loop {
         tokio::select! {
             () = &mut shutdown => break,
-            Some(_) = connections.join_next() => {}
-            (stream, permit) = accept(&listener, &permits) => {
-                let _ = stream.set_nodelay(true);
-                connections.spawn(talk(stream, router.clone(), closing_rx.clone(), permit));
-            }
+            Some(ended) = room.tasks.join_next_with_id() => room.left(ended),
+            accepted = listener.accept() => match accepted {
+                Ok((stream, from)) => {
+                    failed = false;
+                    room.lobby.push_back((stream, from.ip()));
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut failed, true) {
+                        warn!(%error, "a connection to the control API could not be accepted");
+                    }
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            () = tokio::time::sleep(ROOM_PAUSE), if !room.lobby.is_empty() => {}
+        }
+        while let Some((stream, from)) = room.next() {
+            let (closing, router, tls) = (closing_rx.clone(), router.clone(), door.tls.clone());
+            let start = room.start;
+            room.enter(from, |seat| talk(stream, tls, closing, Talk { router, peer: Peer(from), seat, start }));
         }
     }
     drop(listener);
     drop(closing_tx);
-    let all_ended = async { while connections.join_next().await.is_some() {} };
+    let all_ended = async { while room.tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(GRACE, all_ended).await.is_err() {
         debug!("connections that did not end were cut");
     }
 }
 
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
-    let mut failed = false;
-    loop {
-        let Ok(permit) = Arc::clone(permits).acquire_owned().await else {
-            // The semaphore is never closed.
-            std::future::pending().await
-        };
-        match listener.accept().await {
-            Ok((stream, _)) => return (stream, permit),
-            Err(error) => {
-                if !std::mem::replace(&mut failed, true) {
-                    warn!(%error, "a connection to the control API could not be accepted");
-                }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+/// The connections and their tasks.
+struct Room {
+    start: Instant,
+    tasks: JoinSet<()>,
+    handles: HashMap<Id, AbortHandle>,
+    seats: Seats<Id>,
+    /// Those without a place.
+    lobby: VecDeque<(TcpStream, IpAddr)>,
+    lobby_places: usize,
+}
+
+impl Room {
+    fn new(places: usize) -> Self {
+        Self {
+            start: Instant::now(),
+            tasks: JoinSet::new(),
+            handles: HashMap::new(),
+            seats: Seats::new(places.max(1)),
+            lobby: VecDeque::new(),
+            lobby_places: places.div_ceil(4),
         }
+    }
+
+    fn enter<T: Future<Output = ()> + Send + 'static>(&mut self, from: IpAddr, talk: impl FnOnce(Seat) -> T) {
+        let seat = Seats::<Id>::seat(elapsed_ms(self.start));
+        let task = self.tasks.spawn(talk(seat.clone()));
+        self.seats.sit(task.id(), Client::from(from), seat);
+        self.handles.insert(task.id(), task);
+    }
+
+    fn left(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+        self.seats.stand(id);
+        self.handles.remove(&id);
+    }
+
+    /// The first in the lobby for whom there is a place, or for whom another can be spared. When there is none, those
+    /// for whom the lobby is too small are closed.
+    fn next(&mut self) -> Option<(TcpStream, IpAddr)> {
+        let now_ms = elapsed_ms(self.start);
+        let mut hopeless = Vec::new();
+        let found = self.lobby.iter().position(|(_, from)| {
+            let client = Client::from(*from);
+            if !self.seats.is_full() {
+                return true;
+            }
+            // Most of a crowd is one client.
+            if hopeless.contains(&client) {
+                return false;
+            }
+            let Some(id) = self.seats.dispensable(now_ms, client) else {
+                hopeless.push(client);
+                return false;
+            };
+            self.seats.stand(id);
+            if let Some(task) = self.handles.remove(&id) {
+                debug!("a connection that waited for its client made room for another");
+                task.abort();
+            }
+            true
+        });
+        if found.is_none() {
+            self.lobby.truncate(self.lobby_places);
+        }
+        self.lobby.remove(found?)
     }
 }
 
-async fn talk(stream: TcpStream, router: Router, mut closing: watch::Receiver<()>, _permit: OwnedSemaphorePermit) {
+fn elapsed_ms(start: Instant) -> u64 {
+    start.elapsed().as_millis() as u64
+}
+
+/// What a conversation needs.
+struct Talk {
+    router: Router,
+    peer: Peer,
+    seat: Seat,
+    start: Instant,
+}
+
+async fn talk(stream: TcpStream, tls: Option<Handshake>, mut closing: watch::Receiver<()>, talk: Talk) {
+    tune(&stream);
+    let Some(tls) = tls else {
+        return converse(stream, closing, talk).await;
+    };
+    let stream = tokio::select! {
+        stream = tls.accept(stream) => stream,
+        _ = closing.changed() => None,
+    };
+    if let Some(stream) = stream {
+        converse(stream, closing, talk).await;
+    }
+}
+
+/// No delay for small answers, and an end to clients that are gone or take nothing, also of upgraded ones. A kernel that
+/// does not know one of these serves all the same.
+fn tune(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let _ = sockopt::set_socket_keepalive(stream, true);
+    let _ = sockopt::set_tcp_keepidle(stream, Duration::from_secs(60));
+    let _ = sockopt::set_tcp_keepintvl(stream, Duration::from_secs(10));
+    let _ = sockopt::set_tcp_user_timeout(stream, UNREAD_TIME_LIMIT_MS);
+}
+
+async fn converse<S>(stream: S, mut closing: watch::Receiver<()>, talk: Talk)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Talk { router, peer, seat, start } = talk;
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        seat.waits(elapsed_ms(start));
+        let mut request = request.map(|body| Arriving::new(body, seat.clone()));
+        request.extensions_mut().insert(peer);
+        let (answer, seat) = (router.clone().oneshot(request), seat.clone());
+        async move {
+            let answer = answer.await;
+            seat.waits(elapsed_ms(start));
+            answer
+        }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME_LIMIT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .max_buf_size(BUFFER_LIMIT_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     let mut connection = pin!(connection);
     // How a connection ended is its client's affair.
     tokio::select! {
@@ -85,5 +251,44 @@ async fn talk(stream: TcpStream, router: Router, mut closing: watch::Receiver<()
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;
         }
+    }
+}
+
+/// The body of a request. Until all of it is there, the connection waits for its client.
+struct Arriving {
+    body: Incoming,
+    seat: Seat,
+}
+
+impl Arriving {
+    fn new(body: Incoming, seat: Seat) -> Self {
+        if body.is_end_stream() {
+            seat.busy();
+        }
+        Self { body, seat }
+    }
+}
+
+impl Body for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.seat.busy();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::live::LiveView;
 use super::{AppError, RunOptions, Show};
-use crate::api::{self, ApiState};
+use crate::api::{self, ApiState, Door};
 use crate::capture::{Capture, CaptureEnd, filled_queue_blocks};
 use crate::config::Config;
 use crate::egress::{Egress, Outlet, fence};
@@ -70,6 +70,8 @@ async fn run(
     let signals = Signals::new()?;
 
     // Behind the fence: doors and publisher.
+    raise_file_limit();
+    let door = Door::new(&config.http).map_err(|error| AppError::Config(format!("http.tls_certificate: {error}")))?;
     let listener = listen(&config).await?;
     let (services_tx, services_rx) = watch::channel(());
     let (control, command_rx) = control();
@@ -77,7 +79,7 @@ async fn run(
     let jobs_task = tokio::spawn(jobs.clone().run(closed(services_rx.clone())));
     let state = ApiState { status: Arc::clone(&status), config: Arc::clone(&config), jobs: jobs.clone() };
     let router = api::router(state);
-    let api = tokio::spawn(api::serve(listener, router, closed(services_rx.clone())));
+    let api = tokio::spawn(api::serve(listener, router, door, closed(services_rx.clone())));
     let (egress, outlet) = fence(config.processing.egress_frames, Arc::clone(&status.counters));
     let publisher = match config.broker.clone() {
         Some(broker) => tokio::spawn(publish::run(broker, Arc::clone(&status), outlet, GRACE)),
@@ -247,11 +249,28 @@ fn dressed(egress: Egress, live: bool, status: &Arc<Status>, view: Option<&LiveV
 
 async fn listen(config: &Config) -> Result<TcpListener, AppError> {
     let address = config.http.listen;
-    TcpListener::bind(address).await.map_err(|error| {
+    let listener = TcpListener::bind(address).await.map_err(|error| {
         AppError::Unavailable(format!(
             "the control API cannot listen on {address}: {error}; another fiberd may be running, --http ADDR:PORT takes another port"
         ))
-    })
+    })?;
+    let http = &config.http;
+    let tls = http.tls.as_ref().map_or("no", |tls| if tls.is_mutual() { "mutual" } else { "yes" });
+    info!(%address, tls, tokens = http.tokens.as_ref().map_or(0, Vec::len), "the control API listens");
+    if http.tls.is_none() && !address.ip().is_loopback() {
+        warn!("tokens and data of the control API travel unencrypted; set tls_certificate and tls_key");
+    }
+    Ok(listener)
+}
+
+/// A connection is a file, and shells and service managers often allow a thousand. Nothing here uses `select`, for which
+/// that low limit is kept.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// Returns once the sender is gone.

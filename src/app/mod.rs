@@ -105,6 +105,8 @@ impl AppError {
 /// # Errors
 /// What makes going on impossible; a dark fiber and an absent broker do not.
 pub fn run(mut config: Config, options: &RunOptions) -> Result<(), AppError> {
+    // Checked with the file, but `--http` goes over it.
+    config.http.exposure().map_err(|text| AppError::Config(format!("http.listen: {text}")))?;
     let mut source = open_source(&config)?;
     if options.fit_views
         && let Probe::Ready(acquisition) = source.probe()?

@@ -3,15 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::problem::{Origin, Problem, Problems};
 use super::section::{Findings, NumberOrWord, Section, UNKNOWN_KEY, quoted};
 use super::{
-    BrokerConfig, CaptureConfig, Config, DEFAULT_RING, FiberConfig, HttpConfig, JobsConfig, LogConfig, LogFormat,
-    ProcessingConfig, ReplaySpeed, Secret, SourceConfig, tree, view,
+    BrokerConfig, CaptureConfig, Config, DEFAULT_RING, FiberConfig, JobsConfig, LogConfig, LogFormat, ProcessingConfig,
+    ReplaySpeed, Secret, SourceConfig, http, tree, view,
 };
 use crate::acquisition::SignalLimits;
 use crate::dsp::{CommonMode, ConditionSpec};
@@ -42,6 +41,20 @@ impl Environment {
     pub fn offline(mut self) -> Self {
         self.offline = true;
         self
+    }
+
+    /// `path` with the folder of the service manager's credentials in place of its variable; `None` when only the
+    /// service manager could know it and this is an offline check.
+    pub(super) fn resolve(&self, path: &str) -> Result<Option<String>, String> {
+        const VARIABLE: &str = "${CREDENTIALS_DIRECTORY}";
+        match self.variables.get("CREDENTIALS_DIRECTORY") {
+            Some(folder) => Ok(Some(path.replace(VARIABLE, folder))),
+            None if path.contains(VARIABLE) && self.offline => Ok(None),
+            None if path.contains(VARIABLE) => {
+                Err("CREDENTIALS_DIRECTORY is not set; systemd sets it for a unit with LoadCredential=".into())
+            }
+            None => Ok(Some(path.to_owned())),
+        }
     }
 }
 
@@ -120,7 +133,7 @@ fn read(name: &str, text: &str, environment: &Environment) -> (Config, Findings)
     let limits = view::Limits { prr: capture.prr, channels: channels_told.then_some(fiber.channels) };
     let views = top.sections("view").map_or(default.views, |sections| view::views(sections, &limits));
     let broker = broker(top.section("broker"), environment);
-    let http = http(top.section("http"), default.http);
+    let http = http::http(top.section("http"), &default.http, environment);
     let jobs = jobs(top.section("jobs"));
     top.finish();
     (Config { site, source, capture, signal, processing, views, broker, http, jobs, fiber, log }, findings)
@@ -373,14 +386,8 @@ pub fn check_uri(uri: &str) -> Result<(), String> {
 
 /// The secret in the file; `None` when only the service manager could know it and this is an offline check.
 fn read_secret(path: &str, environment: &Environment) -> Result<Option<Secret>, String> {
-    const VARIABLE: &str = "${CREDENTIALS_DIRECTORY}";
-    let path = match environment.variables.get("CREDENTIALS_DIRECTORY") {
-        Some(folder) => path.replace(VARIABLE, folder),
-        None if path.contains(VARIABLE) && environment.offline => return Ok(None),
-        None if path.contains(VARIABLE) => {
-            return Err("CREDENTIALS_DIRECTORY is not set; systemd sets it for a unit with LoadCredential=".into());
-        }
-        None => path.to_owned(),
+    let Some(path) = environment.resolve(path)? else {
+        return Ok(None);
     };
     let text = std::fs::read_to_string(&path).map_err(|error| {
         format!("{} cannot be read: {error}; it must hold the password and nothing else", quoted(&path))
@@ -390,18 +397,6 @@ fn read_secret(path: &str, environment: &Environment) -> Result<Option<Secret>, 
         return Err(format!("{} must hold one line, the password", quoted(&path)));
     }
     Ok(Some(Secret::new(word)))
-}
-
-fn http(mut s: Section<'_>, default: HttpConfig) -> HttpConfig {
-    let mut config = default;
-    if let Some(text) = s.text("listen") {
-        match listen_address(&text) {
-            Ok(address) => config.listen = address,
-            Err(fault) => s.complain("listen", fault),
-        }
-    }
-    s.finish();
-    config
 }
 
 fn jobs(mut s: Section<'_>) -> JobsConfig {
@@ -422,7 +417,6 @@ fn jobs(mut s: Section<'_>) -> JobsConfig {
         historic_idle: seconds(&mut s, "historic_idle_s", default.historic_idle),
         start_grace: seconds(&mut s, "start_grace_s", default.start_grace),
         ports,
-        public_host: s.text("public_host"),
     };
     if config.ports.is_empty() {
         let (first, last) = (config.ports.start(), config.ports.end());
@@ -431,40 +425,8 @@ fn jobs(mut s: Section<'_>) -> JobsConfig {
             format!("{last} is less than first_port, {first}; the last port cannot come before the first"),
         );
     }
-    if let Some(host) = config.public_host.as_ref().filter(|host| !is_host(host)) {
-        s.complain("public_host", format!("{} is no host; write a name or an address, without a port", quoted(host)));
-    }
     s.finish();
     config
-}
-
-/// Whether `text` is a name or an address as it stands between `http://` and a port.
-pub fn is_host(text: &str) -> bool {
-    let inside = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    if let Some(address) = inside {
-        return address.parse::<std::net::Ipv6Addr>().is_ok();
-    }
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    (1..=253).contains(&text.len()) && text.bytes().all(plain)
-}
-
-/// Reads `ADDRESS:PORT` and holds it to loopback. Also used for `--http`.
-///
-/// # Errors
-/// What is wrong, and what would be right.
-pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text.parse().map_err(|_| {
-        format!("{} is not an address and a port; write ADDRESS:PORT, such as 127.0.0.1:5000", quoted(text))
-    })?;
-    if address.ip().is_loopback() {
-        Ok(address)
-    } else {
-        Err(format!(
-            "{address} can be reached from outside; beyond loopback needs credentials, which this version does not have: \
-             write 127.0.0.1:{}",
-            address.port()
-        ))
-    }
 }
 
 fn fiber(mut s: Section<'_>, default: FiberConfig) -> (FiberConfig, bool) {

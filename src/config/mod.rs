@@ -1,18 +1,24 @@
-//! The configuration in unit types, checked. TOML and environment are read in [`load`], views in `view`, by the typed
-//! getters of `section` over the tree of `tree`, in which every value knows its line and column.
+//! The configuration in unit types, checked. TOML and environment are read in [`load`], views in `view`, `[http]` in
+//! `http` with the files that it names (`tokens`, `tls`), by the typed getters of `section` over the tree of `tree`, in
+//! which every value knows its line and column.
 //!
 //! Reading never stops at the first mistake: all problems come back at once, each saying what would be right.
 
+mod http;
 mod load;
 mod problem;
 mod section;
+mod tls;
+mod tokens;
 mod tree;
 mod view;
 
-pub use load::{Environment, check_uri, is_host, listen_address};
+pub use http::{HttpConfig, RateConfig, is_host, listen_address, loopback_address};
+pub use load::{Environment, check_uri};
 pub use problem::{Origin, Problem, Problems};
+pub use tls::{TlsFile, TlsFiles};
+pub use tokens::{Digest, Role, Token, digest_of};
 
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -184,13 +190,6 @@ pub struct BrokerConfig {
     pub window: usize,
 }
 
-/// The control API.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HttpConfig {
-    /// Where it listens; loopback only until there are credentials.
-    pub listen: SocketAddr,
-}
-
 /// Jobs of the control API.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobsConfig {
@@ -208,8 +207,6 @@ pub struct JobsConfig {
     pub start_grace: Duration,
     /// Ports of their streams.
     pub ports: RangeInclusive<u16>,
-    /// Host that clients are told; `None` = what they called us themselves.
-    pub public_host: Option<String>,
 }
 
 /// Declared facts, used where a client asks while no acquisition is there.
@@ -262,7 +259,7 @@ impl Default for Config {
             processing: ProcessingConfig { condition: ConditionSpec::default(), threads: 0, egress_frames: 256 },
             views: ViewConfig::standing(2337),
             broker: Some(BrokerConfig::default()),
-            http: HttpConfig { listen: SocketAddr::from(([127, 0, 0, 1], 5000)) },
+            http: HttpConfig::default(),
             jobs: JobsConfig::default(),
             fiber: FiberConfig { channels: 2337, dtype: "int16".into(), description: String::new() },
             log: LogConfig::default(),
@@ -280,7 +277,6 @@ impl Default for JobsConfig {
             historic_idle: Duration::from_secs(180),
             start_grace: Duration::from_secs(15),
             ports: 12_301..=14_300,
-            public_host: None,
         }
     }
 }

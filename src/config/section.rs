@@ -105,6 +105,11 @@ impl<'a> Section<'a> {
         });
     }
 
+    /// Notes that something in another file, which this one names, is wrong.
+    pub(super) fn complain_at(&self, origin: Origin, text: String) {
+        self.findings.problems.borrow_mut().push(Problem { origin, key: String::new(), text });
+    }
+
     /// Notes that `key` must not be there, and shows nothing of its value.
     pub(super) fn refuse(&mut self, key: &'static str, text: &str) {
         self.asked.push(key);

@@ -93,7 +93,7 @@ impl Jobs {
             control,
             status,
             host: config.http.listen.ip(),
-            public_host: config.jobs.public_host.clone(),
+            public_host: config.http.public_host.clone(),
             origin: Instant::now(),
             registry: Mutex::new(registry),
             live: RwLock::default(),

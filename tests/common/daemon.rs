@@ -108,15 +108,26 @@ pub struct Daemon {
 impl Daemon {
     /// Starts the daemon in `dir` with `config`, whose `[http]` section is added here, and waits until it answers.
     pub fn start(dir: &Path, config: &str) -> Self {
+        Self::start_with(dir, config, "", "info")
+    }
+
+    /// The same with more lines in its `[http]` section, which may hang certificates in the door, and a level of the log
+    /// that is at least `info`.
+    pub fn start_with(dir: &Path, config: &str, http: &str, log: &str) -> Self {
         let port = free_port();
         let file = dir.join(format!("fiberd-{port}.toml"));
-        fs::write(&file, format!("{config}\n[http]\nlisten = \"127.0.0.1:{port}\"\n")).unwrap();
-        let mut process = Process::fiberd(["run", "--config", file.to_str().unwrap()]);
+        fs::write(&file, format!("{config}\n[http]\nlisten = \"127.0.0.1:{port}\"\n{http}")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fiberd"));
+        let mut process = Process::spawn(command.args(["run", "--config"]).arg(file).env("FIBERD_LOG", log));
         wait_for("the daemon answers", || {
             if let Some(status) = process.child.try_wait().unwrap() {
                 panic!("the daemon ended with {status}: {:#?}", process.lines());
             }
-            get(port, "/healthz").ok()
+            if http.contains("tls_key") {
+                (process.lines_with("the control API listens") > 0).then_some(())
+            } else {
+                get(port, "/healthz").ok().map(drop)
+            }
         });
         Self { process, port }
     }
