@@ -10,9 +10,11 @@
 
 pub mod body;
 pub mod error;
+pub mod grpc;
 mod observe;
 mod request;
 mod server;
+pub mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
