@@ -13,6 +13,7 @@ pub mod body;
 mod docs;
 pub mod error;
 mod focus;
+pub mod grpc;
 mod observe;
 mod older;
 mod recordings;
@@ -21,6 +22,7 @@ mod request;
 mod server;
 mod timeline;
 mod waterfall;
+pub mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +63,9 @@ impl ApiState {
 
 /// All routes, with everything around them.
 pub fn router(state: ApiState) -> Router {
-    around(documented().split_for_parts().0.with_state(state), REQUEST_TIME_LIMIT)
+    let jobs = state.jobs.clone();
+    let streams = websocket::routes(Arc::new(move |id| jobs.get(id).map(|job| job.feeds.clone())));
+    around(documented().split_for_parts().0.merge(streams).with_state(state), REQUEST_TIME_LIMIT)
 }
 
 /// All routes, each with its description.

@@ -76,7 +76,9 @@ async fn talk(stream: TcpStream, router: Router, mut closing: watch::Receiver<()
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME_LIMIT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        // WebSockets: from then on they are no business of this loop.
+        .with_upgrades();
     let mut connection = pin!(connection);
     // How a connection ended is its client's affair.
     tokio::select! {
