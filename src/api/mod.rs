@@ -15,6 +15,7 @@ pub mod cors;
 mod docs;
 pub mod error;
 mod focus;
+pub mod grpc;
 pub mod limits;
 mod observe;
 mod older;
@@ -27,6 +28,7 @@ mod server;
 mod timeline;
 pub mod tls;
 mod waterfall;
+pub mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,7 +73,9 @@ impl ApiState {
 /// All routes, with everything around them.
 pub fn router(state: ApiState) -> Router {
     let config = Arc::clone(&state.config);
-    around(documented().split_for_parts().0.with_state(state), &config.http, REQUEST_TIME_LIMIT)
+    let jobs = state.jobs.clone();
+    let streams = websocket::routes(Arc::new(move |id| jobs.get(id).map(|job| job.feeds.clone())));
+    around(documented().split_for_parts().0.merge(streams).with_state(state), &config.http, REQUEST_TIME_LIMIT)
 }
 
 /// All routes, each with its description.

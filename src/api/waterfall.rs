@@ -46,7 +46,7 @@ async fn waterfall(
         // Looking at the header must not take rows from those who want them.
         return state.jobs.get(id).map(|_| StatusCode::OK.into_response()).ok_or_else(unknown_job);
     }
-    match state.jobs.poll(id, rows).await {
+    match state.jobs.poll(id, rows) {
         Poll::Rows(block) => Ok((StatusCode::CREATED, Json([block])).into_response()),
         Poll::Nothing => Ok(StatusCode::OK.into_response()),
         Poll::Ended => {

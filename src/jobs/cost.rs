@@ -3,8 +3,10 @@
 //! The figures are those that the pipeline's own plan is made with, on one thread; what is measured afterwards replaces
 //! them. A job whose transform is computed already, for whoever, pays only for its values.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
+use std::time::Duration;
 
+use super::feed::Limits;
 use super::plan::JobPlan;
 use crate::config::ViewConfig;
 use crate::units::Rational;
@@ -16,9 +18,14 @@ const TRANSFORMED_NS: f64 = 0.35;
 /// Nanoseconds for a value's way from the transform to the doors.
 const VALUE_NS: f64 = 2.0;
 
-/// Lines of a stream that are kept for its readers, and most bytes of them.
-const KEPT_LINES: u64 = 64;
-const KEPT_BYTES: u64 = 16 << 20;
+/// What is kept for readers of a stream that are behind: lines of so long, and of longer while they are few bytes.
+const KEPT_S: f64 = 5.0;
+const KEPT_AGE: Duration = Duration::from_secs(20);
+const KEPT_BYTES: RangeInclusive<f64> = 1e6..=128e6;
+
+/// A line that is kept is there as float32 and, in its header and otherwise, as it is sent.
+const BYTES_PER_VALUE: f64 = 6.0;
+const BYTES_PER_LINE: f64 = 1024.0;
 
 /// What is the same for all that share a transform: window length in traces and line period in seconds.
 pub type Grid = (usize, Rational);
@@ -45,6 +52,8 @@ pub struct Cost {
     pub bytes_per_channel: u64,
     /// Memory for its lines.
     pub lines_bytes: u64,
+    /// What each of its streams may keep.
+    pub feed: Limits,
 }
 
 impl Transform {
@@ -74,15 +83,19 @@ impl Cost {
         let hop = (line_s * prr_hz).min(nfft / 2.0).max(1.0);
         let channels = plan.channels.start() - 1..*plan.channels.end();
         let values_per_line = channels.len() * plan.bins_per_channel();
-        // A line is there as float32 and, once somebody reads it, as float16.
-        let line_bytes = 6 * values_per_line as u64;
+        let streams = plan.streams().len();
+        let line_bytes = BYTES_PER_LINE + BYTES_PER_VALUE * values_per_line as f64 / streams as f64;
+        let kept = (line_bytes * KEPT_S / line_s).clamp(*KEPT_BYTES.start(), *KEPT_BYTES.end());
+        // The newest line is kept in any case.
+        let most = kept.min(line_bytes * KEPT_AGE.as_secs_f64() / line_s).max(line_bytes);
         Self {
             transform: Transform { grid: (plan.pattern.nfft, plan.pattern.line_period_s), channels },
             load_per_channel: (STORED_NS + TRANSFORMED_NS * nfft / hop) * prr_hz * 1e-9,
             values_load: values_per_line as f64 * VALUE_NS * 1e-9 / line_s,
             // The store holds two windows of counts.
             bytes_per_channel: 4 * plan.pattern.nfft as u64,
-            lines_bytes: (KEPT_LINES * line_bytes).min(KEPT_BYTES.max(4 * line_bytes)),
+            lines_bytes: (most * streams as f64) as u64,
+            feed: Limits { bytes: kept as usize, age: KEPT_AGE },
         }
     }
 }

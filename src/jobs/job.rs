@@ -1,16 +1,14 @@
 //! A job that runs: its streams, its description, and who looks at it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, MutexGuard};
-
-use super::door::Door;
-use super::feed::Feed;
+use super::feed::{Feed, Poll};
 use super::plan::{Address, JobPlan};
 use super::registry::Seen;
-use super::rows::{Cursor, Polled, WaterfallBlock, block};
+use super::rows::{WaterfallBlock, block};
+use crate::api::grpc::OpenPort;
 use crate::frame::Frame;
 
 /// See the module.
@@ -30,16 +28,9 @@ pub struct Job {
     running: AtomicBool,
     /// Milliseconds since the origin of the registry's time.
     touched_ms: AtomicU64,
-    polling: Mutex<Polling>,
-    /// Readers that the polling cursor holds.
-    polling_readers: AtomicU64,
-    door: std::sync::Mutex<Option<Door>>,
-}
-
-#[derive(Default)]
-struct Polling {
-    cursor: Cursor,
-    extrema: Option<(f32, f32)>,
+    /// Of the job and not of a connection: a client that polls has none that lasts.
+    polling: Mutex<Poll>,
+    door: Mutex<Option<OpenPort>>,
 }
 
 impl Job {
@@ -48,12 +39,13 @@ impl Job {
         plan: JobPlan,
         feeds: Vec<Arc<Feed>>,
         address: Address,
-        door: Door,
+        door: OpenPort,
         created_ms: i64,
     ) -> Self {
         // A description is numbers and plain text: it can always be written.
         let description = serde_json::to_vec(&plan.describe(&id, &address)).unwrap_or_default();
         Self {
+            polling: Mutex::new(Poll::new(&feeds)),
             id,
             plan,
             feeds,
@@ -62,9 +54,7 @@ impl Job {
             description,
             running: AtomicBool::new(false),
             touched_ms: AtomicU64::new(0),
-            polling: Mutex::default(),
-            polling_readers: AtomicU64::new(0),
-            door: std::sync::Mutex::new(Some(door)),
+            door: Mutex::new(Some(door)),
         }
     }
 
@@ -87,10 +77,9 @@ impl Job {
         self.touched_ms.fetch_max(now.as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// Consumers with an open stream: readers of feeds, but for those of the polling cursor.
+    /// Consumers with an open stream. A stream each: who reads three counts three times.
     pub fn consumers(&self) -> usize {
-        let readers: usize = self.feeds.iter().map(|feed| feed.readers()).sum();
-        readers.saturating_sub(self.polling_readers.load(Ordering::Relaxed) as usize)
+        self.feeds.iter().map(|feed| feed.readers()).sum()
     }
 
     pub(super) fn seen(&self) -> Seen {
@@ -109,20 +98,15 @@ impl Job {
         }
     }
 
-    /// Up to `rows` rows that nobody has polled yet. Whoever polls at the same time gets others.
-    pub(super) async fn poll(&self, rows: usize) -> (Option<WaterfallBlock>, bool) {
-        let mut polling: MutexGuard<'_, Polling> = self.polling.lock().await;
-        let Polled { rows, ended } = polling.cursor.take(&self.feeds, rows);
-        self.polling_readers.store(polling.cursor.readers() as u64, Ordering::Relaxed);
-        if rows.is_empty() {
-            return (None, ended);
-        }
-        let block = block(&self.id, self.plan.first_channel, &rows, &mut polling.extrema);
-        (Some(block), ended)
+    /// Up to `rows` rows that nobody has polled yet, and whether there will be none any more. Whoever polls at the same
+    /// time gets others.
+    pub(super) fn poll(&self, rows: usize) -> (Option<WaterfallBlock>, bool) {
+        let polled = self.polling.lock().unwrap_or_else(PoisonError::into_inner).take(rows);
+        (block(&self.id, self.plan.first_channel, &polled), polled.ended)
     }
 
     /// Its port, to be closed by whoever ends it.
-    pub(super) fn take_door(&self) -> Option<Door> {
-        self.door.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    pub(super) fn take_door(&self) -> Option<OpenPort> {
+        self.door.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

@@ -3,11 +3,10 @@
 //! A request ([`request`]) becomes a [`plan`] by pure [`rules`] over what is known of the fiber ([`facts`]); the
 //! [`registry`], pure as well, says whether there is room ([`cost`]) and when a job ends. [`Jobs`] does what they
 //! decide: it opens the port and asks the pipeline, and takes everything back when a step fails or the job ends.
-//! [`feed`] keeps the newest lines of one stream of a job for whoever reads them, however slowly; `rows` makes them
-//! whole rows for clients that poll. No frame is made here and none is changed.
+//! [`feed`] keeps the newest lines of one stream of a job for whoever reads them, however slowly: the gRPC and WebSocket
+//! doors, and polls, for which `rows` makes them JSON. No frame is made here and none is changed.
 
 pub mod cost;
-mod door;
 pub mod facts;
 pub mod feed;
 mod job;
@@ -27,11 +26,13 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, warn};
 
+use crate::api::grpc::{GrpcDoor, GrpcOptions};
 use crate::config::Config;
 use crate::frame::Frame;
 use crate::pipeline::control::{Control, Refused};
 use crate::status::{Status, now_ms};
 use cost::Transform;
+use feed::Feed;
 pub use job::Job;
 use plan::{Address, JobPlan};
 use refusal::Refusal;
@@ -40,6 +41,9 @@ pub use rows::{SensorLine, WaterfallBlock, WaterfallRow};
 
 /// How long the pipeline may take to answer; it does so between two blocks.
 const PIPELINE_TIME_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long who reads a job may take to read to its end; then the connection is cut.
+const CLOSE_GRACE: Duration = Duration::from_millis(500);
 
 /// How often idle jobs are looked for.
 const SWEEP: Duration = Duration::from_millis(250);
@@ -53,7 +57,9 @@ pub struct Jobs {
 struct Shared {
     control: Control,
     status: Arc<Status>,
+    site: Arc<str>,
     host: IpAddr,
+    grpc: GrpcDoor,
     public_host: Option<String>,
     origin: Instant,
     registry: Mutex<Registry>,
@@ -92,7 +98,9 @@ impl Jobs {
         let shared = Shared {
             control,
             status,
+            site: config.site.as_str().into(),
             host: config.http.listen.ip(),
+            grpc: GrpcDoor::new(GrpcOptions { host: config.http.listen.ip(), ports: config.jobs.ports.clone() }),
             public_host: config.http.public_host.clone(),
             origin: Instant::now(),
             registry: Mutex::new(registry),
@@ -137,16 +145,11 @@ impl Jobs {
 
     async fn start_reserved(&self, id: &str, plan: JobPlan, host: Option<String>) -> Result<Arc<Job>, Refusal> {
         let views = plan.views(id);
-        let feeds: Vec<_> = views.iter().map(|_| Arc::new(feed::Feed::default())).collect();
-        let (ports, all) = {
-            let registry = self.registry();
-            (registry.free_ports(), registry.port_count())
-        };
-        let door = door::open(self.shared.host, ports, &feeds).await.map_err(|error| {
+        let feeds = Feed::of_job(&self.shared.site, plan.cost().feed, views.len());
+        let door = self.shared.grpc.open_port(feeds.clone()).await.map_err(|error| {
             warn!(%error, "no port for the streams of a job");
-            Refusal::Over(Limit::Ports(all))
+            Refusal::Over(Limit::Ports(self.registry().port_count()))
         })?;
-        self.registry().opened(id, door.port);
         let host = self.shared.public_host.clone().or(host).unwrap_or_else(|| self.own_host());
         let address = Address { host, port: door.port };
         let job = Arc::new(Job::new(id.to_owned(), plan, feeds, address, door, now_ms()));
@@ -202,7 +205,7 @@ impl Jobs {
         self.live_mut().remove(&job.id);
         job.feeds.iter().for_each(|feed| feed.end());
         if let Some(door) = job.take_door() {
-            door.close().await;
+            door.close(CLOSE_GRACE).await;
         }
     }
 
@@ -271,14 +274,14 @@ impl Jobs {
     }
 
     /// Up to `rows` rows of a job that were not polled before.
-    pub async fn poll(&self, id: &str, rows: usize) -> Poll {
+    pub fn poll(&self, id: &str, rows: usize) -> Poll {
         let Some(job) = self.touch(id) else {
             return match self.registry().ended(id) {
                 Some(ended) if ended.how != How::Cancelled => Poll::Ended,
                 _ => Poll::Unknown,
             };
         };
-        match job.poll(rows).await {
+        match job.poll(rows) {
             (Some(block), _) => Poll::Rows(block),
             (None, true) => Poll::Ended,
             (None, false) => Poll::Nothing,

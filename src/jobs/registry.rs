@@ -1,8 +1,8 @@
 //! Which jobs there are, what they may take, and when they end. Pure: the time is passed in, as what has passed since any
 //! fixed origin, and so is what was measured.
 //!
-//! A job holds a slot, a port and a share of the budget from [`reserve`](Registry::reserve) to
-//! [`release`](Registry::release), whatever happens between. Slots and ports are used again, counters never.
+//! A job holds a slot and a share of the budget from [`reserve`](Registry::reserve) to
+//! [`release`](Registry::release), whatever happens between. Slots are used again, counters never.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
@@ -116,7 +116,6 @@ pub struct Registry {
     limits: Limits,
     standing: Vec<Transform>,
     counter: u64,
-    last_port: u16,
     jobs: BTreeMap<String, Entry>,
     ended: VecDeque<(Duration, Ended)>,
 }
@@ -125,7 +124,6 @@ pub struct Registry {
 struct Entry {
     slot: usize,
     named: bool,
-    port: Option<u16>,
     cost: Cost,
     /// Estimated when it was reserved.
     load: f64,
@@ -140,8 +138,7 @@ struct Entry {
 impl Registry {
     /// Without a job. `standing` is transformed anyway; counters begin behind `counter`.
     pub fn new(limits: Limits, standing: Vec<Transform>, counter: u64) -> Self {
-        let last_port = *limits.ports.end();
-        Self { limits, standing, counter, last_port, jobs: BTreeMap::new(), ended: VecDeque::new() }
+        Self { limits, standing, counter, jobs: BTreeMap::new(), ended: VecDeque::new() }
     }
 
     /// Takes a slot and a share of the budget for a job; its id is `name`, when it has one.
@@ -170,8 +167,8 @@ impl Registry {
             None => self.next_id(slot),
         };
         let named = name.is_some();
-        let (port, seen, historic, ending) = (None, None, false, false);
-        let entry = Entry { slot, named, port, cost, load, bytes, since: now, seen, historic, ending };
+        let (seen, historic, ending) = (None, false, false);
+        let entry = Entry { slot, named, cost, load, bytes, since: now, seen, historic, ending };
         self.jobs.insert(id.clone(), entry);
         Ok(id)
     }
@@ -212,26 +209,9 @@ impl Registry {
         Ok(())
     }
 
-    /// Ports that no job of ours has, beginning behind the one that was taken last: a client that still knocks at the
-    /// port of a job that has ended should not find another's.
-    pub fn free_ports(&self) -> Vec<u16> {
-        let taken: BTreeSet<_> = self.jobs.values().filter_map(|entry| entry.port).collect();
-        let behind = self.limits.ports.clone().filter(|port| *port > self.last_port);
-        let before = self.limits.ports.clone().filter(|port| *port <= self.last_port);
-        behind.chain(before).filter(|port| !taken.contains(port)).collect()
-    }
-
     /// Ports that jobs may have.
     pub fn port_count(&self) -> usize {
         self.limits.ports.len()
-    }
-
-    /// The port of a job is open.
-    pub fn opened(&mut self, id: &str, port: u16) {
-        self.last_port = port;
-        if let Some(entry) = self.jobs.get_mut(id) {
-            entry.port = Some(port);
-        }
     }
 
     /// A job runs from `now` on.

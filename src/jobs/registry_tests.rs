@@ -20,7 +20,14 @@ fn limits() -> Limits {
 fn cost(nfft: usize, channels: std::ops::Range<usize>) -> Cost {
     let transform = Transform { grid: (nfft, Rational::new(1, 10).unwrap()), channels };
     let (load_per_channel, values_load) = (0.001, 0.0001);
-    Cost { transform, load_per_channel, values_load, bytes_per_channel: 1 << 20, lines_bytes: 1 << 10 }
+    Cost {
+        transform,
+        load_per_channel,
+        values_load,
+        bytes_per_channel: 1 << 20,
+        lines_bytes: 1 << 10,
+        feed: crate::jobs::feed::Limits::default(),
+    }
 }
 
 fn registry(limits: Limits) -> Registry {
@@ -123,7 +130,7 @@ fn what_has_ended_is_remembered_for_a_while_and_not_without_bound() {
 }
 
 proptest! {
-    /// Whatever comes and goes: limits hold, ids never come again, slots and ports belong to one job at a time, and in
+    /// Whatever comes and goes: limits hold, ids never come again, slots belong to one job at a time, and in
     /// the end nothing is held.
     #[test]
     fn nothing_leaks_and_nothing_is_given_twice(
@@ -136,10 +143,6 @@ proptest! {
             if what < 3 {
                 match jobs.reserve(now, cost(128 << grid, which..which + channels), None, 0.05) {
                     Ok(id) => {
-                        let ports = jobs.free_ports();
-                        let port = ports[which % ports.len()];
-                        prop_assert!(limits().ports.contains(&port));
-                        jobs.opened(&id, port);
                         jobs.started(&id, now);
                         prop_assert!(ids.insert(id.clone()), "{} came twice", id);
                         live.push(id);
@@ -152,13 +155,12 @@ proptest! {
             prop_assert!(jobs.len() == live.len() && jobs.len() <= 10);
             prop_assert!(jobs.jobs.values().map(|job| job.bytes).sum::<u64>() <= 100 << 20);
             let slots: HashSet<_> = jobs.jobs.values().map(|job| job.slot).collect();
-            let ports: HashSet<_> = jobs.jobs.values().map(|job| job.port).collect();
-            prop_assert_eq!((slots.len(), ports.len()), (live.len(), live.len()));
+            prop_assert_eq!(slots.len(), live.len());
             prop_assert!(slots.iter().all(|slot| (1..=10).contains(slot)), "slots are used again");
         }
         for id in &live {
             jobs.release(id);
         }
-        prop_assert!(jobs.is_empty() && jobs.free_ports().len() == limits().ports.len());
+        prop_assert!(jobs.is_empty());
     }
 }

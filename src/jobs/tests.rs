@@ -99,7 +99,7 @@ async fn a_job_is_there_whole_and_then_gone_whole() {
     let mut reader = job.feeds[1].reader();
     assert_eq!(job.consumers(), 1);
     assert!(jobs.deliver(frame(&id, 1, 5)) && !jobs.deliver(frame(&id, 9, 5)) && !jobs.deliver(frame("2-2", 0, 5)));
-    assert_eq!(reader.next().await.unwrap().first_line, 5);
+    assert_eq!(reader.next().await.unwrap().frames[0].frame().first_line, 5);
 
     // Who asks at the same time gets one answer.
     let ends = futures_util::future::join_all((0..8).map(|_| jobs.end(&id, How::Cancelled, "test"))).await;
@@ -108,7 +108,7 @@ async fn a_job_is_there_whole_and_then_gone_whole() {
     assert!(reader.next().await.is_none() && jobs.touch(&id).is_none() && jobs.get(&id).is_none());
     assert!(!jobs.deliver(frame(&id, 1, 6)) && !jobs.end(&id, How::Cancelled, "test").await);
     assert!(matches!(jobs.standing(&id), Some(Standing::Ended(ended)) if ended.how == How::Cancelled));
-    assert!(matches!(jobs.poll(&id, 5).await, Poll::Unknown), "its client ended it and knows");
+    assert!(matches!(jobs.poll(&id, 5), Poll::Unknown), "its client ended it and knows");
 }
 
 #[tokio::test]
@@ -159,17 +159,17 @@ async fn a_job_that_nobody_looks_at_ends_by_itself() {
     let (unseen, read, polled) = (unseen.unwrap(), read.unwrap(), polled.unwrap());
     let reader = read.feeds[0].reader();
     while jobs.get(&unseen.id).is_some() {
-        assert!(matches!(jobs.poll(&polled.id, 3).await, Poll::Nothing));
+        assert!(matches!(jobs.poll(&polled.id, 3), Poll::Nothing));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(jobs.get(&read.id).is_some() && jobs.get(&polled.id).is_some());
     while jobs.registry().len() > 2 {
-        assert!(matches!(jobs.poll(&polled.id, 3).await, Poll::Nothing));
+        assert!(matches!(jobs.poll(&polled.id, 3), Poll::Nothing));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(matches!(jobs.standing(&unseen.id), Some(Standing::Ended(ended)) if ended.how == How::Completed));
-    assert!(matches!(jobs.poll(&unseen.id, 3).await, Poll::Ended));
-    // The cursor of a poll is no consumer that lasts.
+    assert!(matches!(jobs.poll(&unseen.id, 3), Poll::Ended));
+    // Polls alone do not last.
     drop(reader);
     while jobs.get(&polled.id).is_some() || jobs.get(&read.id).is_some() {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -191,7 +191,7 @@ async fn polls_give_each_row_once_and_in_order() {
     jobs.deliver(frame(&id, 0, 10));
     let mut got = Vec::new();
     loop {
-        match jobs.poll(&id, 4).await {
+        match jobs.poll(&id, 4) {
             Poll::Rows(block) => {
                 assert!(block.rows.len() <= 4 && block.rows.iter().all(|row| row.sensors.len() == 3));
                 got.extend(block.rows.iter().map(|row| row.sensors[0].intensity[0]));
@@ -202,7 +202,7 @@ async fn polls_give_each_row_once_and_in_order() {
         }
     }
     assert_eq!(got, (0..10u8).map(f32::from).collect::<Vec<_>>(), "the tenth is not whole yet");
-    assert!(matches!(jobs.poll("9-9", 1).await, Poll::Unknown));
+    assert!(matches!(jobs.poll("9-9", 1), Poll::Unknown));
 }
 
 #[tokio::test]

@@ -42,7 +42,8 @@ pub fn encode_vec(frame: &Frame, site: &str) -> Vec<u8> {
     out
 }
 
-fn extend_f16(values: &[f32], out: &mut Vec<u8>) {
+/// Appends `values` as little-endian float16.
+pub(crate) fn extend_f16(values: &[f32], out: &mut Vec<u8>) {
     let mut stored = [f16::ZERO; CHUNK];
     for chunk in values.chunks(CHUNK) {
         let stored = &mut stored[..chunk.len()];

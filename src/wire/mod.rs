@@ -10,8 +10,8 @@ mod encode;
 mod header;
 
 pub use decode::{Decoded, WireError, decode};
-pub(crate) use encode::shape;
 pub use encode::{encode, encode_vec};
+pub(crate) use encode::{extend_f16, shape};
 pub use header::{HEADER_BYTES, Header, MAGIC, SCHEMA};
 
 use crate::frame::{Dtype, View};

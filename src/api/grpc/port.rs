@@ -1,0 +1,192 @@
+//! One HTTP/2 endpoint for each job, as existing clients dial it. Runs on tokio (`das-io-N`).
+//!
+//! By hand over hyper because the server that comes with tonic leaves its connections alone with a client that does not
+//! read: here a job's end takes everything along.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tonic::service::Routes;
+use tower::ServiceExt;
+use tracing::{debug, warn};
+
+use super::service::DataStreamService;
+use crate::jobs::feed::Feed;
+
+/// Connections to one job at a time; more are closed at once.
+const MAX_CONNECTIONS: usize = 64;
+
+/// Open calls of one connection.
+const MAX_CALLS: u32 = 64;
+
+/// A connection that has not asked for anything for so long after its beginning is closed.
+const FIRST_CALL_LIMIT: Duration = Duration::from_secs(60);
+
+/// We ask a silent client so often whether it is still there; clients do the same to us.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// A client that does not answer for so long is gone.
+const PING_LIMIT: Duration = Duration::from_secs(20);
+
+/// Longest header of a call.
+const MAX_HEADER_BYTES: u32 = 16 << 10;
+
+/// Calls have small messages: little room for what clients send.
+const RECEIVE_WINDOW_BYTES: u32 = 64 << 10;
+
+/// Data of one call that may wait in the connection for the client's window, beside one message.
+const SEND_BUFFER_BYTES: usize = 512 << 10;
+
+/// Pause after a failed accept, e.g. for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Where ports for jobs are opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrpcOptions {
+    /// Address to listen on.
+    pub host: IpAddr,
+    /// Ports that may be used; `0..=0` leaves the choice to the system.
+    pub ports: RangeInclusive<u16>,
+}
+
+/// Opens ports for jobs.
+pub struct GrpcDoor {
+    options: GrpcOptions,
+    /// Where the next search begins: a port is used again as late as possible, because clients of a job that has ended
+    /// may still dial it.
+    next: AtomicU32,
+    /// Services that are the same for every job.
+    common: Routes,
+}
+
+impl GrpcDoor {
+    /// Opens nothing yet.
+    pub fn new(options: GrpcOptions) -> Self {
+        Self { options, next: AtomicU32::new(0), common: super::common_services() }
+    }
+
+    /// An endpoint for a job with these streams. Ports that are in use by anybody are skipped.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub async fn open_port(&self, feeds: Vec<Arc<Feed>>) -> io::Result<OpenPort> {
+        let listener = self.listen().await?;
+        let port = listener.local_addr()?.port();
+        let routes = self.common.clone().add_service(DataStreamService::new(feeds)).prepare();
+        let (closing_tx, closing_rx) = watch::channel(());
+        let task = tokio::spawn(serve(listener, routes, closing_rx));
+        Ok(OpenPort { port, closing: Some(closing_tx), task })
+    }
+
+    async fn listen(&self) -> io::Result<TcpListener> {
+        let (first, last) = (u32::from(*self.options.ports.start()), u32::from(*self.options.ports.end()));
+        let count = (last + 1).saturating_sub(first);
+        let mut failure = io::Error::new(io::ErrorKind::InvalidInput, "no ports are configured");
+        for _ in 0..count {
+            let port = first + self.next.fetch_add(1, Ordering::Relaxed) % count;
+            match TcpListener::bind(SocketAddr::new(self.options.host, port as u16)).await {
+                Ok(listener) => return Ok(listener),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+}
+
+/// An open endpoint; dropped, it is gone with all its connections.
+#[derive(Debug)]
+pub struct OpenPort {
+    /// Where it listens.
+    pub port: u16,
+    /// Says nothing; that it is dropped is the message.
+    closing: Option<watch::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+impl OpenPort {
+    /// Takes no further calls, lets those that are open end for at most `grace` (which they do when the job has ended and
+    /// their clients read), and cuts the rest. Nothing of the endpoint is left when this returns.
+    pub async fn close(mut self, grace: Duration) {
+        self.closing = None;
+        if tokio::time::timeout(grace, &mut self.task).await.is_err() {
+            self.task.abort();
+            let _ = (&mut self.task).await;
+        }
+    }
+}
+
+impl Drop for OpenPort {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Accepts until `closing`, then waits for the connections to end. They end with this task in any case.
+async fn serve(listener: TcpListener, routes: Routes, mut closing: watch::Receiver<()>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = closing.changed() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) if connections.len() < MAX_CONNECTIONS => {
+                    let _ = stream.set_nodelay(true);
+                    connections.spawn(talk(stream, routes.clone(), closing.clone()));
+                }
+                Ok(_) => debug!("a job has too many gRPC connections; one was closed"),
+                Err(error) => {
+                    warn!(%error, "a gRPC connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn talk(stream: TcpStream, routes: Routes, mut closing: watch::Receiver<()>) {
+    let asked = Arc::new(AtomicBool::new(false));
+    let asking = Arc::clone(&asked);
+    let service = routes.map_request(move |request: hyper::Request<hyper::body::Incoming>| {
+        asking.store(true, Ordering::Relaxed);
+        request
+    });
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_LIMIT)
+        .max_concurrent_streams(MAX_CALLS)
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .initial_stream_window_size(RECEIVE_WINDOW_BYTES)
+        .initial_connection_window_size(RECEIVE_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let mut connection = pin!(connection);
+    let idle = async {
+        tokio::time::sleep(FIRST_CALL_LIMIT).await;
+        if asked.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
+    // How a connection ended is its client's affair.
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = idle => {}
+        _ = closing.changed() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The WebSocket door: `/ws/{job_id}` sends the lines of a job in the wire format of `FRAME.md`, one frame a message.
+//! Runs on tokio (`das-io-N`).
+//!
+//! Binary messages are frames; those of all streams come in turn, those of one stream with `?stream=N`. Text messages are
+//! events: `{"event":"lost","stream":0,"lines":12}` before the frame that follows lines dropped because the client was
+//! too slow, and `{"event":"end"}` when the job has ended and everything was sent; then the connection is closed in
+//! order. What clients send is read and ignored; one that answers no ping is cut.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::{Path, Query};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::get;
+use futures_util::future::select_all;
+use futures_util::stream::SplitSink;
+use futures_util::{SinkExt, Stream, StreamExt};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tracing::warn;
+
+use super::error::ApiError;
+use crate::jobs::feed::{Feed, Look, Reader, Run};
+
+/// Open WebSockets of the daemon.
+const MAX_SOCKETS: usize = 1024;
+
+/// Longest message that a client may send; we have no use for any.
+const MAX_RECEIVED_BYTES: usize = 4 << 10;
+
+/// A client is asked so often whether it is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+
+/// A client of which nothing was heard for so long is gone. A slow one answers pings behind the frames before them.
+const SILENCE_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long a client may take to answer that the connection is closed.
+const CLOSE_GRACE: Duration = Duration::from_secs(5);
+
+/// The feeds of a job in order; `None` when there is no such job.
+pub type Lookup = Arc<dyn Fn(&str) -> Option<Vec<Arc<Feed>>> + Send + Sync>;
+
+/// Which frames a client wants.
+#[derive(Deserialize)]
+struct Which {
+    /// Number of the stream, from 0; all when it is absent.
+    stream: Option<usize>,
+}
+
+/// The route.
+pub fn routes<S: Clone + Send + Sync + 'static>(lookup: Lookup) -> Router<S> {
+    let sockets = Arc::new(Semaphore::new(MAX_SOCKETS));
+    let answer = move |Path(job_id): Path<String>,
+                       which: Result<Query<Which>, QueryRejection>,
+                       upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>| {
+        let (lookup, sockets) = (Arc::clone(&lookup), Arc::clone(&sockets));
+        async move { open(&lookup, &sockets, &job_id, which, upgrade) }
+    };
+    Router::new().route("/ws/{job_id}", get(answer))
+}
+
+fn open(
+    lookup: &Lookup,
+    sockets: &Arc<Semaphore>,
+    job_id: &str,
+    which: Result<Query<Which>, QueryRejection>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ApiError> {
+    let refuse = |http, code, error: &str, advice: &str| ApiError::new(http, code, error, advice);
+    let Query(which) = which.map_err(|_| {
+        refuse(StatusCode::BAD_REQUEST, "invalid_query", "Invalid stream", "`stream` is a whole number from 0")
+    })?;
+    let feeds = lookup(job_id).ok_or_else(|| {
+        refuse(StatusCode::NOT_FOUND, "unknown_job", "Invalid job_id", "POST /configure starts a job and tells its id")
+    })?;
+    let feeds = chosen(feeds, which.stream).ok_or_else(|| {
+        refuse(StatusCode::NOT_FOUND, "unknown_stream", "No such stream", "`stream_amount` says how many the job has")
+    })?;
+    let upgrade = upgrade.map_err(|_| {
+        let advice = "ask for an upgrade to `websocket`, version 13, over HTTP/1.1";
+        refuse(StatusCode::UPGRADE_REQUIRED, "not_a_websocket", "This is a WebSocket", advice)
+    })?;
+    let permit = Arc::clone(sockets).try_acquire_owned().map_err(|_| {
+        let advice = "close WebSockets that are not needed";
+        let mut refusal = refuse(StatusCode::TOO_MANY_REQUESTS, "too_many_sockets", "Too many WebSockets", advice);
+        refusal.retry_after_s = Some(5);
+        refusal
+    })?;
+    let upgrade = upgrade.max_message_size(MAX_RECEIVED_BYTES).max_frame_size(MAX_RECEIVED_BYTES);
+    Ok(upgrade.on_upgrade(move |socket| async move {
+        serve(socket, feeds).await;
+        drop(permit);
+    }))
+}
+
+fn chosen(feeds: Vec<Arc<Feed>>, stream: Option<usize>) -> Option<Vec<Arc<Feed>>> {
+    match stream {
+        None => Some(feeds),
+        Some(number) => feeds.into_iter().nth(number).map(|feed| vec![feed]),
+    }
+}
+
+/// Sends all that comes out of `feeds` until the job ends or the client leaves. Each feed has one more reader meanwhile.
+pub async fn serve(socket: WebSocket, feeds: Vec<Arc<Feed>>) {
+    let (sink, incoming) = socket.split();
+    let heard = Heard::now();
+    let mut listening = std::pin::pin!(listen(incoming, &heard));
+    let sent_all = tokio::select! {
+        () = &mut listening => return,
+        outcome = send(sink, &feeds, &heard) => outcome.is_ok(),
+    };
+    if sent_all {
+        // The client answers to our close message; without that the last frames could be lost on the way.
+        let _ = timeout(CLOSE_GRACE, listening).await;
+    }
+}
+
+/// When something was heard of the client for the last time.
+struct Heard {
+    began: Instant,
+    last_ms: AtomicU64,
+}
+
+impl Heard {
+    fn now() -> Self {
+        Self { began: Instant::now(), last_ms: AtomicU64::new(0) }
+    }
+
+    fn touch(&self) {
+        self.last_ms.store(self.began.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn silence(&self) -> Duration {
+        self.began.elapsed().saturating_sub(Duration::from_millis(self.last_ms.load(Ordering::Relaxed)))
+    }
+}
+
+/// Reads until the client is gone; pongs to its pings go out by themselves.
+async fn listen(mut incoming: impl Stream<Item = Result<Message, axum::Error>> + Unpin, heard: &Heard) {
+    while let Some(Ok(_)) = incoming.next().await {
+        heard.touch();
+    }
+}
+
+/// The client has left, or must be taken for gone.
+struct Gone;
+
+type Sink = SplitSink<WebSocket, Message>;
+
+async fn send(mut sink: Sink, feeds: &[Arc<Feed>], heard: &Heard) -> Result<(), Gone> {
+    let mut streams = Streams::of(feeds);
+    let mut ping = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut slow = false;
+    loop {
+        let (stream, run) = tokio::select! {
+            next = streams.next() => match next {
+                Some(next) => next,
+                None => break,
+            },
+            _ = ping.tick() => {
+                if heard.silence() > SILENCE_LIMIT {
+                    return Err(Gone);
+                }
+                put(&mut sink, Message::Ping(bytes::Bytes::new())).await?;
+                continue;
+            }
+        };
+        if run.lines_lost > 0 {
+            if !std::mem::replace(&mut slow, true) {
+                warn!(stream, lines = run.lines_lost, "a WebSocket client is too slow: it loses the oldest lines");
+            }
+            let event = json!({"event": "lost", "stream": stream, "lines": run.lines_lost});
+            put(&mut sink, Message::text(event.to_string())).await?;
+        }
+        for frame in run.frames {
+            put(&mut sink, Message::Binary(frame.wire())).await?;
+        }
+    }
+    put(&mut sink, Message::text(json!({"event": "end"}).to_string())).await?;
+    let farewell = CloseFrame { code: close_code::NORMAL, reason: "the job has ended".into() };
+    put(&mut sink, Message::Close(Some(farewell))).await
+}
+
+/// Waits for the client as long as it may be silent.
+async fn put(sink: &mut Sink, message: Message) -> Result<(), Gone> {
+    match timeout(SILENCE_LIMIT, sink.send(message)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Gone),
+    }
+}
+
+/// The streams of a job, read in turn.
+struct Streams {
+    /// With the number of each stream.
+    open: Vec<(u32, Reader)>,
+    turn: usize,
+}
+
+impl Streams {
+    fn of(feeds: &[Arc<Feed>]) -> Self {
+        Self { open: (0..).zip(feeds.iter().map(Feed::reader)).collect(), turn: 0 }
+    }
+
+    /// What comes next, and of which stream; `None` when all have ended. Cancel-safe.
+    async fn next(&mut self) -> Option<(u32, Run)> {
+        loop {
+            let mut looked = 0;
+            while looked < self.open.len() {
+                self.turn %= self.open.len();
+                let (number, reader) = &mut self.open[self.turn];
+                let number = *number;
+                match reader.look() {
+                    Look::Run(run) => {
+                        self.turn += 1;
+                        return Some((number, run));
+                    }
+                    Look::Nothing => {
+                        self.turn += 1;
+                        looked += 1;
+                    }
+                    Look::End => {
+                        self.open.remove(self.turn);
+                    }
+                }
+            }
+            if self.open.is_empty() {
+                return None;
+            }
+            select_all(self.open.iter().map(|(_, reader)| Box::pin(reader.ready()))).await;
+        }
+    }
+}

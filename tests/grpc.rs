@@ -1,0 +1,192 @@
+//! The gRPC door over real sockets, read by a Python client that grpcio-tools made from the proto file.
+#![allow(clippy::unwrap_used)] // helpers of tests, as their tests
+
+mod common;
+mod doors;
+
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::wait_for;
+use doors::{Client, lines, stream};
+use fiberd::api::grpc::{GrpcDoor, GrpcOptions, OpenPort};
+use fiberd::frame::Dtype;
+use fiberd::jobs::feed::{Feed, Limits};
+use tokio::runtime::Runtime;
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// More than any test here keeps.
+const ROOMY: Limits = Limits { bytes: 1 << 30, age: Duration::from_secs(3600) };
+
+struct Job {
+    runtime: Runtime,
+    feeds: Vec<Arc<Feed>>,
+    port: OpenPort,
+}
+
+impl Job {
+    fn start(limits: Limits) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let feeds = Feed::of_job(&"glass".into(), limits, 3);
+        let door = GrpcDoor::new(GrpcOptions { host: LOCALHOST, ports: 0..=0 });
+        let port = runtime.block_on(door.open_port(feeds.clone())).unwrap();
+        Self { runtime, feeds, port }
+    }
+
+    fn client(&self, args: &[&str]) -> Client {
+        let port = self.port.port.to_string();
+        Client::start("grpc_client.py", &[&[port.as_str()], args].concat())
+    }
+
+    /// One frame for each stream, with `count` lines from `row` on.
+    fn push(&self, layout: [(usize, usize); 3], row: u64, count: usize) {
+        for ((number, feed), (start, channels)) in (0..).zip(&self.feeds).zip(layout) {
+            // One of the streams goes out as float16 by every door.
+            let dtype = if number == 1 { Dtype::F16 } else { Dtype::F32 };
+            feed.push(lines(&stream(number, start, channels, 5, dtype), row, count));
+        }
+    }
+
+    fn end(&self) {
+        self.feeds.iter().for_each(|feed| feed.end());
+    }
+
+    fn readers(&self) -> [usize; 3] {
+        [0, 1, 2].map(|number: usize| self.feeds[number].readers())
+    }
+}
+
+/// Start (counted from 0) and number of the channels of each stream: seven in all.
+const LAYOUT: [(usize, usize); 3] = [(9, 3), (12, 2), (14, 2)];
+
+#[test]
+fn a_python_client_reads_every_line_of_a_job() {
+    let job = Job::start(ROOMY);
+    (1000..1300).for_each(|row| job.push(LAYOUT, row, 1));
+    let mut client = job.client(&["rows"]);
+    client.must_say("caught up");
+    assert_eq!(job.readers(), [1; 3]);
+    for row in 1300..1320 {
+        job.push(LAYOUT, row, 1);
+        client.must_say("line");
+    }
+    [1320, 1323, 1326].into_iter().for_each(|row| job.push(LAYOUT, row, 3));
+    job.push(LAYOUT, 1340, 1);
+    [1341, 1342].into_iter().for_each(|row| job.push([(20, 1), (21, 1), (22, 1)], row, 1));
+    job.end();
+    client.must_say("ended");
+    client.finish();
+    wait_for("readers are gone", || (job.readers() == [0; 3]).then_some(()));
+    assert!(job.feeds.iter().all(|feed| feed.counts().lines_lost == 0));
+}
+
+#[test]
+fn what_is_not_there_is_refused_and_health_and_reflection_answer() {
+    let job = Job::start(ROOMY);
+    job.client(&["rules"]).finish();
+    assert_eq!(job.readers(), [0; 3]);
+}
+
+/// Lines of 5,000 values, 10 kB as float16: far more than sockets and windows hold.
+fn slow(limits: Limits, rows: u64) -> (u64, u64, u64) {
+    let job = Job::start(limits);
+    let wide = stream(0, 0, 10, 500, Dtype::F32);
+    job.feeds[0].push(lines(&wide, 0, 1));
+    let mut client = job.client(&["slow", "500"]);
+    client.must_say("first");
+    (1..rows).for_each(|row| job.feeds[0].push(lines(&wide, row, 1)));
+    job.end();
+    client.go();
+    let said = client.said();
+    let numbers: Vec<u64> = said.split(' ').map(|number| number.parse().unwrap()).collect();
+    client.finish();
+    assert_eq!(numbers[3], rows - 1, "the newest line always comes: {said}");
+    assert_eq!(job.feeds[0].counts().lines_lost, numbers[1]);
+    (numbers[0], numbers[1], numbers[2])
+}
+
+#[test]
+fn a_slow_reader_within_the_buffer_loses_nothing() {
+    assert_eq!(slow(ROOMY, 3000), (3000, 0, 0));
+}
+
+#[test]
+fn a_reader_that_is_too_slow_is_told_what_it_lost() {
+    let (read, lost, missing) = slow(Limits { bytes: 2 << 20, ..ROOMY }, 4000);
+    assert!(lost > 0 && read > 1);
+    assert_eq!((read + lost, missing), (4000, lost));
+}
+
+#[test]
+fn readers_that_leave_are_gone() {
+    let job = Job::start(ROOMY);
+    job.push(LAYOUT, 0, 1);
+    let mut client = job.client(&["leave"]);
+    client.must_say("open");
+    assert_eq!(job.readers(), [1; 3]);
+    client.go();
+    client.must_say("cancelled");
+    wait_for("the call that was cancelled is gone", || (job.readers() == [0, 1, 1]).then_some(()));
+    client.kill();
+    wait_for("the calls of a client that died are gone", || (job.readers() == [0; 3]).then_some(()));
+}
+
+#[test]
+fn a_port_that_closes_takes_everything_along() {
+    let job = Job::start(ROOMY);
+    job.push(LAYOUT, 0, 1);
+    let mut client = job.client(&["cut"]);
+    client.must_say("open");
+    let Job { runtime, feeds, port } = job;
+    let number = port.port;
+    runtime.block_on(port.close(Duration::from_millis(50)));
+    // Nobody listens there any more.
+    TcpListener::bind((LOCALHOST, number)).unwrap();
+    client.must_say("UNAVAILABLE");
+    client.finish();
+    wait_for("readers are gone", || feeds.iter().all(|feed| feed.readers() == 0).then_some(()));
+}
+
+#[test]
+fn a_port_that_is_dropped_is_closed_even_to_a_client_that_does_not_read() {
+    let job = Job::start(ROOMY);
+    let wide = stream(0, 0, 10, 500, Dtype::F32);
+    (0..1000).for_each(|row| job.feeds[0].push(lines(&wide, row, 1)));
+    let mut client = job.client(&["slow", "500"]);
+    client.must_say("first");
+    let Job { runtime, feeds, port } = job;
+    let number = port.port;
+    drop(port);
+    wait_for("the reader is gone", || (feeds[0].readers() == 0).then_some(()));
+    wait_for("the port is free", || TcpListener::bind((LOCALHOST, number)).ok());
+    client.kill();
+    drop(runtime);
+}
+
+#[test]
+fn busy_ports_are_skipped_and_used_again_as_late_as_possible() {
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        // Find four neighbours; somebody else may have one of them.
+        let (busy, first) = wait_for("neighbouring ports", || {
+            let busy = TcpListener::bind((LOCALHOST, 0)).unwrap();
+            let first = busy.local_addr().unwrap().port().checked_sub(1)?;
+            let free = |port: u16| TcpListener::bind((LOCALHOST, port)).is_ok();
+            (free(first) && free(first.checked_add(2)?)).then_some((busy, first))
+        });
+        let door = GrpcDoor::new(GrpcOptions { host: LOCALHOST, ports: first..=first + 2 });
+        let open = || async { door.open_port(Feed::of_job(&"".into(), ROOMY, 1)).await };
+        let (one, two) = (open().await.unwrap(), open().await.unwrap());
+        assert_eq!((one.port, two.port), (first, first + 2));
+        assert!(open().await.is_err());
+        two.close(Duration::ZERO).await;
+        one.close(Duration::ZERO).await;
+        drop(busy);
+        let again = [open().await.unwrap(), open().await.unwrap(), open().await.unwrap()];
+        let mut ports: Vec<_> = again.iter().map(|port| port.port).collect();
+        ports.sort_unstable();
+        assert_eq!(ports, [first, first + 1, first + 2]);
+    });
+}
