@@ -50,7 +50,7 @@ impl Job {
     }
 
     fn end(&self) {
-        self.feeds.iter().for_each(|feed| feed.end());
+        self.feeds.iter().map(Arc::as_ref).for_each(Feed::end);
     }
 
     fn readers(&self) -> [usize; 3] {
@@ -72,9 +72,13 @@ fn a_python_client_reads_every_line_of_a_job() {
         job.push(LAYOUT, row, 1);
         client.must_say("line");
     }
-    [1320, 1323, 1326].into_iter().for_each(|row| job.push(LAYOUT, row, 3));
+    for row in [1320, 1323, 1326] {
+        job.push(LAYOUT, row, 3);
+    }
     job.push(LAYOUT, 1340, 1);
-    [1341, 1342].into_iter().for_each(|row| job.push([(20, 1), (21, 1), (22, 1)], row, 1));
+    for row in [1341, 1342] {
+        job.push([(20, 1), (21, 1), (22, 1)], row, 1);
+    }
     job.end();
     client.must_say("ended");
     client.finish();

@@ -48,7 +48,7 @@ impl Job {
     }
 
     fn end(&self) {
-        self.feeds.iter().for_each(|feed| feed.end());
+        self.feeds.iter().map(Arc::as_ref).for_each(Feed::end);
     }
 
     fn readers(&self) -> usize {
