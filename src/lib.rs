@@ -7,8 +7,8 @@
 //! 2. The full queue carries the lease on; it cannot be full. A second consumer shares the lease, never copies.
 //! 3. [`pipeline`] (threads `das-dsp`, `das-fft-N`) conditions, windows, transforms: [`dsp`]. The lease flies home.
 //! 4. The sample is now part of a [`frame`], offered at [`egress`]: the fence, threads before it, tokio after it.
-//! 5. [`wire`] encodes. 6. [`publish`] sends and gathers confirms. 7. [`api`] shows how it all goes,
-//!    and takes clients' wishes: [`jobs`].
+//! 5. [`wire`] encodes. 6. [`publish`] sends and gathers confirms. 7. [`api`] shows how it all goes and takes clients'
+//!    wishes; its doors give out what their [`jobs`] hold in their feeds.
 //!
 //! Two places may drop, both counted and marked: step 1 without a free block, step 4 in front of a slow publisher.
 //! Whether there is signal is one pure state machine, [`acquisition::SignalMonitor`]; what everybody knows about the
@@ -44,6 +44,8 @@
 //! | spool | frames that wait for the broker |
 //! | client, seat | an address (of IPv6 its /64) that asks; the place of one of its connections |
 //! | token, role | a secret that a client shows; what its holder may do: read, or control as well |
+//! | feed, reader | the newest frames of one stream of a job; one who reads them at its own pace |
+//! | door, row | a way out for the lines of a job: gRPC, WebSocket, polling; the same line of all its streams |
 
 pub mod acquisition;
 pub mod api;

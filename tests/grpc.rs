@@ -4,7 +4,8 @@
 mod common;
 mod doors;
 
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ impl Job {
     }
 
     fn end(&self) {
-        self.feeds.iter().for_each(|feed| feed.end());
+        self.feeds.iter().map(Arc::as_ref).for_each(Feed::end);
     }
 
     fn readers(&self) -> [usize; 3] {
@@ -72,9 +73,13 @@ fn a_python_client_reads_every_line_of_a_job() {
         job.push(LAYOUT, row, 1);
         client.must_say("line");
     }
-    [1320, 1323, 1326].into_iter().for_each(|row| job.push(LAYOUT, row, 3));
+    for row in [1320, 1323, 1326] {
+        job.push(LAYOUT, row, 3);
+    }
     job.push(LAYOUT, 1340, 1);
-    [1341, 1342].into_iter().for_each(|row| job.push([(20, 1), (21, 1), (22, 1)], row, 1));
+    for row in [1341, 1342] {
+        job.push([(20, 1), (21, 1), (22, 1)], row, 1);
+    }
     job.end();
     client.must_say("ended");
     client.finish();
@@ -131,6 +136,37 @@ fn readers_that_leave_are_gone() {
     wait_for("the call that was cancelled is gone", || (job.readers() == [0, 1, 1]).then_some(()));
     client.kill();
     wait_for("the calls of a client that died are gone", || (job.readers() == [0; 3]).then_some(()));
+}
+
+#[test]
+fn rude_connections_keep_nobody_out_and_are_gone_with_the_port() {
+    let job = Job::start(ROOMY);
+    job.push(LAYOUT, 0, 1);
+    let rude = [&b""[..], b"\0", b"GET / HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[0xff; 4096]];
+    let dial = |words: &[u8]| {
+        let mut socket = TcpStream::connect((LOCALHOST, job.port.port)).unwrap();
+        // It may have been cut already.
+        let _ = socket.write_all(words);
+        socket
+    };
+    let sockets: Vec<_> = rude.iter().cycle().take(200).map(|words| dial(words)).collect();
+    let mut client = job.client(&["leave"]);
+    client.must_say("open");
+    let more: Vec<_> = rude.iter().cycle().take(200).map(|words| dial(words)).collect();
+    client.go();
+    client.must_say("cancelled");
+    wait_for("the call that was cancelled is gone", || (job.readers() == [0, 1, 1]).then_some(()));
+    let Job { runtime, port, .. } = job;
+    runtime.block_on(port.close(Duration::ZERO));
+    for mut socket in sockets.into_iter().chain(more) {
+        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut rest = Vec::new();
+        match socket.read_to_end(&mut rest) {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
+    }
+    client.kill();
 }
 
 #[test]

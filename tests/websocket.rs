@@ -10,6 +10,7 @@ use std::time::Duration;
 use common::wait_for;
 use doors::{Client, lines, stream};
 use fiberd::api::{Door, serve, websocket};
+use fiberd::config::HttpConfig;
 use fiberd::frame::Dtype;
 use fiberd::jobs::feed::{Feed, Limits};
 use tokio::net::TcpListener;
@@ -49,7 +50,7 @@ impl Job {
     }
 
     fn end(&self) {
-        self.feeds.iter().for_each(|feed| feed.end());
+        self.feeds.iter().map(Arc::as_ref).for_each(Feed::end);
     }
 
     fn readers(&self) -> usize {

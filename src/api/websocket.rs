@@ -30,7 +30,7 @@ use tracing::warn;
 use super::error::ApiError;
 use crate::jobs::feed::{Feed, Look, Reader, Run};
 
-/// Open WebSockets of the daemon.
+/// Sockets that may be open in the whole daemon.
 const MAX_SOCKETS: usize = 1024;
 
 /// Longest message that a client may send; we have no use for any.

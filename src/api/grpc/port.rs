@@ -3,6 +3,7 @@
 //! By hand over hyper because the server that comes with tonic leaves its connections alone with a client that does not
 //! read: here a job's end takes everything along.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -16,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tonic::service::Routes;
 use tower::ServiceExt;
 use tracing::{debug, warn};
@@ -24,7 +25,8 @@ use tracing::{debug, warn};
 use super::service::DataStreamService;
 use crate::jobs::feed::Feed;
 
-/// Connections to one job at a time; more are closed at once.
+/// Connections to one job at a time. Beyond it those that have asked for nothing make room, and without such a one the
+/// new connection is closed at once.
 const MAX_CONNECTIONS: usize = 64;
 
 /// Open calls of one connection.
@@ -135,14 +137,17 @@ impl Drop for OpenPort {
 /// Accepts until `closing`, then waits for the connections to end. They end with this task in any case.
 async fn serve(listener: TcpListener, routes: Routes, mut closing: watch::Receiver<()>) {
     let mut connections = JoinSet::new();
+    let mut silent = Silent::default();
     loop {
         tokio::select! {
             _ = closing.changed() => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) if connections.len() < MAX_CONNECTIONS => {
+                Ok((stream, _)) if connections.len() < MAX_CONNECTIONS || silent.make_room() => {
                     let _ = stream.set_nodelay(true);
-                    connections.spawn(talk(stream, routes.clone(), closing.clone()));
+                    let asked = Arc::new(AtomicBool::new(false));
+                    let talking = talk(stream, routes.clone(), Arc::clone(&asked), closing.clone());
+                    silent.add(asked, connections.spawn(talking));
                 }
                 Ok(_) => debug!("a job has too many gRPC connections; one was closed"),
                 Err(error) => {
@@ -156,8 +161,29 @@ async fn serve(listener: TcpListener, routes: Routes, mut closing: watch::Receiv
     while connections.join_next().await.is_some() {}
 }
 
-async fn talk(stream: TcpStream, routes: Routes, mut closing: watch::Receiver<()>) {
-    let asked = Arc::new(AtomicBool::new(false));
+/// Connections that have not asked for anything, oldest first.
+#[derive(Default)]
+struct Silent(VecDeque<(Arc<AtomicBool>, AbortHandle)>);
+
+impl Silent {
+    fn add(&mut self, asked: Arc<AtomicBool>, connection: AbortHandle) {
+        self.0.retain(|(asked, connection)| !asked.load(Ordering::Relaxed) && !connection.is_finished());
+        self.0.push_back((asked, connection));
+    }
+
+    /// Cuts the oldest; whether there was one.
+    fn make_room(&mut self) -> bool {
+        while let Some((asked, connection)) = self.0.pop_front() {
+            if !asked.load(Ordering::Relaxed) && !connection.is_finished() {
+                connection.abort();
+                return true;
+            }
+        }
+        false
+    }
+}
+
+async fn talk(stream: TcpStream, routes: Routes, asked: Arc<AtomicBool>, mut closing: watch::Receiver<()>) {
     let asking = Arc::clone(&asked);
     let service = routes.map_request(move |request: hyper::Request<hyper::body::Incoming>| {
         asking.store(true, Ordering::Relaxed);

@@ -118,17 +118,13 @@ impl Serving {
             if self.ended {
                 return None;
             }
-            match self.reader.next_run(may_join).await {
-                Some(run) => {
-                    self.count_lost(run.lines_lost);
-                    self.made.extend(messages(&run.frames, self.stream_id));
-                }
-                None => {
-                    self.ended = true;
-                    // A status of OK that comes as an error is the way to give it metadata.
-                    return Some((Err(self.last_words()), self));
-                }
-            }
+            let Some(run) = self.reader.next_run(may_join).await else {
+                self.ended = true;
+                // A status of OK that comes as an error is the way to give it metadata.
+                return Some((Err(self.last_words()), self));
+            };
+            self.count_lost(run.lines_lost);
+            self.made.extend(messages(&run.frames, self.stream_id));
         }
     }
 

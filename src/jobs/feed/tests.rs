@@ -87,8 +87,8 @@ impl Judged {
             }
             let all: Vec<f32> = (0..self.next).flat_map(values).collect();
             let (min, max) = (frame.extrema().min(), frame.extrema().max());
-            assert_eq!(min, all.iter().copied().fold(f32::INFINITY, f32::min));
-            assert_eq!(max, all.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+            let fold = |start, pick: fn(f32, f32) -> f32| all.iter().copied().fold(start, pick);
+            assert_eq!((min, max), (fold(f32::INFINITY, f32::min), fold(f32::NEG_INFINITY, f32::max)));
         }
     }
 }
@@ -168,7 +168,7 @@ proptest! {
         }).collect();
         let mut poll = Poll::new(&feeds);
         let (mut order, mut takes) = (order.into_iter(), takes.into_iter().cycle());
-        let mut rows: Vec<(u64, Vec<(u64, [f32; 3])>)> = Vec::new();
+        let mut rows = Vec::new();
         loop {
             let stream = order.next().unwrap_or_else(|| queues.iter().position(|queue| !queue.is_empty()).unwrap_or(0));
             match queues[stream].pop() {
@@ -176,14 +176,14 @@ proptest! {
                 None => feeds[stream].end(),
             }
             if queues.iter().all(Vec::is_empty) {
-                feeds.iter().for_each(|feed| feed.end());
+                feeds.iter().map(Arc::as_ref).for_each(Feed::end);
             }
             let most = takes.next().unwrap();
             let polled = poll.take(most);
             prop_assert!(polled.rows.len() <= most && polled.lines_lost == 0);
             for row in &polled.rows {
                 let part = |part: &Part| (part.row(), <[f32; 3]>::try_from(part.values().as_ref()).unwrap());
-                rows.push((row.row, row.parts.iter().map(part).collect()));
+                rows.push((row.row, row.parts.iter().map(part).collect::<Vec<_>>()));
                 let (start_ms, end_ms) = row.times_ms();
                 prop_assert_eq!((start_ms, end_ms), (row.row as i64 * 50, row.row as i64 * 50 + 50));
                 prop_assert_eq!((row.start_ns, row.end_ns), (start_ms * 1_000_000, end_ms * 1_000_000));
@@ -317,4 +317,23 @@ fn times_of_lines_lie_on_the_line_period() {
     assert_eq!(run.frames[0].times_ns(0), (first, first + 50_000_000));
     assert_eq!(run.frames[0].times_ns(1), (first + 50_000_000, first + 100_000_000));
     assert_eq!(run.frames[0].channels(), (1, 3));
+}
+
+#[test]
+fn extrema_are_those_of_numbers_wherever_they_stand() {
+    let of = |values: &[f32]| {
+        let extrema = Extrema::of(&Frame { values: values.to_vec().into(), ..Frame::example() });
+        (extrema.min(), extrema.max())
+    };
+    for len in 3..70 {
+        for at in 0..len {
+            let mut values = vec![1.5; len];
+            values[at] = -2.0;
+            values[(at + 1) % len] = 7.25;
+            values[(at + 2) % len] = f32::NAN;
+            assert_eq!(of(&values), (-2.0, 7.25), "{at} of {len}");
+        }
+    }
+    assert_eq!(of(&[f32::NAN; 20]), (0.0, 0.0));
+    assert_eq!(of(&[f32::NEG_INFINITY, f32::INFINITY]), (f32::NEG_INFINITY, f32::INFINITY));
 }
