@@ -287,7 +287,6 @@ fn head_works_where_get_does() {
 }
 
 #[test]
-#[ignore = "needs the pipeline's side"]
 fn a_job_of_each_view_is_described_read_and_ended() {
     let rig = Rig::lit("");
     refused(&rig.post("/configure", &with(good(0), "frequencyRange.max", json!(501))), 400, "Nyquist limit of 500 Hz");
@@ -372,7 +371,6 @@ fn rows_of(rig: &Rig, id: &str, count: usize, at_once: usize) -> Vec<Value> {
 }
 
 #[test]
-#[ignore = "needs the pipeline's side"]
 fn requests_that_differ_only_in_channels_agree() {
     let rig = Rig::lit("");
     let (one, other) = (rig.configure(&good(0)), rig.configure(&with(good(0), "channels.min", json!(12))));
@@ -383,7 +381,6 @@ fn requests_that_differ_only_in_channels_agree() {
 }
 
 #[test]
-#[ignore = "needs the pipeline's side"]
 fn an_older_client_finds_its_task_under_its_own_id() {
     let rig = Rig::lit("");
     let task = json!({
@@ -405,7 +402,6 @@ fn an_older_client_finds_its_task_under_its_own_id() {
 }
 
 #[test]
-#[ignore = "needs the pipeline's side"]
 fn limits_are_named_and_jobs_that_nobody_reads_make_room_again() {
     let ports = free_port();
     let rig = Rig::lit(&format!(
@@ -431,7 +427,6 @@ fn limits_are_named_and_jobs_that_nobody_reads_make_room_again() {
 }
 
 #[test]
-#[ignore = "needs the pipeline's side"]
 fn two_hundred_jobs_come_and_go_and_leave_nothing() {
     let rig = Rig::lit("");
     let round = || {
