@@ -1,7 +1,7 @@
 //! Blocks of raw traces, and the pool they come from.
 //!
 //! A [`RawBlock`] is a pre-allocated piece of memory that holds consecutive traces exactly as the hardware gave them:
-//! trace-major `[trace][channel]`, each row padded to 64 bytes. Blocks never copy and are never allocated while data
+//! trace-major `[trace][channel]`, each row padded to an odd number of cache lines. Blocks never copy and are never allocated while data
 //! flows: capture takes one from the free queue, fills it, and sends a [`Lease`] on; every consumer that needs the
 //! block holds a share of the lease, and when the last share drops the block is back on the free queue.
 
@@ -52,9 +52,11 @@ impl BlockLayout {
         self.channels * self.format.bytes()
     }
 
-    /// Bytes from one row to the next: [`row_bytes`](Self::row_bytes) rounded up to 64.
+    /// Bytes from one row to the next: [`row_bytes`](Self::row_bytes) rounded up to an odd number of cache lines. The same
+    /// channels of many rows then spread over all sets of a cache; 1024 channels of counts, were they 2048 bytes apart,
+    /// would fight for a few of them.
     pub const fn stride_bytes(&self) -> usize {
-        self.row_bytes().div_ceil(ROW_ALIGN) * ROW_ALIGN
+        (self.row_bytes().div_ceil(ROW_ALIGN) | 1) * ROW_ALIGN
     }
 }
 

@@ -53,7 +53,8 @@ impl Rig {
              [broker]\nenabled = false\n[[view]]\nkind = \"waterfall\"\nname = \"whole\"\n[jobs]\nmax_load = 100\n{more}\n",
             ring.display()
         );
-        Self { daemon: Daemon::start(dir.path(), &config), _simulator: simulator, _dir: dir }
+        let daemon = Daemon::start_with(dir.path(), &config, "rate_configure_burst = 1000", "info");
+        Self { daemon, _simulator: simulator, _dir: dir }
     }
 
     fn address(&self) -> SocketAddr {

@@ -47,9 +47,10 @@ impl Ours {
             let tile = Tile::new(&condition, &acquisition, channels, lanes, BLOCK).expect("plain counts");
             (tile, Part { lines, done: 0 })
         };
-        let (tiles, parts) = (0..workload.channels).step_by(TILE_CHANNELS).map(part).unzip();
         let mut crew = Crew::apart(threads);
-        let (reach, mut rows) = (workload.spec.nfft, Spare::default());
+        let (tiles, parts): (Vec<Tile>, _) = (0..workload.channels).step_by(TILE_CHANNELS).map(part).unzip();
+        let reach = tiles.iter().flat_map(|tile| &tile.lanes).map(Lane::reach).max().unwrap_or(0);
+        let mut rows = Spare::default();
         rows.reserve(reach + BLOCK);
         crew.reserve(std::iter::once(&plan), reach + BLOCK);
         Self {

@@ -1,6 +1,9 @@
 //! What is computed: workloads, the raw counts they run on, and what a contender must be able to do.
 
+use std::time::Duration;
+
 use fiberd::acquisition::Acquisition;
+use fiberd::block::BlockLayout;
 use fiberd::dsp::naive::{self, Run};
 use fiberd::dsp::{Output, PlanSpec, Window, bins_in_range};
 use fiberd::units::Rational;
@@ -88,7 +91,9 @@ pub struct Recording {
 
 impl Recording {
     pub fn new(workload: &Workload) -> Self {
-        let stride = workload.channels.next_multiple_of(32);
+        // As blocks lay their rows out.
+        let length = Duration::from_millis(100);
+        let stride = BlockLayout::for_acquisition(&workload.acquisition(), length).stride_bytes() / size_of::<i16>();
         let mut seed = 1u64;
         let mut noise = || {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

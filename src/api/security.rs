@@ -188,7 +188,9 @@ impl Gate {
 pub(super) async fn gate(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let needed = needed(request.method(), request.uri().path());
     let client = request.extensions().get().copied().unwrap_or(Peer::UNKNOWN).0;
-    if let Err(refused) = gate.rates.take(client, needed == Some(Role::Control)) {
+    // Who ends something makes room: that is not held back like what asks for more.
+    let asks_for_more = needed == Some(Role::Control) && request.method() != Method::DELETE;
+    if let Err(refused) = gate.rates.take(client, asks_for_more) {
         gate.warnings.refused(client, "too many requests");
         return refused.into_response();
     }

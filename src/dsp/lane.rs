@@ -67,7 +67,7 @@ impl Worker {
 
     /// Runs `lanes`, of a tile of `channels`, on the counts that `traces` has got since the last call.
     pub fn take_counts(&mut self, lanes: &mut [Lane], channels: &Range<usize>, traces: &Traces<'_>) {
-        let from = lanes.iter().map(Lane::reads_from).min().unwrap_or(u64::MAX);
+        let from = lanes.iter().map(|lane| lane.reads_from(traces.end())).min().unwrap_or(u64::MAX);
         let cells = Cells::new(traces, from, channels, &mut self.cells);
         for lane in lanes {
             lane.advance(History::Counts(&cells), self);
@@ -223,9 +223,14 @@ impl Lane {
         }
     }
 
-    /// The oldest trace that the lane will read.
-    fn reads_from(&self) -> u64 {
-        self.position.saturating_sub(if self.groups.is_empty() { 0 } else { self.reach() } as u64)
+    /// The oldest trace that the lane will read when all before `end` have come. Most blocks complete no window of a long
+    /// transform, and need no more than a look at what is new.
+    fn reads_from(&self, end: u64) -> u64 {
+        let window_end = self.pending.window_end(&self.plan);
+        if self.groups.is_empty() || window_end > end {
+            return self.position;
+        }
+        window_end.saturating_sub(self.reach() as u64).min(self.position)
     }
 
     /// A store for what `lanes` read of the conditioned samples of a tile of `channels` channels.

@@ -60,6 +60,11 @@ impl<'a> Traces<'a> {
         self.first_trace
     }
 
+    /// Behind the newest trace.
+    pub const fn end(&self) -> u64 {
+        self.first_trace.saturating_add(self.rows.len() as u64)
+    }
+
     /// Adds the traces of a block.
     ///
     /// # Panics
@@ -89,7 +94,7 @@ impl<'a> Cells<'a> {
     /// The cells of `channels`, which begin with one, from trace `from` on.
     pub(super) fn new(traces: &Traces<'a>, from: u64, channels: &Range<usize>, spare: &mut Spare<Cell>) -> Self {
         debug_assert!(channels.start.is_multiple_of(CELL_CHANNELS), "a tile begins with a cell");
-        let from = from.clamp(traces.first_trace, traces.first_trace.saturating_add(traces.rows.len() as u64));
+        let from = from.clamp(traces.first_trace, traces.end());
         let rows = &traces.rows[(from - traces.first_trace) as usize..];
         let mut table = spare.take();
         for first in channels.clone().step_by(CELL_CHANNELS) {

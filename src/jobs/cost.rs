@@ -11,8 +11,8 @@ use super::plan::JobPlan;
 use crate::config::ViewConfig;
 use crate::units::Rational;
 
-/// Nanoseconds for a sample's way into the store, and for its share of each window that it is in.
-const STORED_NS: f64 = 0.1;
+/// Nanoseconds to find a sample, and for its share of each window that it is in.
+const FOUND_NS: f64 = 0.1;
 const TRANSFORMED_NS: f64 = 0.35;
 
 /// Nanoseconds for a value's way from the transform to the doors.
@@ -90,9 +90,9 @@ impl Cost {
         let most = kept.min(line_bytes * KEPT_AGE.as_secs_f64() / line_s).max(line_bytes);
         Self {
             transform: Transform { grid: (plan.pattern.nfft, plan.pattern.line_period_s), channels },
-            load_per_channel: (STORED_NS + TRANSFORMED_NS * nfft / hop) * prr_hz * 1e-9,
+            load_per_channel: (FOUND_NS + TRANSFORMED_NS * nfft / hop) * prr_hz * 1e-9,
             values_load: values_per_line as f64 * VALUE_NS * 1e-9 / line_s,
-            // The store holds two windows of counts.
+            // A window of float32, or the counts that stay in their blocks for it.
             bytes_per_channel: 4 * plan.pattern.nfft as u64,
             lines_bytes: (most * streams as f64) as u64,
             feed: Limits { bytes: kept as usize, age: KEPT_AGE },
