@@ -42,7 +42,7 @@ impl Server {
         let door = Door::new(&config.http).unwrap();
         let config = Arc::new(config);
         // Nobody listens to the commands: these tests have no pipeline.
-        let jobs = Jobs::new(&config, Arc::clone(&status), control().0);
+        let jobs = Jobs::new(&config, Arc::clone(&status), control().0).unwrap();
         let router = api::router(ApiState { status: Arc::clone(&status), config, jobs });
         let (stop, stopped) = oneshot::channel::<()>();
         let (address_tx, address_rx) = std::sync::mpsc::channel();

@@ -30,7 +30,7 @@ use crate::status::now_ms;
 const MS_BETWEEN_WARNINGS: i64 = 10_000;
 
 /// Decides who may come in. Cheap to clone; shared by all doors.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Access {
     tokens: Option<Arc<[Token]>>,
 }

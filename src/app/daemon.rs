@@ -75,7 +75,7 @@ async fn run(
     let listener = listen(&config).await?;
     let (services_tx, services_rx) = watch::channel(());
     let (control, command_rx) = control();
-    let jobs = Jobs::new(&config, Arc::clone(&status), control);
+    let jobs = Jobs::new(&config, Arc::clone(&status), control).map_err(|e| AppError::Config(e.to_string()))?;
     let jobs_task = tokio::spawn(jobs.clone().run(closed(services_rx.clone())));
     let state = ApiState { status: Arc::clone(&status), config: Arc::clone(&config), jobs: jobs.clone() };
     let router = api::router(state);

@@ -61,6 +61,7 @@ struct Shared {
     host: IpAddr,
     grpc: GrpcDoor,
     public_host: Option<String>,
+    scheme: &'static str,
     origin: Instant,
     registry: Mutex<Registry>,
     /// Jobs that run or are being started.
@@ -90,7 +91,11 @@ pub enum Standing {
 
 impl Jobs {
     /// No jobs yet; they will be asked of the pipeline through `control`.
-    pub fn new(config: &Config, status: Arc<Status>, control: Control) -> Self {
+    ///
+    /// # Errors
+    /// When the certificates of the control API cannot be used for the jobs' ports.
+    pub fn new(config: &Config, status: Arc<Status>, control: Control) -> Result<Self, rustls::Error> {
+        let options = GrpcOptions { host: config.http.listen.ip(), ports: config.jobs.ports.clone() };
         let standing = config.views.iter().map(Transform::of_view).collect();
         // No id of a daemon before this one comes again, unless that made more than one job a second all its life.
         let counter = u64::try_from(now_ms() / 1000).unwrap_or_default();
@@ -100,13 +105,14 @@ impl Jobs {
             status,
             site: config.site.as_str().into(),
             host: config.http.listen.ip(),
-            grpc: GrpcDoor::new(GrpcOptions { host: config.http.listen.ip(), ports: config.jobs.ports.clone() }),
+            grpc: GrpcDoor::new(options).locked_as(&config.http)?,
+            scheme: if config.http.tls.is_some() { "https" } else { "http" },
             public_host: config.http.public_host.clone(),
             origin: Instant::now(),
             registry: Mutex::new(registry),
             live: RwLock::default(),
         };
-        Self { shared: Arc::new(shared) }
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Starts a job, whole or not at all. `name` is its id when its client gives one: a job that the same name was given
@@ -151,7 +157,7 @@ impl Jobs {
             Refusal::Over(Limit::Ports(self.registry().port_count()))
         })?;
         let host = self.shared.public_host.clone().or(host).unwrap_or_else(|| self.own_host());
-        let address = Address { host, port: door.port };
+        let address = Address { scheme: self.shared.scheme, host, port: door.port };
         let job = Arc::new(Job::new(id.to_owned(), plan, feeds, address, door, now_ms()));
         // Before the pipeline knows it: its first frame may come before the answer.
         self.live_mut().insert(id.to_owned(), Arc::clone(&job));
@@ -230,7 +236,18 @@ impl Jobs {
         self.end_all().await;
     }
 
+    /// Ends the jobs that the acquisition at hand cannot serve as they were described to their clients.
+    fn end_misfits(&self) {
+        let phase = self.shared.status.phase().phase;
+        let Some(acquisition) = phase.acquisition() else { return };
+        for job in self.list().into_iter().filter(|job| job.is_running() && !job.plan.fits(acquisition)) {
+            let jobs = self.clone();
+            tokio::spawn(async move { jobs.end(&job.id, How::Failed, "the acquisition has changed").await });
+        }
+    }
+
     fn sweep(&self) {
+        self.end_misfits();
         let idle = {
             let live = self.live();
             let look = |id: &str| live.get(id).map_or_else(Seen::default, |job| job.seen());

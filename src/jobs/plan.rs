@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::cost::Cost;
+use crate::acquisition::Acquisition;
 use crate::config::ViewConfig;
 use crate::dsp::{bin_hz, bins_in_range};
 use crate::frame::View;
@@ -31,6 +32,8 @@ pub struct JobPlan {
 /// Where a client finds a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
+    /// `http`, or `https` where streams have TLS.
+    pub scheme: &'static str,
     /// Host, as the client writes it.
     pub host: String,
     /// Port of its streams.
@@ -38,6 +41,11 @@ pub struct Address {
 }
 
 impl JobPlan {
+    /// Whether what the job's client was told still holds.
+    pub fn fits(&self, acquisition: &Acquisition) -> bool {
+        self.prr == acquisition.prr && *self.channels.end() <= acquisition.channels
+    }
+
     /// Takes over what has been checked.
     pub(super) fn new(
         pattern: ViewConfig,
@@ -119,7 +127,7 @@ impl JobPlan {
             frequencies_list,
             lines_dt: self.pattern.line_period_s.to_f64(),
             channel_to_stream_index: StreamOfChannel { streams, first_channel: self.first_channel },
-            stream_url: format!("http://{}", address.host),
+            stream_url: format!("{}://{}", address.scheme, address.host),
             stream_port: address.port,
         }
     }

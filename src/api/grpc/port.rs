@@ -4,6 +4,7 @@
 //! read: here a job's end takes everything along.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -12,17 +13,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::server::conn::http2;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::{StdError, http};
 use tonic::service::Routes;
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
 use super::service::DataStreamService;
+use crate::api::security::{Access, Denied};
+use crate::api::tls::Handshake;
+use crate::config::{HttpConfig, Role};
 use crate::jobs::feed::Feed;
 
 /// Connections to one job at a time. Beyond it those that have asked for nothing make room, and without such a one the
@@ -70,12 +79,26 @@ pub struct GrpcDoor {
     next: AtomicU32,
     /// Services that are the same for every job.
     common: Routes,
+    access: Access,
+    handshake: Option<Handshake>,
 }
 
 impl GrpcDoor {
-    /// Opens nothing yet.
+    /// Opens nothing yet. Whoever reaches a port may read there.
     pub fn new(options: GrpcOptions) -> Self {
-        Self { options, next: AtomicU32::new(0), common: super::common_services() }
+        let (access, handshake) = (Access::default(), None);
+        Self { options, next: AtomicU32::new(0), common: super::common_services(), access, handshake }
+    }
+
+    /// The same door with the locks of the control API: its TLS, its clients' certificates, its tokens (metadata
+    /// `authorization`, role read), so that no port of a job is a side entrance.
+    ///
+    /// # Errors
+    /// When the certificates cannot be used; the configuration has tried them.
+    pub fn locked_as(mut self, http: &HttpConfig) -> Result<Self, rustls::Error> {
+        self.access = Access::new(http);
+        self.handshake = http.tls.as_ref().map(|files| Handshake::new(files, &[b"h2"])).transpose()?;
+        Ok(self)
     }
 
     /// An endpoint for a job with these streams. Ports that are in use by anybody are skipped.
@@ -87,7 +110,8 @@ impl GrpcDoor {
         let port = listener.local_addr()?.port();
         let routes = self.common.clone().add_service(DataStreamService::new(feeds)).prepare();
         let (closing_tx, closing_rx) = watch::channel(());
-        let task = tokio::spawn(serve(listener, routes, closing_rx));
+        let guarded = Guarded { routes, access: self.access.clone(), handshake: self.handshake.clone() };
+        let task = tokio::spawn(serve(listener, guarded, closing_rx));
         Ok(OpenPort { port, closing: Some(closing_tx), task })
     }
 
@@ -103,6 +127,30 @@ impl GrpcDoor {
             }
         }
         Err(failure)
+    }
+}
+
+/// What a port serves, and to whom.
+#[derive(Clone)]
+struct Guarded {
+    routes: Routes,
+    access: Access,
+    handshake: Option<Handshake>,
+}
+
+impl Guarded {
+    /// Answers one call.
+    async fn answer<B>(self, request: http::Request<B>) -> Result<http::Response<Body>, Infallible>
+    where
+        B: tonic::codegen::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<StdError>,
+    {
+        let shown = request.headers().get(http::header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
+        match self.access.check(shown, Role::Read) {
+            Ok(_) => self.routes.oneshot(request).await,
+            Err(denied @ Denied::Role(_)) => Ok(Status::permission_denied(denied.to_string()).into_http()),
+            Err(denied) => Ok(Status::unauthenticated(denied.to_string()).into_http()),
+        }
     }
 }
 
@@ -135,7 +183,7 @@ impl Drop for OpenPort {
 }
 
 /// Accepts until `closing`, then waits for the connections to end. They end with this task in any case.
-async fn serve(listener: TcpListener, routes: Routes, mut closing: watch::Receiver<()>) {
+async fn serve(listener: TcpListener, guarded: Guarded, mut closing: watch::Receiver<()>) {
     let mut connections = JoinSet::new();
     let mut silent = Silent::default();
     loop {
@@ -146,7 +194,7 @@ async fn serve(listener: TcpListener, routes: Routes, mut closing: watch::Receiv
                 Ok((stream, _)) if connections.len() < MAX_CONNECTIONS || silent.make_room() => {
                     let _ = stream.set_nodelay(true);
                     let asked = Arc::new(AtomicBool::new(false));
-                    let talking = talk(stream, routes.clone(), Arc::clone(&asked), closing.clone());
+                    let talking = welcome(stream, guarded.clone(), Arc::clone(&asked), closing.clone());
                     silent.add(asked, connections.spawn(talking));
                 }
                 Ok(_) => debug!("a job has too many gRPC connections; one was closed"),
@@ -183,11 +231,28 @@ impl Silent {
     }
 }
 
-async fn talk(stream: TcpStream, routes: Routes, asked: Arc<AtomicBool>, mut closing: watch::Receiver<()>) {
+/// Shakes hands, where that is asked for, and talks.
+async fn welcome(stream: TcpStream, guarded: Guarded, asked: Arc<AtomicBool>, closing: watch::Receiver<()>) {
+    match &guarded.handshake {
+        Some(handshake) => {
+            if let Some(stream) = handshake.accept(stream).await {
+                talk(stream, guarded, asked, closing).await;
+            }
+        }
+        None => talk(stream, guarded, asked, closing).await,
+    }
+}
+
+async fn talk(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    guarded: Guarded,
+    asked: Arc<AtomicBool>,
+    mut closing: watch::Receiver<()>,
+) {
     let asking = Arc::clone(&asked);
-    let service = routes.map_request(move |request: hyper::Request<hyper::body::Incoming>| {
+    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         asking.store(true, Ordering::Relaxed);
-        request
+        guarded.clone().answer(request)
     });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -198,7 +263,7 @@ async fn talk(stream: TcpStream, routes: Routes, asked: Arc<AtomicBool>, mut clo
         .initial_stream_window_size(RECEIVE_WINDOW_BYTES)
         .initial_connection_window_size(RECEIVE_WINDOW_BYTES)
         .max_send_buf_size(SEND_BUFFER_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let idle = async {
         tokio::time::sleep(FIRST_CALL_LIMIT).await;
