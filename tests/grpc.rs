@@ -12,6 +12,7 @@ use std::time::Duration;
 use common::wait_for;
 use doors::{Client, lines, stream};
 use fiberd::api::grpc::{GrpcDoor, GrpcOptions, OpenPort};
+use fiberd::config::{HttpConfig, Role, TlsFiles, Token, digest_of};
 use fiberd::frame::Dtype;
 use fiberd::jobs::feed::{Feed, Limits};
 use tokio::runtime::Runtime;
@@ -85,6 +86,29 @@ fn a_python_client_reads_every_line_of_a_job() {
     client.finish();
     wait_for("readers are gone", || (job.readers() == [0; 3]).then_some(()));
     assert!(job.feeds.iter().all(|feed| feed.counts().lines_lost == 0));
+}
+
+#[test]
+fn a_port_has_the_locks_of_the_control_api() {
+    let certified = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
+    let (certificate, key) = (certified.cert.pem(), certified.signing_key.serialize_pem());
+    let tls = TlsFiles::from_pem(certificate.as_bytes(), key.as_bytes(), None).unwrap();
+    let token = Token { name: "display".into(), role: Role::Read, digest: digest_of(b"looks-looks-looks-looks") };
+    let http = HttpConfig { tls: Some(tls), tokens: Some(vec![token]), ..HttpConfig::default() };
+    let runtime = Runtime::new().unwrap();
+    let feeds = Feed::of_job(&"glass".into(), ROOMY, 3);
+    let door = GrpcDoor::new(GrpcOptions { host: LOCALHOST, ports: 0..=0 }).locked_as(&http).unwrap();
+    let port = runtime.block_on(door.open_port(feeds.clone())).unwrap();
+    let job = Job { runtime, feeds, port };
+    job.push(LAYOUT, 7, 1);
+    let dir = tempfile::tempdir().unwrap();
+    let ca = dir.path().join("ca.pem");
+    std::fs::write(&ca, certificate).unwrap();
+    let mut client = job.client(&["locked", ca.to_str().unwrap(), "looks-looks-looks-looks"]);
+    for wanted in ["UNAVAILABLE", "UNAUTHENTICATED", "UNAUTHENTICATED", "row 7"] {
+        client.must_say(wanted);
+    }
+    client.finish();
 }
 
 #[test]

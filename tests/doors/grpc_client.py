@@ -227,6 +227,24 @@ elif what == "cut":
     except grpc.RpcError as error:
         say(error.code().name)
 
+elif what == "locked":
+    # usage: … locked CA_FILE TOKEN: what each combination of TLS and token gets.
+    secrets = grpc.ssl_channel_credentials(pathlib.Path(sys.argv[3]).read_bytes())
+    for channel, tokens in [
+        (grpc.insecure_channel(f"127.0.0.1:{port}"), [sys.argv[4]]),
+        (grpc.secure_channel(f"localhost:{port}", secrets), [None, "wrong", sys.argv[4]]),
+    ]:
+        for token in tokens:
+            metadata = [("authorization", f"Bearer {token}")] if token else None
+            call = service.DataStreamServiceStub(channel).StreamData(
+                messages.StreamDataRequest(stream_id=0), metadata=metadata, timeout=20
+            )
+            try:
+                say(f"row {next(call).row_index[0]}")
+            except grpc.RpcError as error:
+                say(error.code().name)
+            call.cancel()
+
 else:
     sys.exit(f"what is {what}?")
 
