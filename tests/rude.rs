@@ -15,6 +15,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use common::daemon::Daemon;
+use common::http::exchange;
 use common::wait_for;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -58,8 +59,11 @@ fn ask_on(stream: &mut TcpStream, path: &str) -> Result<serde_json::Value, Strin
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
     let mut body = vec![0; length.ok_or_else(|| wrong("header", &head))?];
     stream.read_exact(&mut body).map_err(|error| wrong("body", &error))?;
-    if !head.starts_with("HTTP/1.1 200 ") || !head.contains("x-request-id: ") {
+    if !head.starts_with("HTTP/1.1 20") || !head.contains("x-request-id: ") {
         return Err(wrong("header", &head));
+    }
+    if body.is_empty() {
+        return Ok(serde_json::Value::Null);
     }
     serde_json::from_slice(&body).map_err(|error| wrong("body", &error))
 }
@@ -123,6 +127,44 @@ impl Polite {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads {
             assert_eq!(thread.join().unwrap(), Ok(()));
+        }
+    }
+}
+
+/// A live job that a polite client polls.
+struct Job {
+    port: u16,
+    id: String,
+    last_ms: f64,
+}
+
+impl Job {
+    fn start(port: u16) -> Self {
+        let body = r#"{"view_type":2,"channels":{"min":1,"max":3},"displayInfo":{"height":100}}"#;
+        let request = format!(
+            "POST /configure HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = exchange(SocketAddr::from(([127, 0, 0, 1], port)), request.as_bytes()).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        Self { port, id: answer.json()["job_id"].as_str().unwrap().to_owned(), last_ms: 0.0 }
+    }
+
+    /// More of its rows come, each later than the one before and none twice.
+    fn goes_on(&mut self, during: &str) {
+        let mut stream = connect_politely(self.port).unwrap();
+        let path = format!("/waterfall/{}/1000", self.id);
+        let blocks = wait_for(&format!("rows during {during}"), || {
+            let blocks = ask_on(&mut stream, &path).unwrap_or_else(|error| panic!("during {during}: {error}"));
+            blocks.is_array().then_some(blocks)
+        });
+        let rows = blocks.as_array().unwrap().iter().flat_map(|block| block["rows"].as_array().unwrap());
+        for row in rows {
+            let (start, end) = (row["startTimestamp"].as_f64().unwrap(), row["endTimestamp"].as_f64().unwrap());
+            assert!(self.last_ms < end && start < end, "during {during}: {start} … {end} after {}", self.last_ms);
+            assert_eq!(row["sensors"].as_array().unwrap().len(), 3);
+            self.last_ms = end;
         }
     }
 }
@@ -328,6 +370,8 @@ fn whatever_some_clients_do_others_are_served() {
     let to = SocketAddr::from(([127, 0, 0, 1], daemon.port));
     let mut polite = Polite::start(daemon.port);
     polite.are_served("peace");
+    let mut job = Job::start(daemon.port);
+    job.goes_on("peace");
     let (files, rss) = (daemon.process.handles().0, daemon.process.rss());
     // Polite clients come and go; what they hold at a time is little.
     let own = files + 8;
@@ -335,6 +379,7 @@ fn whatever_some_clients_do_others_are_served() {
     let traces = AtomicU64::new(0);
     let mut goes_on = |during: &str| {
         polite.are_served(during);
+        job.goes_on(during);
         let now = daemon.count("fiberd_traces_total");
         assert!(now > traces.swap(now, Ordering::Relaxed), "traces flow during {during}");
     };

@@ -244,8 +244,9 @@ fn each_client_has_its_buckets() {
     let to = address(&daemon);
     let statuses: Vec<_> = (0..4).map(|_| ask(to, "POST", "/ack").status).collect();
     assert_eq!(statuses, [405, 405, 405, 429]);
-    let refused = ask(to, "DELETE", "/nothing");
+    let refused = ask(to, "POST", "/nothing");
     assert_eq!(refused.status, 429);
+    assert_eq!(ask(to, "DELETE", "/nothing").status, 404, "who makes room is not held back");
     let seconds: u32 = refused.headers["retry-after"].parse().unwrap();
     assert!((1..=100).contains(&seconds), "{seconds}");
     let body = refused.json();
