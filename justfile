@@ -23,6 +23,10 @@ t *args:
 bench *args:
     cargo bench {{args}}
 
+# Live jobs by the hundred against a daemon of its own, e.g. `just load displays --minutes 10`
+load *args:
+    cargo bench --bench load -- {{args}}
+
 # The ring's header and slots under the fuzzer (needs cargo-fuzz and a nightly toolchain)
 fuzz seconds="60":
     cargo +nightly fuzz run ring -- -max_total_time={{seconds}}

@@ -14,7 +14,7 @@
 
 mod case;
 mod consumer;
-mod observe;
+pub mod observe;
 mod process;
 mod report;
 

@@ -13,7 +13,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// When there is no such answer within a few seconds.
-pub(super) fn get(to: SocketAddr, path: &str) -> io::Result<String> {
+pub fn get(to: SocketAddr, path: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&to, ANSWER)?;
     stream.set_read_timeout(Some(ANSWER))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n")?;
@@ -27,11 +27,11 @@ pub(super) fn get(to: SocketAddr, path: &str) -> io::Result<String> {
 
 /// One look at `/metrics`: values by name with labels.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Metrics(BTreeMap<String, f64>);
+pub struct Metrics(BTreeMap<String, f64>);
 
 impl Metrics {
     /// Reads Prometheus text; lines that are none are passed over.
-    pub(super) fn parse(text: &str) -> Self {
+    pub fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let values = lines.filter_map(|line| {
             let (name, value) = line.rsplit_once(' ')?;
@@ -41,23 +41,23 @@ impl Metrics {
     }
 
     /// The value of `name`, labels included.
-    pub(super) fn value(&self, name: &str) -> Option<f64> {
+    pub fn value(&self, name: &str) -> Option<f64> {
         self.0.get(name).copied()
     }
 
     /// A count; 0 when the daemon does not tell it.
-    pub(super) fn count(&self, name: &str) -> u64 {
+    pub fn count(&self, name: &str) -> u64 {
         self.value(name).unwrap_or(0.0) as u64
     }
 
     /// Every count, for seeing whether anything still moves.
-    pub(super) fn counts(&self, names: &[&str]) -> Vec<u64> {
+    pub fn counts(&self, names: &[&str]) -> Vec<u64> {
         names.iter().map(|name| self.count(name)).collect()
     }
 
     /// The edge in seconds under which at least the share `q` (0…1) of what a histogram has seen since `before` lies;
     /// `None` when that is nothing, infinity above the last edge.
-    pub(super) fn quantile_since(&self, before: &Self, name: &str, q: f64) -> Option<f64> {
+    pub fn quantile_since(&self, before: &Self, name: &str, q: f64) -> Option<f64> {
         let start = format!("{name}_bucket{{le=\"");
         let mut cells: Vec<(f64, f64)> = self
             .0
@@ -79,7 +79,7 @@ impl Metrics {
 ///
 /// # Errors
 /// When the process is gone.
-pub(super) fn cpu_time(pid: u32) -> io::Result<Duration> {
+pub fn cpu_time(pid: u32) -> io::Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     ticks_of_stat(&stat).map(ticks).ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat cannot be understood")))
 }
@@ -98,15 +98,19 @@ fn ticks(ticks: u64) -> Duration {
 
 /// Processor time of the whole machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Machine {
+pub struct Machine {
     /// All processes and the kernel.
-    pub(super) busy: Duration,
+    pub busy: Duration,
     /// What the hypervisor gave to others while somebody here wanted it.
-    pub(super) stolen: Duration,
+    pub stolen: Duration,
 }
 
 impl Machine {
-    pub(super) fn look() -> io::Result<Self> {
+    /// What has been used up until now.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn look() -> io::Result<Self> {
         let [busy, stolen] = ticks_of_machine(&fs::read_to_string("/proc/stat")?)
             .ok_or_else(|| io::Error::other("/proc/stat cannot be understood"))?;
         Ok(Self { busy: ticks(busy), stolen: ticks(stolen) })
@@ -124,18 +128,24 @@ fn ticks_of_machine(stat: &str) -> Option<[u64; 2]> {
 
 /// Memory of a process in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Memory {
+pub struct Memory {
     /// Most that was ever resident, mapped files and the ring among it.
-    pub(super) peak: u64,
+    pub peak: u64,
+    /// The same now.
+    pub resident: u64,
     /// Resident now and shared: the ring.
-    pub(super) shared: u64,
+    pub shared: u64,
 }
 
 impl Memory {
-    pub(super) fn of(pid: u32) -> io::Result<Self> {
+    /// Of the process with this number.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn of(pid: u32) -> io::Result<Self> {
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         let bytes = |key| kib_of_status(&status, key).unwrap_or(0) * 1024;
-        Ok(Self { peak: bytes("VmHWM"), shared: bytes("RssShmem") })
+        Ok(Self { peak: bytes("VmHWM"), resident: bytes("VmRSS"), shared: bytes("RssShmem") })
     }
 }
 
@@ -145,7 +155,7 @@ fn kib_of_status(status: &str, key: &str) -> Option<u64> {
 }
 
 /// Name of the processor, when the system tells it.
-pub(super) fn processor() -> Option<String> {
+pub fn processor() -> Option<String> {
     let info = fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = info.lines().find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim().to_owned())
