@@ -188,7 +188,9 @@ impl Held {
         report.number("CPU: kept back by the hypervisor", cores(from.machine.stolen, to.machine.stolen), "cores");
         let load = self.loads.iter().sum::<f64>() / self.loads.len() as f64;
         report.number("pipeline load, mean", Some(100.0 * load).filter(|load| load.is_finite()), "%");
-        report.number("memory of the daemon without the ring", self.to.account.memory as f64 / 1e6, "MB");
+        // Only of our own daemon is more known than it tells itself.
+        let ring = if self.to.account.ports.is_some() { "without" } else { "with" };
+        report.number(format!("memory of the daemon {ring} the ring"), self.to.account.memory as f64 / 1e6, "MB");
         report.count("  open files", self.to.account.files as u64);
         report.count("  threads", self.to.account.threads as u64);
     }

@@ -93,7 +93,7 @@ impl Size {
             hold: None,
             displays_hold: s(600),
             short_hold: s(60),
-            limit_from: 200,
+            limit_from: 100,
             limit_steps: 20,
             limit_hold: s(12),
             cycles: 10_000,

@@ -93,7 +93,7 @@ impl Drop for Part {
 #[derive(Clone, Copy, Debug)]
 pub struct Account {
     pub cpu: Duration,
-    /// Resident memory without the ring.
+    /// Resident memory, without the ring where that can be told apart.
     pub memory: u64,
     pub files: usize,
     pub threads: usize,
