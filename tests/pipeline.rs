@@ -311,7 +311,7 @@ fn lines_are_the_same_whichever_thread_made_them() {
     let samples: Vec<i16> = (0..600).flat_map(|t| (0..stride).map(move |c| sample(t, c))).collect();
     let lines = |threads: usize, all: bool| {
         let mut crew = Crew::apart(threads);
-        crew.reserve(std::iter::once(&plan), 600);
+        crew.reserve(&std::iter::once(&plan), 600);
         let tile = |first: usize| {
             let channels = first..(first + TILE_CHANNELS).min(1000);
             let wants = [0, 1].map(|output| Want { output, channels: 0..channels.len() });

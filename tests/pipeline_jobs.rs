@@ -143,7 +143,9 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 fn alone(view: ViewConfig, condition: ConditionSpec, cuts: Vec<usize>) -> BTreeMap<u64, Frame> {
     in_a_thread(move || {
         let mut rig = Rig::new(vec![ViewConfig { lines_per_frame: 1, ..view }], condition);
-        cuts.iter().for_each(|&traces| rig.feed(traces));
+        for traces in cuts {
+            rig.feed(traces);
+        }
         rig.frames().into_iter().map(|frame| (frame.first_line, frame)).collect()
     })
 }

@@ -52,7 +52,7 @@ impl Ours {
         let reach = tiles.iter().flat_map(|tile| &tile.lanes).map(Lane::reach).max().unwrap_or(0);
         let mut rows = Spare::default();
         rows.reserve(reach + BLOCK);
-        crew.reserve(std::iter::once(&plan), reach + BLOCK);
+        crew.reserve(&std::iter::once(&plan), reach + BLOCK);
         Self {
             tiles,
             parts,

@@ -50,7 +50,7 @@ impl Crew {
     }
 
     /// Makes every worker's scratch memory large enough for `plans`, and for tables of `traces` traces of a tile.
-    pub fn reserve<'a>(&mut self, plans: impl Iterator<Item = &'a Arc<Plan>> + Clone, traces: usize) {
+    pub fn reserve<'a>(&mut self, plans: &(impl Iterator<Item = &'a Arc<Plan>> + Clone), traces: usize) {
         for worker in &mut self.workers {
             let worker = worker.get_mut().unwrap_or_else(PoisonError::into_inner);
             worker.reserve_cells(TILE_CHANNELS, traces);

@@ -290,7 +290,7 @@ impl Engine {
     fn make_room(&mut self) {
         let Some(plans) = &self.plans else { return };
         let rows = self.past.keep(plans.counts().then(|| plans.reach()));
-        self.crew.reserve(plans.transforms(), rows);
+        self.crew.reserve(&plans.transforms(), rows);
     }
 
     /// Traces are missing: no window and no difference may reach over the gap.

@@ -147,7 +147,7 @@ impl Plans {
             self.views.len() - 1
         };
         let plan = &self.transforms[transform].as_ref().expect("a view has its transform").plan;
-        Ok(plan.grid().start(self.views[place].from_line()))
+        Ok(plan.grid().start(self.views[place].first_line()))
     }
 
     /// The streams of a job.

@@ -44,12 +44,11 @@ impl Tile {
         lanes: Vec<Lane>,
         max_block_traces: usize,
     ) -> Result<Self, ConditionError> {
-        let conditioned = match plain_counts(spec, acquisition) {
-            Some(_) => None,
-            None => {
-                let conditioner = Conditioner::new(spec, acquisition, channels.clone(), max_block_traces)?;
-                Some((conditioner, Lane::store(&lanes, channels.len(), max_block_traces)))
-            }
+        let conditioned = if plain_counts(spec, acquisition).is_some() {
+            None
+        } else {
+            let conditioner = Conditioner::new(spec, acquisition, channels.clone(), max_block_traces)?;
+            Some((conditioner, Lane::store(&lanes, channels.len(), max_block_traces)))
         };
         Ok(Self { channels, conditioned, lanes, idle: false })
     }

@@ -162,7 +162,7 @@ impl ViewOut {
     }
 
     /// The first line that it shows.
-    pub(super) const fn from_line(&self) -> u64 {
+    pub(super) const fn first_line(&self) -> u64 {
         self.from_line
     }
 

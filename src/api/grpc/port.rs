@@ -275,7 +275,8 @@ async fn talk(
     tokio::select! {
         _ = connection.as_mut() => {}
         () = idle => {}
-        _ = closing.changed() => {
+        // Who has asked for nothing has nothing to wait for.
+        _ = closing.changed() => if asked.load(Ordering::Relaxed) {
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;
         }
