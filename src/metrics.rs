@@ -334,10 +334,7 @@ pub const TABLE: &[Metric] = &[
         help: "Frames of jobs that were not sent, by reason: unwanted (no queue is bound) or throttled (a queue that the job watches is deep).",
         read: Read::CountBy("reason", |look| {
             let c = look.counters;
-            vec![
-                ("unwanted", c.job_frames_unwanted.get() as f64),
-                ("throttled", c.job_frames_throttled.get() as f64),
-            ]
+            vec![("unwanted", c.job_frames_unwanted.get() as f64), ("throttled", c.job_frames_throttled.get() as f64)]
         }),
     },
     Metric {

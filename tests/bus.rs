@@ -17,7 +17,7 @@ use common::http::{Answer, ask, exchange, get};
 use common::wait_for;
 use lapin::options::{
     BasicGetOptions, BasicPublishOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions,
-    QueueDeclareOptions, QueuePurgeOptions, QueueUnbindOptions,
+    QueueDeclareOptions, QueuePurgeOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
@@ -98,11 +98,7 @@ impl Client {
     fn next(&self, queue: &str) -> Option<Message> {
         let got = self.channel.basic_get(queue.into(), BasicGetOptions { no_ack: true });
         let delivery = self.runtime.block_on(got).unwrap()?.delivery;
-        Some(Message {
-            key: delivery.routing_key.to_string(),
-            properties: delivery.properties,
-            body: delivery.data,
-        })
+        Some(Message { key: delivery.routing_key.to_string(), properties: delivery.properties, body: delivery.data })
     }
 }
 
@@ -110,7 +106,9 @@ type Headers<'a> = &'a [(&'a str, AMQPValue)];
 
 fn table(headers: Headers<'_>) -> FieldTable {
     let mut table = FieldTable::default();
-    headers.iter().for_each(|(name, value)| drop(table.insert((*name).into(), value.clone())));
+    for (name, value) in headers {
+        table.insert((*name).into(), value.clone());
+    }
     table
 }
 
@@ -441,7 +439,10 @@ fn other_channels_come_between_two_lines_and_the_frames_say_so() {
     assert_eq!((&object["channel_amount"], &object["stream_amount"]), (&json!(7), &json!(3)));
     assert_eq!((&object["stream_port"], &object["lines_dt"]), (&before["stream_port"], &before["lines_dt"]));
     let map = object["channel_to_stream_index"].as_object().unwrap();
-    assert_eq!((map.len(), &map["31"], &map["33"], &map["34"], &map["37"]), (7, &json!(0), &json!(0), &json!(1), &json!(2)));
+    assert_eq!(
+        (map.len(), &map["31"], &map["33"], &map["34"], &map["37"]),
+        (7, &json!(0), &json!(0), &json!(1), &json!(2))
+    );
     more(&mut frames, 30);
 
     let (old, new) = ([4..8, 8..11, 11..14], [30..33, 33..35, 35..37]);
@@ -467,7 +468,8 @@ fn other_channels_come_between_two_lines_and_the_frames_say_so() {
     let seen = wait_for("a row of the new channels", || {
         let answer = rig.get(&format!("/waterfall/{id}/50"));
         let rows = (answer.status == 201).then(|| answer.json())?;
-        let rows: Vec<_> = rows.as_array().unwrap().iter().flat_map(|b| b["rows"].as_array().unwrap().clone()).collect();
+        let rows: Vec<_> =
+            rows.as_array().unwrap().iter().flat_map(|b| b["rows"].as_array().unwrap().clone()).collect();
         let ids = |row: &Value| row["sensors"].as_array().unwrap().iter().map(|s| s["id"].as_u64().unwrap()).collect();
         let ids: Vec<Vec<u64>> = rows.iter().map(ids).collect();
         ids.into_iter().find(|ids| ids[0] == 31)
@@ -500,7 +502,10 @@ fn frames_go_to_queues_that_are_bound_and_these_keep_a_job_alive() {
             let wire = Wire::of(&message.body);
             assert_eq!(message.key, format!("frames.waterfall.{bound}.{}", wire.stream));
             let about = &message.properties;
-            assert_eq!((*about.delivery_mode(), about.kind().as_ref().map(|k| k.as_str())), (Some(1), Some("frame.v1")));
+            assert_eq!(
+                (*about.delivery_mode(), about.kind().as_ref().map(|k| k.as_str())),
+                (Some(1), Some("frame.v1"))
+            );
             assert_eq!(about.headers().as_ref().unwrap().inner().get("job"), Some(&word(&bound)));
             streams.entry(wire.stream).or_default().push(wire.first_line);
         }

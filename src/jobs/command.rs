@@ -196,9 +196,7 @@ fn monitor_queues(command: &Map<String, Value>) -> Result<Command, Refusal> {
         let error = format!("{field} must name 1 to {MAX_QUEUES} queues");
         return Err(Refusal::rule("queue_count", field, error, format!("it names {}", names.len()), "name as many"));
     }
-    let bad = |name: &&String| {
-        name.is_empty() || name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control)
-    };
+    let bad = |name: &&String| name.is_empty() || name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control);
     if let Some(name) = names.iter().find(bad) {
         let error = format!("The name of a queue has 1 to {MAX_NAME_BYTES} bytes and no control characters");
         return Err(Refusal::rule("queue_name", field, error, format!("one is {}", shown(name)), "correct that name"));

@@ -31,7 +31,10 @@ fn each_command_is_read() {
     let whole =
         Announced { dx: Some(1.5), fiber_start_meters: Some(-3.0), sw_version: Some("7".into()), ..announced.clone() };
     let cases = [
-        (json!({ "type": "KeepaliveCommand", "value": { "source": "ui" } }), Command::Keepalive { source: "ui".into() }),
+        (
+            json!({ "type": "KeepaliveCommand", "value": { "source": "ui" } }),
+            Command::Keepalive { source: "ui".into() },
+        ),
         (json!({ "type": "RegionOfInterestCommand", "value": { "start": 0, "end": 1 } }), Command::Region(0..1)),
         (json!({ "type": "ColormapCommand", "value": "jet", "more": [1] }), Command::Colormap(Colormap::Jet)),
         (

@@ -44,8 +44,8 @@ impl Announced {
         let prr = acquisition.prr.to_f64();
         let channels = self.number_of_channels.unwrap_or(self.num_samples_per_trace);
         let dtype = acquisition.sample_format.dtype();
-        let dtype =
-            (self.dtype != dtype).then(|| format!("dtype: {} announced, {dtype} declared by the interrogator", self.dtype));
+        let dtype = (self.dtype != dtype)
+            .then(|| format!("dtype: {} announced, {dtype} declared by the interrogator", self.dtype));
         // Clients know the fiber in whole metres.
         let fiber = [
             number("prr", Some(self.prr), prr, prr * SAME),

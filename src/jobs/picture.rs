@@ -23,8 +23,7 @@ pub enum Colormap {
 
 impl Colormap {
     /// Every map.
-    pub const ALL: [Self; 6] =
-        [Self::Parula, Self::Grayscale, Self::Jet, Self::Viridis, Self::Turbo, Self::Inferno];
+    pub const ALL: [Self; 6] = [Self::Parula, Self::Grayscale, Self::Jet, Self::Viridis, Self::Turbo, Self::Inferno];
 
     /// The word of commands.
     pub const fn name(self) -> &'static str {

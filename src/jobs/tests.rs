@@ -262,11 +262,9 @@ async fn other_channels_come_whole_or_not_at_all() {
     let bystander = jobs.start(plan(), None, None).await.unwrap();
     let amount = |job: &Job| serde_json::from_slice::<Value>(&job.description()).unwrap()["channel_amount"].clone();
     let before = job.description();
-    for (channels, refusal) in [
-        (0..2, "too_few_channels"),
-        (1_000_000..1_000_009, "outside the fiber"),
-        (1999..2005, "DoesNotFit"),
-    ] {
+    for (channels, refusal) in
+        [(0..2, "too_few_channels"), (1_000_000..1_000_009, "outside the fiber"), (1999..2005, "DoesNotFit")]
+    {
         let refused = jobs.change_channels(&job.id, channels).await.unwrap_err();
         assert!(format!("{refused:?}").contains(refusal), "{refused:?}");
         assert_eq!(job.description(), before);

@@ -87,13 +87,15 @@ impl Commands {
                 delivery = consumer.next() => match delivery {
                     Some(delivery) => {
                         let delivery = delivery?;
-                        let is_good = self.take(&delivery, connection, &mut replies).await;
-                        if is_good {
-                            delivery.ack(BasicAckOptions::default()).await?;
-                        } else {
+                        let answer = self.answer(&delivery).await;
+                        // Settled before it is answered: an answer may go wrong, and must not bring it back.
+                        if matches!(answer, Answer::Refused(_)) {
                             delivery.reject(BasicRejectOptions { requeue: false }).await?;
+                        } else {
+                            delivery.ack(BasicAckOptions::default()).await?;
                         }
                         self.barren = 0;
+                        self.reply(&answer, &delivery, connection, &mut replies).await;
                     }
                     None => return Ok(()),
                 },
@@ -108,45 +110,49 @@ impl Commands {
 
     /// Empties a queue that outlives connections, each message gone before it is looked at: there may be one among them
     /// that the client library cannot read, and that would end every connection.
-    async fn one_by_one(
-        &mut self,
-        connection: &Connection,
-        inbox: &Inbox,
-        replies: &mut Replies,
-    ) -> Result<(), Fault> {
+    async fn one_by_one(&mut self, connection: &Connection, inbox: &Inbox, replies: &mut Replies) -> Result<(), Fault> {
         warn!("no connection for commands lasts: the messages that wait are taken one by one");
-        let get = || inbox.channel.basic_get(inbox.queue.clone(), BasicGetOptions { no_ack: true });
-        while let Some(got) = get().await? {
-            self.take(&got.delivery, connection, replies).await;
+        let late = |_| Fault::Away("a message could not be read within 5 s".into());
+        // What cannot be read ends the connection without an answer.
+        let get = || timeout(SETUP, inbox.channel.basic_get(inbox.queue.clone(), BasicGetOptions { no_ack: true }));
+        while let Some(got) = get().await.map_err(late)?? {
+            let answer = self.answer(&got.delivery).await;
+            self.reply(&answer, &got.delivery, connection, replies).await;
         }
         self.barren = 0;
         Ok(())
     }
 
-    /// Does what a message says, and answers. Whether it was good.
-    async fn take(&self, delivery: &Delivery, connection: &Connection, replies: &mut Replies) -> bool {
+    /// Does what a message says, and counts it.
+    async fn answer(&self, delivery: &Delivery) -> Answer {
         let counters = &self.status.counters;
-        let answer = self.answer(delivery).await;
-        let (count, reply) = match &answer {
-            Answer::Done(done) => (&counters.commands_done, Some((200, serde_json::to_vec(done)))),
-            Answer::Refused(refusal) => {
-                debug!(code = refusal.code, refusal.error, "a command is refused");
-                (&counters.commands_refused, Some((refusal.http.as_u16(), serde_json::to_vec(refusal))))
+        match self.obey(delivery).await {
+            Ok(Some(done)) => {
+                counters.commands_done.add(1);
+                Answer::Done(done)
             }
-            Answer::Ignored => (&counters.commands_ignored, None),
-        };
-        count.add(1);
-        if let (Some(to), Some((status, Ok(body)))) = (delivery.properties.reply_to(), reply) {
-            replies.send(connection, to, &delivery.properties, &self.status.site, status, &body).await;
+            Ok(None) => {
+                counters.commands_ignored.add(1);
+                Answer::Ignored
+            }
+            Err(refusal) => {
+                let refusal = ApiError::from(refusal);
+                debug!(code = refusal.code, refusal.error, "a command is refused");
+                counters.commands_refused.add(1);
+                Answer::Refused(refusal)
+            }
         }
-        !matches!(answer, Answer::Refused(_))
     }
 
-    async fn answer(&self, delivery: &Delivery) -> Answer {
-        match self.obey(delivery).await {
-            Ok(Some(done)) => Answer::Done(done),
-            Ok(None) => Answer::Ignored,
-            Err(refusal) => Answer::Refused(refusal.into()),
+    /// Says what came of it, to whoever wants to know.
+    async fn reply(&self, answer: &Answer, delivery: &Delivery, connection: &Connection, replies: &mut Replies) {
+        let (status, body) = match answer {
+            Answer::Done(done) => (200, serde_json::to_vec(done)),
+            Answer::Refused(refusal) => (refusal.http.as_u16(), serde_json::to_vec(refusal)),
+            Answer::Ignored => return,
+        };
+        if let (Some(to), Ok(body)) = (delivery.properties.reply_to(), body) {
+            replies.send(connection, to, &delivery.properties, &self.status.site, status, &body).await;
         }
     }
 

@@ -33,12 +33,7 @@ pub(super) async fn watch(connection: &Connection, jobs: &Jobs, deep: usize) -> 
     }
 }
 
-async fn look(
-    connection: &Connection,
-    channel: &mut Option<Channel>,
-    jobs: &Jobs,
-    deep: usize,
-) -> Result<(), Fault> {
+async fn look(connection: &Connection, channel: &mut Option<Channel>, jobs: &Jobs, deep: usize) -> Result<(), Fault> {
     let mut depths = HashMap::<String, usize>::new();
     for job in jobs.list() {
         let queues = job.settings().monitored_queues;
@@ -79,8 +74,12 @@ async fn depth(connection: &Connection, channel: &mut Option<Channel>, queue: &s
             *channel = Some(open);
             Ok(found.message_count() as usize)
         }
-        // The broker has closed the channel, and only that.
-        Err(_) if connection.status().connected() => Ok(0),
+        // The broker has closed the channel, and only that. It is kept until the next is open: dropped before lapin has
+        // said that it knows, it would be closed a second time, and that ends the connection.
+        Err(_) if connection.status().connected() => {
+            *channel = Some(open);
+            Ok(0)
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -15,6 +15,16 @@ use super::message::{int, text};
 /// For one answer; nobody waits much longer.
 const LIMIT: Duration = Duration::from_secs(2);
 
+/// Whether an answer can go there. RabbitMQ ends the connection of whoever publishes to a direct reply-to that it did not
+/// make up itself: these are the name of a process in its own encoding, and a key.
+fn is_address(to: &str) -> bool {
+    let Some(rest) = to.strip_prefix("amq.rabbitmq.reply-to") else { return !to.is_empty() };
+    let is_base64 = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='));
+    let parts: Vec<_> = rest.split('.').collect();
+    matches!(parts.as_slice(), ["", process, key]
+        if process.len() >= 16 && process.starts_with("g2") && !key.is_empty() && is_base64(process) && is_base64(key))
+}
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct Replies {
@@ -33,7 +43,7 @@ impl Replies {
         status: u16,
         body: &[u8],
     ) {
-        if to.as_str().is_empty() || connection.status().blocked() {
+        if !is_address(to.as_str()) || connection.status().blocked() {
             return;
         }
         let mut headers = FieldTable::default();
