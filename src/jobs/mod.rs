@@ -266,7 +266,7 @@ impl Jobs {
     fn end_misfits(&self) {
         let phase = self.shared.status.phase().phase;
         let Some(acquisition) = phase.acquisition() else { return };
-        for job in self.list().into_iter().filter(|job| job.is_running() && !job.plan.fits(acquisition)) {
+        for job in self.list().into_iter().filter(|job| job.is_running() && !job.plan().fits(acquisition)) {
             let jobs = self.clone();
             tokio::spawn(async move { jobs.end(&job.id, How::Failed, "the acquisition has changed").await });
         }
