@@ -306,6 +306,53 @@ pub const TABLE: &[Metric] = &[
     count("fiberd_broker_failures_total", "failures", "Connections, and attempts at one, that failed.", |look| {
         look.counters.broker_failures.get() as f64
     }),
+    // frames of jobs, and commands
+    count("fiberd_job_frames_published_total", "frames", "Frames of jobs handed to the broker.", |look| {
+        look.counters.job_frames_published.get() as f64
+    }),
+    count(
+        "fiberd_job_frames_confirmed_total",
+        "frames",
+        "Frames of jobs that the broker confirmed and put into a queue.",
+        |look| look.counters.job_frames_confirmed.get() as f64,
+    ),
+    count("fiberd_job_frames_unroutable_total", "frames", "Frames of jobs that no queue wanted.", |look| {
+        look.counters.job_frames_unroutable.get() as f64
+    }),
+    Metric {
+        name: "fiberd_job_frames_dropped_total",
+        unit: "frames",
+        help: "Frames of jobs dropped, by place: queue (newer ones came first) or broker (refused, or under way when the connection was lost).",
+        read: Read::CountBy("place", |look| {
+            let c = look.counters;
+            vec![("queue", c.job_frames_dropped.get() as f64), ("broker", c.job_frames_lost.get() as f64)]
+        }),
+    },
+    Metric {
+        name: "fiberd_job_frames_held_back_total",
+        unit: "frames",
+        help: "Frames of jobs that were not sent, by reason: unwanted (no queue is bound) or throttled (a queue that the job watches is deep).",
+        read: Read::CountBy("reason", |look| {
+            let c = look.counters;
+            vec![("unwanted", c.job_frames_unwanted.get() as f64), ("throttled", c.job_frames_throttled.get() as f64)]
+        }),
+    },
+    Metric {
+        name: "fiberd_commands_total",
+        unit: "commands",
+        help: "Commands from the bus, by result: done, refused, or ignored (for another site).",
+        read: Read::CountBy("result", |look| {
+            let c = look.counters;
+            vec![
+                ("done", c.commands_done.get() as f64),
+                ("refused", c.commands_refused.get() as f64),
+                ("ignored", c.commands_ignored.get() as f64),
+            ]
+        }),
+    },
+    gauge("fiberd_commands_heard", "1", "1 while commands from the bus are heard, 0 while they are not.", |look| {
+        Some(look.counters.commands_heard.get())
+    }),
     // the daemon itself
     Metric {
         name: "fiberd_stage_ticks_total",

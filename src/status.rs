@@ -161,6 +161,29 @@ pub struct Counters {
     pub broker_failures: Counter,
     /// From the last trace of a frame in hand to its confirm.
     pub confirm_latency: Histogram,
+    // frames of jobs, and commands
+    /// Frames of jobs handed to the broker.
+    pub job_frames_published: Counter,
+    /// Those that the broker confirmed and put into a queue.
+    pub job_frames_confirmed: Counter,
+    /// Those that no queue wanted.
+    pub job_frames_unroutable: Counter,
+    /// Those that the broker refused, or that were under way when the connection was lost.
+    pub job_frames_lost: Counter,
+    /// Frames of jobs thrown away because newer ones came before they could be sent.
+    pub job_frames_dropped: Counter,
+    /// Frames of jobs that were not sent because no queue is bound.
+    pub job_frames_unwanted: Counter,
+    /// Frames of jobs that were not sent because a queue that their job watches is deep.
+    pub job_frames_throttled: Counter,
+    /// Commands that were done.
+    pub commands_done: Counter,
+    /// Commands that were refused.
+    pub commands_refused: Counter,
+    /// Commands that were for another daemon.
+    pub commands_ignored: Counter,
+    /// 1 while commands are heard.
+    pub commands_heard: Gauge,
 }
 
 /// A stage whose heartbeat is watched. It ticks at least once a second, whatever it waits for.

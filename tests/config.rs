@@ -98,8 +98,9 @@ fn keys_that_are_commented_out_in_the_default_file_are_right_when_they_are_not()
         text.push('\n');
     }
     assert_eq!(
-        uncommented, 10,
-        "cpu, realtime_priority, channel_max, password_file, description; public_host, tokens_file and three of TLS"
+        uncommented, 13,
+        "cpu, realtime_priority, channel_max, password_file, description; public_host, tokens_file and three of TLS; \
+         commands_queue, dead_letter_exchange, default_job"
     );
     // Files of certificates that are no credentials are really read.
     let text = text.replace("\"/etc/fiberd/", "\"${CREDENTIALS_DIRECTORY}/");

@@ -329,6 +329,15 @@ fn broker(mut s: Section<'_>, environment: &Environment) -> Option<BrokerConfig>
         password: password.unwrap_or(default.password),
         frames_exchange: exchange(&mut s, "frames_exchange", default.frames_exchange),
         status_exchange: exchange(&mut s, "status_exchange", default.status_exchange),
+        commands_exchange: exchange(&mut s, "commands_exchange", default.commands_exchange),
+        commands_queue: name(&mut s, "commands_queue", "a queue"),
+        dead_letter_exchange: name(&mut s, "dead_letter_exchange", "an exchange"),
+        deep_queue_messages: s.integer(
+            "deep_queue_messages",
+            default.deep_queue_messages,
+            1..=1_000_000_000,
+            "messages",
+        ),
         window: s.integer("window", default.window, 1..=4096, "unconfirmed frames"),
     };
     if s.has("password") {
@@ -342,16 +351,19 @@ fn broker(mut s: Section<'_>, environment: &Environment) -> Option<BrokerConfig>
 }
 
 fn exchange(s: &mut Section<'_>, key: &'static str, default: String) -> String {
-    let Some(name) = s.text(key) else {
-        return default;
-    };
+    name(s, key, "an exchange").unwrap_or(default)
+}
+
+/// The name of something at the broker that is ours.
+fn name(s: &mut Section<'_>, key: &'static str, what: &str) -> Option<String> {
+    let name = s.text(key)?;
     if name.len() > 255 || name.starts_with("amq.") || name.chars().any(char::is_control) {
         s.complain(
             key,
-            format!("{} is no name for an exchange of ours; at most 255 bytes, not beginning with amq.", quoted(&name)),
+            format!("{} is no name for {what} of ours; at most 255 bytes, not beginning with amq.", quoted(&name)),
         );
     }
-    name
+    Some(name)
 }
 
 /// Says what is wrong with a broker's address without ever showing it: it may hold a password.
@@ -417,6 +429,7 @@ fn jobs(mut s: Section<'_>) -> JobsConfig {
         historic_idle: seconds(&mut s, "historic_idle_s", default.historic_idle),
         start_grace: seconds(&mut s, "start_grace_s", default.start_grace),
         ports,
+        default_job: s.word("default_job"),
     };
     if config.ports.is_empty() {
         let (first, last) = (config.ports.start(), config.ports.end());

@@ -186,6 +186,14 @@ pub struct BrokerConfig {
     pub frames_exchange: String,
     /// Topic exchange for status.
     pub status_exchange: String,
+    /// Topic exchange that commands come from.
+    pub commands_exchange: String,
+    /// A durable queue for commands, which outlives the daemon; `None` = one of its own, which does not.
+    pub commands_queue: Option<String>,
+    /// Where commands that are refused go.
+    pub dead_letter_exchange: Option<String>,
+    /// From so many messages on, a queue that a job watches is deep.
+    pub deep_queue_messages: usize,
     /// Unconfirmed frames in flight.
     pub window: usize,
 }
@@ -207,6 +215,8 @@ pub struct JobsConfig {
     pub start_grace: Duration,
     /// Ports of their streams.
     pub ports: RangeInclusive<u16>,
+    /// The job of commands that name none.
+    pub default_job: Option<String>,
 }
 
 /// Declared facts, used where a client asks while no acquisition is there.
@@ -277,6 +287,7 @@ impl Default for JobsConfig {
             historic_idle: Duration::from_secs(180),
             start_grace: Duration::from_secs(15),
             ports: 12_301..=14_300,
+            default_job: None,
         }
     }
 }
@@ -356,6 +367,10 @@ impl Default for BrokerConfig {
             password: Secret::new("guest"),
             frames_exchange: "fiberd.frames".into(),
             status_exchange: "fiberd.status".into(),
+            commands_exchange: "baby_analyzer_commands".into(),
+            commands_queue: None,
+            dead_letter_exchange: None,
+            deep_queue_messages: 1000,
             window: 64,
         }
     }
