@@ -15,6 +15,7 @@ use super::body::Body;
 use super::error::ApiError;
 use crate::config::is_host;
 use crate::jobs::facts::Facts;
+use crate::jobs::picture::Picture;
 use crate::jobs::plan::ConfigureResponse;
 use crate::jobs::registry::{Ended, How};
 use crate::jobs::request::ConfigureRequest;
@@ -32,7 +33,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
 impl ApiState {
     /// What is known of the fiber now.
     pub(super) fn facts(&self) -> Facts {
-        Facts::of(&self.status.phase().phase, &self.config)
+        self.jobs.facts()
     }
 }
 
@@ -61,7 +62,8 @@ async fn configure(
 
 /// The job object
 ///
-/// The same that `POST /configure` answered, as long as the job lives. Keeps it alive.
+/// The same that `POST /configure` answered, as long as the job lives and no command from the bus gives it other
+/// channels. Keeps it alive.
 #[utoipa::path(get, path = "/metadata/{job_id}", tag = "jobs",
     params(("job_id" = String, Path, pattern = "^[A-Za-z0-9_-]{1,64}$", description = "Id of a job, or of a task")),
     responses((status = 200, body = ConfigureResponse), (status = 404, body = ApiError)))]
@@ -91,6 +93,12 @@ struct JobStatus {
     reason: Option<String>,
     /// Streams that are read now.
     consumers: usize,
+    /// How it wants to be drawn, as commands from the bus have said.
+    picture: Picture,
+    /// Queues at the broker that it watches, as a command from the bus has said.
+    monitored_queues: Vec<String>,
+    /// Whether one of these is deep, so that only a frame a second goes to the broker.
+    throttled: bool,
 }
 
 /// States of a job.
@@ -111,16 +119,19 @@ enum JobState {
 
 impl JobStatus {
     fn of_live(job: &Job) -> Self {
-        let at = iso(job.created_ms);
+        let (at, settings) = (iso(job.created_ms), job.settings());
         Self {
             job_id: job.id.clone(),
             status: if job.is_running() { JobState::Running } else { JobState::Pending },
             progress: None,
             created_at: at.clone(),
             updated_at: at,
-            view_type: job.plan.view() as u8,
+            view_type: job.plan().view() as u8,
             reason: None,
             consumers: job.consumers(),
+            picture: settings.picture,
+            monitored_queues: settings.monitored_queues.to_vec(),
+            throttled: job.is_throttled(),
         }
     }
 
@@ -137,6 +148,9 @@ impl JobStatus {
             view_type: ended.view_type,
             reason: Some(ended.reason),
             consumers: 0,
+            picture: Picture::default(),
+            monitored_queues: Vec::new(),
+            throttled: false,
             job_id: ended.id,
         }
     }
@@ -193,7 +207,7 @@ pub(super) fn log_unknown(fields: &[String]) {
 
 /// The job object.
 fn description(job: &Job) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], job.description().to_vec()).into_response()
+    ([(header::CONTENT_TYPE, "application/json")], job.description()).into_response()
 }
 
 /// Milliseconds since the UNIX epoch as people and programs read them.

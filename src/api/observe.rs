@@ -16,6 +16,7 @@ use utoipa_axum::routes;
 use super::ApiState;
 use super::error::ApiError;
 use crate::acquisition::{DarkReason, Phase};
+use crate::jobs::input::Announced;
 use crate::metrics;
 use crate::status::{BrokerState, PhaseSince, Report, Status};
 
@@ -72,6 +73,10 @@ struct LiveMetadata {
     unit: Option<String>,
     #[schema(value_type = Option<String>)]
     clock_quality: Option<&'static str>,
+    /// What a command from the bus has said that the input is now, if any has.
+    announced_input: Option<Announced>,
+    /// Points in which the interrogator says something else.
+    announced_differs: Vec<String>,
 }
 
 /// What the fiber looks like now
@@ -82,6 +87,8 @@ async fn live_metadata(State(state): State<ApiState>) -> Json<LiveMetadata> {
     let (PhaseSince { phase, since_ms }, report) = (status.phase(), status.report());
     let acquisition = phase.acquisition();
     let channels = acquisition.map_or(state.config.fiber.channels, |a| a.channels);
+    let announced = state.jobs.announced();
+    let differs = announced.as_ref().zip(acquisition).map(|(announced, a)| announced.differs_from(a));
     Json(LiveMetadata {
         prr: acquisition.map_or(0.0, |a| a.prr.to_f64()),
         dx: acquisition.map_or(0.0, |a| finite(a.dx_m).unwrap_or(0.0)),
@@ -107,6 +114,8 @@ async fn live_metadata(State(state): State<ApiState>) -> Json<LiveMetadata> {
         quantity: acquisition.map(|a| a.quantity.name()),
         unit: acquisition.map(|a| a.unit.clone()),
         clock_quality: acquisition.map(|a| a.clock.name()),
+        announced_input: announced,
+        announced_differs: differs.unwrap_or_default(),
     })
 }
 

@@ -4,6 +4,7 @@ use axum::http::StatusCode;
 use serde_json::json;
 
 use super::error::{ApiError, FieldProblem};
+use super::focus::unknown_job;
 use crate::jobs::refusal::{Broken, Fault, Refusal};
 use crate::jobs::registry::Limit;
 
@@ -40,6 +41,7 @@ impl From<Refusal> for ApiError {
                 let advice = "take another task id, or end that job first";
                 Self::new(StatusCode::CONFLICT, "id_taken", error, advice)
             }
+            Refusal::UnknownJob => unknown_job(),
             Refusal::DoesNotFit(why) => {
                 let error = "The job cannot be made from this acquisition";
                 let advice = "compare it with /live_metadata and /channels";

@@ -116,17 +116,22 @@ impl Feed {
 
     /// Takes the stream's next frame. Never waits; after the end nothing is taken any more.
     pub fn push(&self, frame: Frame) {
+        self.keep(frame);
+    }
+
+    /// As [`push`](Self::push); the frame as it is held, when it was taken.
+    pub fn keep(&self, frame: Frame) -> Option<Arc<FeedFrame>> {
         if frame.lines == 0 {
-            return;
+            return None;
         }
         let row = self.rows.place(&frame);
         let seen = Extrema::of(&frame);
         // Dropped behind the lock: memory may be given back to its pool.
         let mut dropped = Vec::new();
-        {
+        let frame = {
             let mut kept = self.kept();
             if kept.ended {
-                return;
+                return None;
             }
             kept.extrema = kept.extrema.with(seen);
             let row = row.max(kept.next_row);
@@ -134,10 +139,13 @@ impl Feed {
             kept.lines += frame.lines() as u64;
             kept.next_row = row.saturating_add(frame.lines() as u64);
             kept.bytes += frame.bytes();
-            kept.frames.push_back(Arc::new(frame));
+            let frame = Arc::new(frame);
+            kept.frames.push_back(Arc::clone(&frame));
             kept.make_room(self.limits, &mut dropped);
-        }
+            frame
+        };
         self.news.notify_waiters();
+        Some(frame)
     }
 
     /// The job has ended: readers get what is here, and then the end.

@@ -5,13 +5,22 @@
 //! decide: it opens the port and asks the pipeline, and takes everything back when a step fails or the job ends.
 //! [`feed`] keeps the newest lines of one stream of a job for whoever reads them, however slowly: the gRPC and WebSocket
 //! doors, and polls, for which `rows` makes them JSON. No frame is made here and none is changed.
+//! A [`command`] from the bus changes a job that runs ([`obey`]: its channels by [`region`], how it wants to be drawn by
+//! [`picture`]); [`live`] hands frames to the broker, as many as [`pace`] finds worth it.
 
+pub mod command;
 pub mod cost;
 pub mod facts;
 pub mod feed;
+pub mod input;
 mod job;
+pub mod live;
+pub mod obey;
+pub mod pace;
+pub mod picture;
 pub mod plan;
 pub mod refusal;
+pub mod region;
 pub mod registry;
 pub mod request;
 mod rows;
@@ -32,8 +41,12 @@ use crate::frame::Frame;
 use crate::pipeline::control::{Control, Refused};
 use crate::status::{Status, now_ms};
 use cost::Transform;
-use feed::Feed;
-pub use job::Job;
+use facts::Facts;
+use feed::{Feed, FeedFrame};
+use input::Announced;
+pub use job::{Job, Settings};
+use live::{LiveFrame, LiveQueue};
+use pace::Pass;
 use plan::{Address, JobPlan};
 use refusal::Refusal;
 use registry::{Denied, Ended, How, Limit, Limits, Registry, Seen};
@@ -57,6 +70,7 @@ pub struct Jobs {
 struct Shared {
     control: Control,
     status: Arc<Status>,
+    config: Config,
     site: Arc<str>,
     host: IpAddr,
     grpc: GrpcDoor,
@@ -65,6 +79,10 @@ struct Shared {
     registry: Mutex<Registry>,
     /// Jobs that run or are being started.
     live: RwLock<HashMap<String, Arc<Job>>>,
+    /// What a command has said of the input.
+    announced: Mutex<Option<Announced>>,
+    /// To the broker.
+    broker: LiveQueue,
 }
 
 /// What a poll finds.
@@ -96,6 +114,8 @@ impl Jobs {
         let counter = u64::try_from(now_ms() / 1000).unwrap_or_default();
         let registry = Registry::new(Limits::from(&config.jobs), standing, counter);
         let shared = Shared {
+            broker: LiveQueue::new(Arc::clone(&status.counters)),
+            config: config.clone(),
             control,
             status,
             site: config.site.as_str().into(),
@@ -105,6 +125,7 @@ impl Jobs {
             origin: Instant::now(),
             registry: Mutex::new(registry),
             live: RwLock::default(),
+            announced: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -187,12 +208,17 @@ impl Jobs {
     }
 
     async fn end_whole(&self, id: &str, how: How, reason: String) {
+        let job = self.live().get(id).cloned();
+        // A change that is under way comes to its end first.
+        let _turn = match &job {
+            Some(job) => Some(job.turn.lock().await),
+            None => None,
+        };
         // When the pipeline is gone, so is its part of the job.
         let _ = tokio::time::timeout(PIPELINE_TIME_LIMIT, self.shared.control.close(id)).await;
-        let job = self.live().get(id).cloned();
-        if let Some(job) = job {
-            self.take_apart(&job).await;
-            let (view_type, created_ms) = (job.plan.view() as u8, job.created_ms);
+        if let Some(job) = &job {
+            self.take_apart(job).await;
+            let (view_type, created_ms) = (job.plan().view() as u8, job.created_ms);
             debug!(job = id, ?how, reason, "a job has ended");
             let ended = Ended { id: id.to_owned(), how, reason, view_type, created_ms, ended_ms: now_ms() };
             self.registry().remember(self.now(), ended);
@@ -244,8 +270,56 @@ impl Jobs {
 
     /// Takes a frame whose stream belongs to a job; whether that job is there.
     pub fn deliver(&self, frame: Frame) -> bool {
-        let job = self.live().get(&frame.stream.job).cloned();
-        job.is_some_and(|job| job.deliver(frame))
+        let Some(job) = self.live().get(&frame.stream.job).cloned() else { return false };
+        let stream = frame.stream.number as usize;
+        let Some(feed) = job.feeds.get(stream) else { return false };
+        if let Some(frame) = feed.keep(frame)
+            && self.shared.broker.is_open()
+        {
+            self.to_broker(&job, stream, frame);
+        }
+        true
+    }
+
+    /// Hands a frame to whoever publishes, when it is worth it.
+    fn to_broker(&self, job: &Arc<Job>, stream: usize, frame: Arc<FeedFrame>) {
+        let counters = &self.shared.status.counters;
+        match job.pass(stream, self.now()) {
+            Pass::Go => self.shared.broker.offer(LiveFrame { job: Arc::clone(job), frame }),
+            Pass::Unwanted => counters.job_frames_unwanted.add(1),
+            Pass::Throttled => counters.job_frames_throttled.add(1),
+        }
+    }
+
+    /// Frames that wait for the broker.
+    pub fn broker(&self) -> &LiveQueue {
+        &self.shared.broker
+    }
+
+    /// A queue took a frame of this stream, which counts as looking at the job.
+    pub fn found(&self, job: &Job, stream: usize) {
+        job.pace().found(stream);
+        job.touch(self.now());
+    }
+
+    /// No queue wanted a frame of this stream.
+    pub fn came_back(&self, job: &Job, stream: usize) {
+        job.pace().came_back(stream, self.now());
+    }
+
+    /// Nothing of this stream goes to the broker for so long.
+    pub fn rest(&self, job: &Job, stream: usize, time: Duration) {
+        job.pace().rest(stream, self.now() + time);
+    }
+
+    /// What is known of the fiber now.
+    pub fn facts(&self) -> Facts {
+        Facts::of(&self.shared.status.phase().phase, &self.shared.config)
+    }
+
+    /// What the last command about the input has said.
+    pub fn announced(&self) -> Option<Announced> {
+        self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A job that runs, for whoever reads its feeds. Does not count as looking at it.

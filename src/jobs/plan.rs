@@ -26,6 +26,8 @@ pub struct JobPlan {
     pub prr: Rational,
     /// What its client calls channel 1.
     pub first_channel: usize,
+    /// Streams, as many as long as it lives.
+    pub stream_count: usize,
 }
 
 /// Where a client finds a job.
@@ -45,7 +47,8 @@ impl JobPlan {
         prr: Rational,
         first_channel: usize,
     ) -> Self {
-        Self { pattern, channels, prr, first_channel }
+        let stream_count = STREAMS.min(channels.clone().count()).max(1);
+        Self { pattern, channels, prr, first_channel, stream_count }
     }
 
     /// Kind of view.
@@ -79,7 +82,7 @@ impl JobPlan {
     /// Channels of each stream, from 1: neighbours, as even as can be, longer ones first.
     pub fn streams(&self) -> Vec<RangeInclusive<usize>> {
         let channels = self.channels.clone().count();
-        let parts = STREAMS.min(channels).max(1);
+        let parts = self.stream_count;
         let mut start = *self.channels.start();
         let part = |number: usize| {
             let len = channels / parts + usize::from(number < channels % parts);

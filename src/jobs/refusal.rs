@@ -21,6 +21,8 @@ pub enum Refusal {
     Over(Limit),
     /// A job of another kind has this id.
     Taken,
+    /// There is no such job.
+    UnknownJob,
     /// The pipeline cannot make it from the acquisition at hand; in words for the client.
     DoesNotFit(String),
     /// The pipeline does not answer.
@@ -55,7 +57,7 @@ pub struct Broken {
 
 impl Refusal {
     /// `field` breaks the rule `error`; `reason` was found, `advice` helps.
-    pub(super) fn rule(
+    pub(crate) fn rule(
         code: &'static str,
         field: impl Into<String>,
         error: impl Into<String>,

@@ -128,6 +128,8 @@ struct Entry {
     /// Estimated when it was reserved.
     load: f64,
     bytes: u64,
+    /// Since when that is not measured.
+    estimated: Duration,
     since: Duration,
     /// `None` until it runs.
     seen: Option<Duration>,
@@ -155,9 +157,7 @@ impl Registry {
         if name.is_some_and(|name| self.jobs.contains_key(name)) {
             return Err(Denied::Taken);
         }
-        let alone = cost.transform.alone(self.standing.iter().chain(self.transforms()));
-        let load = cost.load_per_channel * alone as f64 + cost.values_load;
-        let bytes = cost.bytes_per_channel * alone as u64 + cost.lines_bytes;
+        let (load, bytes) = self.estimate(&cost);
         self.room_for(now, load, bytes, measured_load).map_err(Denied::Over)?;
 
         let taken: BTreeSet<_> = self.jobs.values().map(|entry| entry.slot).collect();
@@ -168,9 +168,47 @@ impl Registry {
         };
         let named = name.is_some();
         let (seen, historic, ending) = (None, false, false);
-        let entry = Entry { slot, named, cost, load, bytes, since: now, seen, historic, ending };
+        let entry = Entry { slot, named, cost, load, bytes, estimated: now, since: now, seen, historic, ending };
         self.jobs.insert(id.clone(), entry);
         Ok(id)
+    }
+
+    /// Share of real time and bytes that a job takes beside all others.
+    fn estimate(&self, cost: &Cost) -> (f64, u64) {
+        let alone = cost.transform.alone(self.standing.iter().chain(self.transforms()));
+        let load = cost.load_per_channel * alone as f64 + cost.values_load;
+        (load, cost.bytes_per_channel * alone as u64 + cost.lines_bytes)
+    }
+
+    /// A job that runs takes `cost` in place of what it took; that is returned.
+    ///
+    /// # Errors
+    /// When there is no room for it; then nothing changes.
+    pub fn exchange(&mut self, now: Duration, id: &str, cost: Cost, measured_load: f64) -> Result<Option<Cost>, Limit> {
+        let Some(mut entry) = self.jobs.remove(id) else { return Ok(None) };
+        let (load, bytes) = self.estimate(&cost);
+        // What it takes already is measured, or counted with the young.
+        let room = self.room_for(now, (load - entry.load).max(0.0), bytes, measured_load);
+        let before = room.map(|()| {
+            (entry.load, entry.bytes, entry.estimated) = (load, bytes, now);
+            Some(std::mem::replace(&mut entry.cost, cost))
+        });
+        self.jobs.insert(id.to_owned(), entry);
+        before
+    }
+
+    /// Takes an [`exchange`](Self::exchange) back.
+    pub fn restore(&mut self, id: &str, cost: Cost) {
+        if let Some(mut entry) = self.jobs.remove(id) {
+            (entry.load, entry.bytes) = self.estimate(&cost);
+            entry.cost = cost;
+            self.jobs.insert(id.to_owned(), entry);
+        }
+    }
+
+    /// Whether a job is ending.
+    pub fn is_ending(&self, id: &str) -> bool {
+        self.jobs.get(id).is_some_and(|entry| entry.ending)
     }
 
     fn next_id(&mut self, slot: usize) -> String {
@@ -200,7 +238,7 @@ impl Registry {
         if held.saturating_add(bytes) > limits.memory_bytes {
             return Err(Limit::Memory(limits.memory_bytes >> 20));
         }
-        let young = |entry: &&Entry| now.saturating_sub(entry.since) < MEASURED_AFTER;
+        let young = |entry: &&Entry| now.saturating_sub(entry.estimated) < MEASURED_AFTER;
         let unmeasured: f64 = self.jobs.values().filter(young).map(|entry| entry.load).sum();
         // A load that nobody has measured yet is none.
         if measured_load.max(0.0) + unmeasured + load > limits.load {
@@ -217,7 +255,7 @@ impl Registry {
     /// A job runs from `now` on.
     pub fn started(&mut self, id: &str, now: Duration) {
         if let Some(entry) = self.jobs.get_mut(id) {
-            (entry.since, entry.seen) = (now, Some(now));
+            (entry.estimated, entry.since, entry.seen) = (now, now, Some(now));
         }
     }
 

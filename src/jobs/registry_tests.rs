@@ -164,3 +164,20 @@ proptest! {
         prop_assert!(jobs.is_empty());
     }
 }
+
+#[test]
+fn a_job_that_becomes_larger_takes_the_difference_or_stays_what_it_was() {
+    let mut jobs = registry(limits());
+    let id = jobs.reserve(SECOND, cost(512, 0..40), None, 0.0).unwrap();
+    let other = jobs.reserve(SECOND, cost(1024, 0..40), None, 0.0).unwrap();
+    // 20 MiB are left beside the 40 that it has.
+    let before = jobs.exchange(SECOND, &id, cost(512, 100..155), 0.0).unwrap();
+    assert_eq!(before, Some(cost(512, 0..40)));
+    assert_eq!(jobs.exchange(SECOND, &id, cost(512, 0..70), 0.0), Err(Limit::Memory(100)));
+    assert_eq!(over(jobs.reserve(SECOND, cost(2048, 0..10), None, 0.0)), Limit::Memory(100));
+    jobs.restore(&id, cost(512, 0..40));
+    jobs.reserve(SECOND, cost(2048, 0..10), None, 0.0).unwrap();
+    assert_eq!(jobs.exchange(SECOND, "9-9", cost(512, 0..1), 0.0), Ok(None));
+    assert_eq!(jobs.len(), 3);
+    assert!(jobs.begin_end(&other) && jobs.is_ending(&other) && !jobs.is_ending(&id));
+}

@@ -354,7 +354,7 @@ fn some_frequency(plan: &JobPlan) -> Result<(), Refusal> {
     Err(Refusal::rule("no_frequency", "frequencyRange", error, reason, "widen the range or raise nfftSelection"))
 }
 
-fn line_fits_message(plan: &JobPlan) -> Result<(), Refusal> {
+pub(super) fn line_fits_message(plan: &JobPlan) -> Result<(), Refusal> {
     let longest = plan.streams().iter().map(|channels| channels.clone().count()).max().unwrap_or(0);
     let bytes = 2 * longest * plan.bins_per_channel();
     if bytes <= MAX_LINE_BYTES {

@@ -89,7 +89,7 @@ async fn a_job_is_there_whole_and_then_gone_whole() {
     let jobs = jobs(&config(ports.clone()), control);
     let job = jobs.start(plan(), None, Some("das.example".into())).await.unwrap();
     let id = job.id.clone();
-    let object: Value = serde_json::from_slice(job.description()).unwrap();
+    let object: Value = serde_json::from_slice(&job.description()).unwrap();
     assert_eq!((&object["job_id"], &object["stream_url"]), (&json!(id), &json!("http://das.example")));
     assert_eq!(object["stream_port"], job.address.port);
     assert!(ports.contains(&job.address.port) && listens(job.address.port));
@@ -235,4 +235,77 @@ async fn a_thousand_jobs_come_and_go() {
         assert!(jobs.registry().is_empty() && pipeline.open.lock().unwrap().is_empty());
     }
     assert_eq!(ids.len(), 1000);
+}
+
+#[tokio::test]
+async fn other_channels_come_whole_or_not_at_all() {
+    let (control, command_rx) = control();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for command in command_rx {
+            match command {
+                Command::Open { streams, reply, .. } => {
+                    let channels: Vec<_> = streams.iter().map(|s| (s.channel_min, s.channel_max.unwrap())).collect();
+                    // It cannot have the last channels.
+                    let fits = channels.iter().all(|(_, last)| *last < 2000);
+                    seen.lock().unwrap().push(channels);
+                    let opened = Opened { epoch: 1, first_trace: 7 };
+                    let _ = reply.send(if fits { Ok(opened) } else { Err(Refused::DoesNotFit("no".into())) });
+                }
+                Command::Close { reply, .. } => drop(reply.send(true)),
+            }
+        }
+    });
+    let jobs = jobs(&config(free_ports(4)), control);
+    let job = jobs.start(plan(), None, None).await.unwrap();
+    let bystander = jobs.start(plan(), None, None).await.unwrap();
+    let amount = |job: &Job| serde_json::from_slice::<Value>(&job.description()).unwrap()["channel_amount"].clone();
+    let before = job.description();
+    for (channels, refusal) in
+        [(0..2, "too_few_channels"), (1_000_000..1_000_009, "outside the fiber"), (1999..2005, "DoesNotFit")]
+    {
+        let refused = jobs.change_channels(&job.id, channels).await.unwrap_err();
+        assert!(format!("{refused:?}").contains(refusal), "{refused:?}");
+        assert_eq!(job.description(), before);
+    }
+    let done = jobs.change_channels(&job.id, 10..17).await.unwrap();
+    assert_eq!((&done["start"], &done["end"], &done["first_trace"]), (&json!(10), &json!(17), &json!(7)));
+    assert_eq!(asked.lock().unwrap().last().unwrap(), &[(11, 13), (14, 15), (16, 17)]);
+    assert_eq!((amount(&job), amount(&bystander)), (json!(7), json!(3)));
+    assert_eq!(job.feeds.len(), 3);
+
+    // At the same time as its end: whichever comes first, nothing of it stays.
+    let id = job.id.clone();
+    let (changed, ended) = tokio::join!(jobs.change_channels(&id, 0..9), jobs.end(&id, How::Cancelled, "test"));
+    assert!(ended && (changed.is_ok() || changed == Err(Refusal::UnknownJob)));
+    assert_eq!(jobs.change_channels(&id, 0..9).await, Err(Refusal::UnknownJob));
+    assert_eq!(jobs.registry().len(), 1);
+}
+
+#[tokio::test]
+async fn frames_wait_for_the_broker_only_while_somebody_publishes() {
+    let (control, _pipeline) = listening(Ok(()));
+    let jobs = jobs(&config(free_ports(2)), control);
+    let job = jobs.start(plan(), None, None).await.unwrap();
+    let counters = Arc::clone(&jobs.shared.status.counters);
+    jobs.deliver(frame(&job.id, 0, 1));
+    jobs.broker().open();
+    for line in 2..3000 {
+        assert!(jobs.deliver(frame(&job.id, 0, line)));
+    }
+    let first = jobs.broker().take().await.frame;
+    assert_eq!(first.frame().first_line, 2 + counters.job_frames_dropped.get(), "the oldest went first");
+    assert!(counters.job_frames_dropped.get() > 0);
+    // Nobody wants stream 0; stream 1 is another matter.
+    jobs.came_back(&job, 0);
+    jobs.broker().close();
+    jobs.broker().open();
+    jobs.deliver(frame(&job.id, 0, 3000));
+    jobs.deliver(frame(&job.id, 1, 3000));
+    let next = jobs.broker().take().await;
+    assert_eq!((next.stream(), counters.job_frames_unwanted.get()), (1, 1));
+    jobs.found(&job, 0);
+    jobs.deliver(frame(&job.id, 0, 3001));
+    assert_eq!(jobs.broker().take().await.stream(), 0);
 }
