@@ -86,6 +86,11 @@ async fn run(
         None => tokio::spawn(publish::drain(outlet)),
     };
 
+    let bus = config.broker.clone().map(|broker| {
+        let (default_job, stop) = (config.jobs.default_job.clone(), services_rx.clone());
+        let stop = move || closed(stop.clone());
+        tokio::spawn(publish::serve_jobs(broker, default_job, Arc::clone(&status), jobs.clone(), stop))
+    });
     let (for_jobs, of_jobs) = fence(JOB_FRAMES, Arc::clone(&status.counters));
     let delivery = tokio::spawn(deliver(of_jobs, jobs));
 
@@ -110,7 +115,12 @@ async fn run(
     let outcome = until_all_have_ended(news_rx, signals, asked_to_stop(run_for, left), stop_tx).await;
     drop(services_tx);
     let _ = tokio::time::timeout(Duration::from_secs(1), async {
-        (api.await, jobs_task.await, delivery.await, notify.await)
+        let bus = async {
+            if let Some(bus) = bus {
+                let _ = bus.await;
+            }
+        };
+        tokio::join!(bus, async { (api.await, jobs_task.await, delivery.await, notify.await) })
     })
     .await;
     drop(screen);

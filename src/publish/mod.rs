@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::config::BrokerConfig;
 use crate::egress::Outlet;
+use crate::jobs::Jobs;
 use crate::status::Status;
 
 /// Where frames go.
@@ -27,6 +28,18 @@ pub trait FrameSink: Send {
 /// configurations are states, told in `status` and the log; nothing makes this return early.
 pub async fn run(config: BrokerConfig, status: Arc<Status>, outlet: Outlet, grace: Duration) {
     amqp::Amqp { config, status, grace }.run(outlet).await;
+}
+
+/// Hears commands for jobs from the bus and publishes the frames of jobs, live only, each on a connection of its own, until
+/// `stop` comes. A command that names no job is for `default_job`.
+pub async fn serve_jobs<S: Future<Output = ()> + Send>(
+    config: BrokerConfig,
+    default_job: Option<String>,
+    status: Arc<Status>,
+    jobs: Jobs,
+    stop: impl Fn() -> S,
+) {
+    amqp::serve_jobs(&config, default_job, status, jobs, stop).await;
 }
 
 /// For a daemon without a broker: forgets every frame, so that the fence is not full of frames that nobody wants.

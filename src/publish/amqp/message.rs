@@ -30,19 +30,9 @@ pub(super) struct Message {
 impl Message {
     /// The message of a frame.
     pub(super) fn frame(frame: &Frame, site: &str) -> Self {
-        let stream = &frame.stream;
-        let (epoch, first_line) = (frame.acquisition.epoch, frame.first_line);
-        let key = format!("{}.{}.{}.{}", word(site), stream.view.name(), word(&stream.name), stream.number);
-        let id = format!("{site}/{}/{}/{epoch}/{first_line}", stream.name, stream.number);
-        let properties = BasicProperties::default()
-            .with_content_type("application/vnd.fiberd.frame".into())
-            .with_type("frame.v1".into())
-            .with_message_id(short(&id))
-            .with_timestamp(u64::try_from(frame.utc_first_ns / 1_000_000_000).unwrap_or_default())
-            .with_delivery_mode(if stream.durable { 2 } else { 1 })
-            .with_headers(headers(frame, stream, site));
+        let (key, properties) = envelope(frame, site);
         let kind = Kind::Frame { captured_at: frame.captured_at };
-        Self { kind, key: short(&key), properties, body: wire::encode_vec(frame, site) }
+        Self { kind, key, properties, body: wire::encode_vec(frame, site) }
     }
 
     /// The message of a status report. `event` says why it is sent: `phase`, `periodic` or `connected`; `id` must be
@@ -73,6 +63,22 @@ impl Message {
     pub(super) const fn mandatory(&self) -> bool {
         matches!(self.kind, Kind::Frame { .. })
     }
+}
+
+/// Where a frame goes, and what its message says about itself.
+pub(super) fn envelope(frame: &Frame, site: &str) -> (ShortString, BasicProperties) {
+    let stream = &frame.stream;
+    let (epoch, first_line) = (frame.acquisition.epoch, frame.first_line);
+    let key = format!("{}.{}.{}.{}", word(site), stream.view.name(), word(&stream.name), stream.number);
+    let id = format!("{site}/{}/{}/{epoch}/{first_line}", stream.name, stream.number);
+    let properties = BasicProperties::default()
+        .with_content_type("application/vnd.fiberd.frame".into())
+        .with_type("frame.v1".into())
+        .with_message_id(short(&id))
+        .with_timestamp(u64::try_from(frame.utc_first_ns / 1_000_000_000).unwrap_or_default())
+        .with_delivery_mode(if stream.durable { 2 } else { 1 })
+        .with_headers(headers(frame, stream, site));
+    (short(&key), properties)
 }
 
 fn headers(frame: &Frame, stream: &Stream, site: &str) -> FieldTable {
@@ -106,12 +112,12 @@ fn headers(frame: &Frame, stream: &Stream, site: &str) -> FieldTable {
     table
 }
 
-fn text(text: &str) -> AMQPValue {
+pub(super) fn text(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.into())
 }
 
 /// AMQP has no unsigned 64-bit integer.
-fn int(value: u64) -> AMQPValue {
+pub(super) fn int(value: u64) -> AMQPValue {
     AMQPValue::LongLongInt(i64::try_from(value).unwrap_or(i64::MAX))
 }
 

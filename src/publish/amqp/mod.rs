@@ -1,4 +1,6 @@
-//! RabbitMQ through lapin, which is used in this folder only. One task on tokio, one connection at a time.
+//! RabbitMQ through lapin, which is used in this folder only. Standing views and status: one task on tokio, one connection
+//! at a time. Beside it, on connections of their own ([`attend`]): the frames of jobs ([`live`]) and commands
+//! ([`commands`]).
 //!
 //! ```text
 //!            Link::open ──────────► session: publish, confirm ──────────► closed: flushed, farewell
@@ -8,10 +10,16 @@
 //! Nothing here can make the pipeline wait or let memory grow: the outbox holds at most a window of frames, everything
 //! else waits at the fence, where the oldest goes first. Passwords stay inside [`link`] and are never logged.
 
+mod attend;
+mod commands;
+mod depth;
+mod inbox;
 mod link;
+mod live;
 mod message;
 mod news;
 mod outbox;
+mod reply;
 mod session;
 mod subscriber;
 
@@ -23,13 +31,17 @@ use futures_util::FutureExt;
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
+use self::attend::attend;
+use self::commands::Commands;
 use self::link::{Fault, Link, place};
+use self::live::Live;
 use self::news::News;
 use self::outbox::Outbox;
 pub use self::subscriber::{Arrival, Subscriber};
 use super::FrameSink;
 use crate::config::BrokerConfig;
 use crate::egress::Outlet;
+use crate::jobs::Jobs;
 use crate::status::{BrokerState, Status};
 
 const WHILE_AWAY: &str = "frames wait at the fence, where the oldest are dropped first";
@@ -75,6 +87,20 @@ impl FrameSink for Amqp {
         }
         publisher.finish(&outlet);
     }
+}
+
+/// Hears commands for jobs, and publishes their frames, until `stop` comes.
+pub(super) async fn serve_jobs<S: Future<Output = ()> + Send>(
+    config: &BrokerConfig,
+    default_job: Option<String>,
+    status: Arc<Status>,
+    jobs: Jobs,
+    stop: impl Fn() -> S,
+) {
+    let site = status.site.clone();
+    let commands = Commands::new(config.clone(), default_job, Arc::clone(&status), jobs.clone());
+    let live = Live::new(config.clone(), status, jobs);
+    tokio::join!(attend(commands, config, &site, stop()), attend(live, config, &site, stop()));
 }
 
 /// What outlives a connection.

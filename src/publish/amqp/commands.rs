@@ -1,0 +1,189 @@
+//! Commands from the bus: a queue of our own on the command exchange, on a connection of its own. What a command means
+//! and does is the business of [`jobs`](crate::jobs); here messages become commands, and results become replies.
+//!
+//! Every message is settled once: acknowledged when it was done or is another site's, rejected without requeue when it was
+//! refused, so that the dead-letter exchange gets it. No message ends the consumer, and everything is declared anew with
+//! each connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicRejectOptions};
+use lapin::types::{AMQPValue, ShortString};
+use lapin::{BasicProperties, Connection, Event};
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
+
+use super::attend::Errand;
+use super::inbox::{self, Inbox};
+use super::link::{Fault, Link, is_usable};
+use super::reply::Replies;
+use crate::api::error::ApiError;
+use crate::config::BrokerConfig;
+use crate::jobs::Jobs;
+use crate::jobs::command::{address, parse};
+use crate::jobs::obey::Done;
+use crate::jobs::refusal::Refusal;
+use crate::status::Status;
+
+/// For all that has to be declared.
+const SETUP: Duration = Duration::from_secs(5);
+
+/// After so many connections that ended before a single message was settled, messages are taken one by one.
+const BARREN: u32 = 2;
+
+/// Who hears commands.
+pub(super) struct Commands {
+    config: BrokerConfig,
+    default_job: Option<String>,
+    status: Arc<Status>,
+    jobs: Jobs,
+    /// Connections in a row that ended before a message was settled.
+    barren: u32,
+}
+
+/// What became of a command.
+enum Answer {
+    Done(Done),
+    Refused(ApiError),
+    /// It is for another daemon.
+    Ignored,
+}
+
+impl Errand for Commands {
+    const NAME: &'static str = "commands";
+
+    async fn session(&mut self, link: &mut Link) -> Fault {
+        self.barren = self.barren.saturating_add(1);
+        // It ends by a fault only.
+        self.hear(link).await.err().unwrap_or_else(|| Fault::Away("the queue of commands is gone".into()))
+    }
+
+    fn ended(&mut self, _: Option<&Fault>) {
+        self.status.counters.commands_heard.set(0.0);
+    }
+}
+
+impl Commands {
+    pub(super) fn new(config: BrokerConfig, default_job: Option<String>, status: Arc<Status>, jobs: Jobs) -> Self {
+        Self { config, default_job, status, jobs, barren: 0 }
+    }
+
+    async fn hear(&mut self, link: &mut Link) -> Result<(), Fault> {
+        let Link { connection, events, .. } = link;
+        let late = |_| Fault::Away("no answer within 5 s".into());
+        let inbox = timeout(SETUP, inbox::declare(connection, &self.config)).await.map_err(late)??;
+        let mut replies = Replies::default();
+        if self.barren > BARREN && self.config.commands_queue.is_some() {
+            self.one_by_one(connection, &inbox, &mut replies).await?;
+        }
+        let mut consumer = timeout(SETUP, inbox.consume()).await.map_err(late)??;
+        self.status.counters.commands_heard.set(1.0);
+        info!(exchange = self.config.commands_exchange, queue = inbox.queue.as_str(), "commands are heard");
+        loop {
+            tokio::select! {
+                delivery = consumer.next() => match delivery {
+                    Some(delivery) => {
+                        let delivery = delivery?;
+                        let answer = self.answer(&delivery).await;
+                        // Settled before it is answered: an answer may go wrong, and must not bring it back.
+                        if matches!(answer, Answer::Refused(_)) {
+                            delivery.reject(BasicRejectOptions { requeue: false }).await?;
+                        } else {
+                            delivery.ack(BasicAckOptions::default()).await?;
+                        }
+                        self.barren = 0;
+                        self.reply(&answer, &delivery, connection, &mut replies).await;
+                    }
+                    None => return Ok(()),
+                },
+                event = events.next() => match event {
+                    // Also that of a channel of others: a look for an exchange that is not there, an answer.
+                    Some(Event::Error(error)) if !is_usable(connection, &inbox.channel) => return Err(error.into()),
+                    Some(_) => {}
+                    None => return Err(Fault::Away("the connection has ended".into())),
+                },
+            }
+        }
+    }
+
+    /// Empties a queue that outlives connections, each message gone before it is looked at: there may be one among them
+    /// that the client library cannot read, and that would end every connection.
+    async fn one_by_one(&mut self, connection: &Connection, inbox: &Inbox, replies: &mut Replies) -> Result<(), Fault> {
+        warn!("no connection for commands lasts: the messages that wait are taken one by one");
+        let late = |_| Fault::Away("a message could not be read within 5 s".into());
+        // What cannot be read ends the connection without an answer.
+        let get = || timeout(SETUP, inbox.channel.basic_get(inbox.queue.clone(), BasicGetOptions { no_ack: true }));
+        while let Some(got) = get().await.map_err(late)?? {
+            let answer = self.answer(&got.delivery).await;
+            self.reply(&answer, &got.delivery, connection, replies).await;
+        }
+        self.barren = 0;
+        Ok(())
+    }
+
+    /// Does what a message says, and counts it.
+    async fn answer(&self, delivery: &Delivery) -> Answer {
+        let counters = &self.status.counters;
+        match self.obey(delivery).await {
+            Ok(Some(done)) => {
+                counters.commands_done.add(1);
+                Answer::Done(done)
+            }
+            Ok(None) => {
+                counters.commands_ignored.add(1);
+                Answer::Ignored
+            }
+            Err(refusal) => {
+                let refusal = ApiError::from(refusal);
+                debug!(code = refusal.code, refusal.error, "a command is refused");
+                counters.commands_refused.add(1);
+                Answer::Refused(refusal)
+            }
+        }
+    }
+
+    /// Says what came of it, to whoever wants to know.
+    async fn reply(&self, answer: &Answer, delivery: &Delivery, connection: &Connection, replies: &mut Replies) {
+        let (status, body) = match answer {
+            Answer::Done(done) => (200, serde_json::to_vec(done)),
+            Answer::Refused(refusal) => (refusal.http.as_u16(), serde_json::to_vec(refusal)),
+            Answer::Ignored => return,
+        };
+        if let (Some(to), Ok(body)) = (delivery.properties.reply_to(), body) {
+            replies.send(connection, to, &delivery.properties, &self.status.site, status, &body).await;
+        }
+    }
+
+    async fn obey(&self, delivery: &Delivery) -> Result<Option<Done>, Refusal> {
+        if header(&delivery.properties, "site")?.is_some_and(|site| site != self.status.site) {
+            return Ok(None);
+        }
+        let command = parse(&delivery.data)?;
+        if !command.is_for_a_job() {
+            return self.jobs.obey(command, None).await.map(Some);
+        }
+        let named = header(&delivery.properties, "job_id")?;
+        let id = address(delivery.routing_key.as_str(), named, self.default_job.as_deref())?;
+        self.jobs.obey(command, Some(&id)).await.map(Some)
+    }
+}
+
+/// A header that is text, when there is one.
+fn header<'a>(properties: &'a BasicProperties, name: &'static str) -> Result<Option<&'a str>, Refusal> {
+    let Some(value) = properties.headers().as_ref().and_then(|table| table.inner().get(name)) else {
+        return Ok(None);
+    };
+    let text = match value {
+        AMQPValue::Void => return Ok(None),
+        AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok(),
+        AMQPValue::ShortString(text) => Some(ShortString::as_str(text)),
+        _ => None,
+    };
+    text.map(Some).ok_or_else(|| {
+        let (error, found) = (format!("The header {name} must be a string"), "it is something else");
+        Refusal::rule("header_type", name, error, found, "send it as a string")
+    })
+}
