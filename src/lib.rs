@@ -40,7 +40,9 @@
 //! | capture (file) | raw blocks on disk, `.fdas` |
 //! | job, task | a view that a client asked for while the daemon runs; the same in the form of older clients |
 //! | slot | place of a job among those that run; used again, unlike its counter |
-//! | consumer | who keeps a job alive: an open reader of its feeds, a poll, a keep-alive |
+//! | consumer | who keeps a job alive: an open reader of its feeds, a poll, a keep-alive, a queue that is bound to it |
+//! | bus, command | the broker as it brings orders; one of them, for a job or for the daemon |
+//! | errand, pace | work with a broker connection of its own; which frames of a job are worth sending there |
 //! | spool | frames that wait for the broker |
 //! | client, seat | an address (of IPv6 its /64) that asks; the place of one of its connections |
 //! | token, role | a secret that a client shows; what its holder may do: read, or control as well |
