@@ -116,9 +116,8 @@ async fn run(
     drop(services_tx);
     let _ = tokio::time::timeout(Duration::from_secs(1), async {
         let bus = async {
-            match bus {
-                Some(bus) => drop(bus.await),
-                None => {}
+            if let Some(bus) = bus {
+                let _ = bus.await;
             }
         };
         tokio::join!(bus, async { (api.await, jobs_task.await, delivery.await, notify.await) })

@@ -21,7 +21,7 @@ const VALUE_NS: f64 = 2.0;
 /// What is kept for readers of a stream that are behind: lines of so long, and of longer while they are few bytes.
 const KEPT_S: f64 = 5.0;
 const KEPT_AGE: Duration = Duration::from_secs(20);
-const KEPT_BYTES: RangeInclusive<f64> = 1e6..=128e6;
+const KEPT_BYTES: RangeInclusive<f64> = 2e6..=128e6;
 
 /// A line that is kept is there as float32 and, in its header and otherwise, as it is sent.
 const BYTES_PER_VALUE: f64 = 6.0;

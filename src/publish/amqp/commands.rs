@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 
 use super::attend::Errand;
 use super::inbox::{self, Inbox};
-use super::link::{Fault, Link};
+use super::link::{Fault, Link, is_usable};
 use super::reply::Replies;
 use crate::api::error::ApiError;
 use crate::config::BrokerConfig;
@@ -100,7 +100,8 @@ impl Commands {
                     None => return Ok(()),
                 },
                 event = events.next() => match event {
-                    Some(Event::Error(error)) => return Err(error.into()),
+                    // Also that of a channel of others: a look for an exchange that is not there, an answer.
+                    Some(Event::Error(error)) if !is_usable(connection, &inbox.channel) => return Err(error.into()),
                     Some(_) => {}
                     None => return Err(Fault::Away("the connection has ended".into())),
                 },

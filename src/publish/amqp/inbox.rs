@@ -41,12 +41,10 @@ pub(super) async fn declare(connection: &Connection, config: &BrokerConfig) -> R
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let declared = channel.exchange_declare(exchange.clone(), ExchangeKind::Topic, durable, none()).await;
     declared.map_err(for_a_person)?;
-    let (name, options) = match &config.commands_queue {
-        Some(name) => (short(name), QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() }),
-        None => {
-            let own = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
-            ("".into(), own)
-        }
+    let (name, options) = if let Some(name) = &config.commands_queue {
+        (short(name), QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() })
+    } else {
+        ("".into(), QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() })
     };
     let queue = channel.queue_declare(name, options, arguments).await.map_err(for_a_person)?.name().clone();
     for key in KEYS {

@@ -95,6 +95,11 @@ impl Link {
     }
 }
 
+/// Whether both still work.
+pub(super) fn is_usable(connection: &Connection, channel: &Channel) -> bool {
+    connection.status().connected() && channel.status().connected()
+}
+
 /// `host:port/vhost` for logs; never more of the URI than that.
 pub(super) fn place(config: &BrokerConfig) -> String {
     config.uri.parse::<AMQPUri>().map_or_else(

@@ -15,7 +15,7 @@ use tracing::error;
 
 use super::attend::Errand;
 use super::depth;
-use super::link::{Fault, Link};
+use super::link::{Fault, Link, is_usable};
 use super::message::{envelope, short};
 use crate::config::BrokerConfig;
 use crate::jobs::live::LiveFrame;
@@ -161,7 +161,8 @@ impl Live {
                     }
                 }
                 event = events.next() => match event {
-                    Some(Event::Error(error)) => return error.into(),
+                    // Also that of a channel of others, which is theirs to bear.
+                    Some(Event::Error(error)) if !is_usable(connection, channel) => return error.into(),
                     Some(_) => {}
                     None => return Fault::Away("the connection has ended".into()),
                 },
@@ -233,7 +234,8 @@ impl Live {
     /// What was confirmed long enough before `now`, or all, was taken by a queue or has come back.
     fn settle(&mut self, now: Option<Instant>) {
         let is_due = |at: &Instant| now.is_none_or(|now| now.duration_since(*at) >= SETTLE);
-        while let Some((_, frame)) = self.settling.pop_front_if(|(at, _)| is_due(at)) {
+        while self.settling.front().is_some_and(|(at, _)| is_due(at)) {
+            let Some((_, frame)) = self.settling.pop_front() else { return };
             if self.returned.remove(&frame.id) {
                 self.counters().job_frames_unroutable.add(1);
                 self.jobs.came_back(&frame.job, frame.stream);
