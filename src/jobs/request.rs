@@ -78,11 +78,11 @@ pub struct DisplayInfo {
 /// Frequencies, Hz.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 pub struct FrequencyRange {
-    /// Lowest.
-    #[schema(required = true, value_type = f64, minimum = 0.0, example = 0)]
+    /// Lowest; with neither it is as if there were no range.
+    #[schema(minimum = 0.0, example = 0)]
     pub min: Option<f64>,
     /// Highest.
-    #[schema(required = true, value_type = f64, minimum = 0.0, example = 500)]
+    #[schema(minimum = 0.0, example = 500)]
     pub max: Option<f64>,
     /// What else was sent.
     #[serde(flatten)]
