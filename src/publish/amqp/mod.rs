@@ -1,5 +1,5 @@
 //! RabbitMQ through lapin, which is used in this folder only. Standing views and status: one task on tokio, one connection
-//! at a time. Beside it, on connections of their own ([`attend`]): the frames of jobs ([`live`]) and commands
+//! at a time. Beside it, on connections of their own (`attend`): the frames of jobs ([`live`]) and commands
 //! ([`commands`]).
 //!
 //! ```text
