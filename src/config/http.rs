@@ -39,11 +39,11 @@ pub struct HttpConfig {
 /// What one client may ask in the long run, and at once.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RateConfig {
-    /// Requests a second that start, change or end something.
+    /// Requests a second that start or change something; ending is not held back.
     pub configure_per_s: f64,
     /// So many of them at once.
     pub configure_burst: u32,
-    /// Requests a second that only look.
+    /// All other requests a second.
     pub reads_per_s: f64,
     /// So many of them at once.
     pub reads_burst: u32,

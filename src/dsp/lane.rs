@@ -75,7 +75,8 @@ impl Worker {
         cells.put_away(&mut self.cells);
     }
 
-    /// Makes the scratch memory large enough for `plan`. This and its neighbour above are the only places that allocate.
+    /// Makes the scratch memory large enough for `plan`. This and [`reserve_cells`](Self::reserve_cells) are the only
+    /// places that allocate.
     pub fn reserve(&mut self, plan: &Plan) {
         match &plan.side_by_side {
             Some(SideBySide::Whole(schedule)) => self.kernel.reserve(schedule),
@@ -121,7 +122,7 @@ struct Pending {
 
 /// Neighbouring channels that are transformed together.
 struct Group {
-    /// Number in the store.
+    /// Counted from the first channel of the tile.
     number: usize,
     /// Channels of the tile.
     channels: Range<usize>,
