@@ -1,19 +1,23 @@
 //! Blocks of raw traces, and the pool they come from.
 //!
 //! A [`RawBlock`] is a pre-allocated piece of memory that holds consecutive traces exactly as the hardware gave them:
-//! trace-major `[trace][channel]`, each row padded to an odd number of cache lines. Blocks never copy and are never allocated while data
-//! flows: capture takes one from the free queue, fills it, and sends a [`Lease`] on; every consumer that needs the
-//! block holds a share of the lease, and when the last share drops the block is back on the free queue.
+//! trace-major `[trace][channel]`, each row padded to an odd number of cache lines. Blocks never copy and are never
+//! allocated while data flows: capture takes the free one that came home last, fills it, and sends a [`Lease`] on; every
+//! consumer that needs the block holds a share of the lease, and when the last share drops the block goes home by a queue.
 
+mod memory;
+
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Pod;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::acquisition::{Acquisition, SampleFormat};
 use crate::units::TraceIndex;
+use memory::Memory;
 
 /// How many parties may hold shares of one lease: the pipeline, a recorder, and one to spare.
 const MAX_SHARES: usize = 4;
@@ -24,10 +28,6 @@ pub const MAX_KEPT: usize = 8448;
 
 /// Rows start on cache lines: 64 bytes.
 pub const ROW_ALIGN: usize = 64;
-
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct CacheLine([u8; ROW_ALIGN]);
 
 /// Shape of a block's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl BlockLayout {
 /// Consecutive traces of one acquisition.
 pub struct RawBlock {
     layout: BlockLayout,
-    memory: Vec<CacheLine>,
+    memory: Memory,
     /// What the interrogator was doing when these traces were taken.
     pub acquisition: Arc<Acquisition>,
     /// Index of the first row.
@@ -81,9 +81,12 @@ pub struct RawBlock {
 impl RawBlock {
     /// An empty block with all its memory touched, so that no page fault waits on the capture path.
     pub fn new(layout: BlockLayout, acquisition: Arc<Acquisition>) -> Self {
-        let lines = layout.stride_bytes() / ROW_ALIGN * layout.capacity_traces;
-        let mut memory = Vec::with_capacity(lines);
-        memory.resize(lines, CacheLine([0xA5; ROW_ALIGN]));
+        Self::numbered(layout, acquisition, 0)
+    }
+
+    /// Block `number` of a pool.
+    fn numbered(layout: BlockLayout, acquisition: Arc<Acquisition>, number: usize) -> Self {
+        let memory = Memory::new(layout.stride_bytes() * layout.capacity_traces, number);
         Self {
             layout,
             memory,
@@ -135,7 +138,7 @@ impl RawBlock {
     /// When `trace` is beyond the block's capacity.
     pub fn row_mut(&mut self, trace: usize) -> &mut [u8] {
         let (start, len) = (trace * self.layout.stride_bytes(), self.layout.row_bytes());
-        &mut bytemuck::cast_slice_mut(&mut self.memory)[start..start + len]
+        &mut self.memory.bytes_mut()[start..start + len]
     }
 
     /// Row `trace` as samples of type `T` (`i16` or `f32`; interleaved re, im for `iq16`).
@@ -148,7 +151,7 @@ impl RawBlock {
 
     /// The whole memory, rows [`BlockLayout::stride_bytes`] apart, 64-byte aligned.
     pub fn bytes(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.memory)
+        self.memory.bytes()
     }
 }
 
@@ -163,6 +166,8 @@ pub struct Lease {
 #[derive(Clone)]
 struct Home {
     free_tx: Sender<Arc<RawBlock>>,
+    /// Blocks of the pool's own.
+    own: usize,
     /// Blocks that the pool has got beyond its own.
     kept: Arc<AtomicUsize>,
 }
@@ -174,8 +179,9 @@ impl Lease {
     pub fn keep_for_long(&self, blocks: usize) {
         let blocks = blocks.min(MAX_KEPT);
         let before = self.home.kept.fetch_max(blocks, Ordering::Relaxed);
-        for _ in before..blocks {
-            let block = Arc::new(RawBlock::new(self.layout(), Arc::clone(&self.acquisition)));
+        for number in before..blocks {
+            let number = self.home.own + number;
+            let block = Arc::new(RawBlock::numbered(self.layout(), Arc::clone(&self.acquisition), number));
             // The queue has room for them all; when the pool is gone nobody needs them.
             let _ = self.home.free_tx.try_send(block);
         }
@@ -208,9 +214,10 @@ impl Drop for Lease {
 /// The blocks of one layout, all allocated before they are needed.
 pub struct BlockPool {
     layout: BlockLayout,
-    count: usize,
     home: Home,
     free: Receiver<Arc<RawBlock>>,
+    /// Came home, the latest on top: that is the one whose memory may still be in a cache.
+    idle: RefCell<Vec<Arc<RawBlock>>>,
 }
 
 /// A free block, writable until it is [`sealed`](Blank::seal).
@@ -241,11 +248,12 @@ impl BlockPool {
     pub fn new(layout: BlockLayout, count: usize, acquisition: &Arc<Acquisition>) -> Self {
         let count = count.max(2);
         let (free_tx, free) = bounded((count + MAX_KEPT) * MAX_SHARES);
-        for _ in 0..count {
-            let block = Arc::new(RawBlock::new(layout, Arc::clone(acquisition)));
+        for number in 0..count {
+            let block = Arc::new(RawBlock::numbered(layout, Arc::clone(acquisition), number));
             free_tx.try_send(block).expect("the queue has room for every block");
         }
-        Self { layout, count, home: Home { free_tx, kept: Arc::default() }, free }
+        let idle = RefCell::new(Vec::with_capacity(count + MAX_KEPT));
+        Self { layout, home: Home { free_tx, own: count, kept: Arc::default() }, free, idle }
     }
 
     /// Shape of the blocks.
@@ -255,35 +263,32 @@ impl BlockPool {
 
     /// How many blocks there are, without those that were added for consumers who keep some.
     pub const fn count(&self) -> usize {
-        self.count
+        self.home.own
     }
 
     /// A free block, or `None` when all are in use; never waits.
     pub fn take(&self) -> Option<Blank> {
-        while let Ok(block) = self.free.try_recv() {
-            if let Some(blank) = self.claim(block) {
-                return Some(blank);
-            }
-        }
-        None
+        let mut idle = self.idle.borrow_mut();
+        idle.extend(self.free.try_iter().filter_map(last_share));
+        idle.pop().map(|block| Blank { block, home: self.home.clone() })
     }
 
     /// A free block, waiting up to `timeout` for one: for sources that can wait (replay as fast as it goes).
     pub fn take_within(&self, timeout: Duration) -> Option<Blank> {
         let deadline = Instant::now() + timeout;
-        while let Ok(block) = self.free.recv_deadline(deadline) {
-            if let Some(blank) = self.claim(block) {
+        loop {
+            if let Some(blank) = self.take() {
                 return Some(blank);
             }
+            let block = self.free.recv_deadline(deadline).ok()?;
+            self.idle.borrow_mut().extend(last_share(block));
         }
-        None
     }
+}
 
-    /// Only the last reference that comes home is unique; the others just vanish here.
-    fn claim(&self, mut block: Arc<RawBlock>) -> Option<Blank> {
-        Arc::get_mut(&mut block)?;
-        Some(Blank { block, home: self.home.clone() })
-    }
+/// Only the last reference that comes home is unique; the others just vanish here.
+fn last_share(mut block: Arc<RawBlock>) -> Option<Arc<RawBlock>> {
+    Arc::get_mut(&mut block).is_some().then_some(block)
 }
 
 #[cfg(test)]
@@ -339,6 +344,18 @@ mod tests {
             assert!(pool.take().is_none());
             both.into_iter().for_each(Blank::give_back);
         }
+    }
+
+    #[test]
+    fn the_block_that_came_home_last_goes_out_first() {
+        let pool = pool(8);
+        let first = pool.take().unwrap().seal();
+        let second = pool.take().unwrap().seal();
+        let [place, other] = [&first, &second].map(|lease| lease.bytes().as_ptr());
+        assert_ne!(place as usize % 4096, other as usize % 4096, "blocks begin at different places of a cache");
+        drop(second);
+        drop(first);
+        assert_eq!(pool.take().unwrap().seal().bytes().as_ptr(), place);
     }
 
     #[test]

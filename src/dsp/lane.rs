@@ -72,7 +72,9 @@ impl Worker {
     /// Runs `lanes`, of a tile of `channels`, on the counts that `traces` has got since the last call.
     pub fn take_counts(&mut self, lanes: &mut [Lane], channels: &Range<usize>, traces: &Traces<'_>) {
         let from = lanes.iter().map(|lane| lane.reads_from(traces.end())).min().unwrap_or(u64::MAX);
-        let cells = Cells::new(traces, from, channels, &mut self.cells);
+        // A job of a few channels must not pay for the table of all.
+        let wanted = lanes.iter().flat_map(Lane::wants).map(|want| want.channels.end).max().unwrap_or(0);
+        let cells = Cells::new(traces, from, &(channels.start..channels.start + wanted), &mut self.cells);
         for lane in lanes {
             lane.advance(History::Counts(&cells), self);
         }

@@ -7,7 +7,7 @@ use crate::dsp::{CommonMode, ConditionError, ConditionSpec, Conditioner, Lane, R
 
 /// Channels of a tile: what one worker takes at a time. Many enough that the memory of one group of channels is asked for
 /// while another is transformed, few enough that tiles share out evenly.
-pub const TILE_CHANNELS: usize = 64;
+pub const TILE_CHANNELS: usize = 128;
 
 /// Neighbouring channels, with all that is computed from them.
 pub struct Tile {
@@ -126,6 +126,11 @@ impl Tile {
         if !self.lanes.is_empty() {
             worker.take_counts(&mut self.lanes, &self.channels, traces);
         }
+    }
+
+    /// Traces of the last block, counted from its first, in which samples were replaced.
+    pub fn replaced_rows(&self) -> &[usize] {
+        self.conditioned.as_ref().filter(|_| !self.idle).map_or(&[], |(conditioner, _)| conditioner.replaced_rows())
     }
 
     /// Raw samples of the last block that were not finite, or absurdly large, and were replaced by 0.
