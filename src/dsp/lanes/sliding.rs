@@ -25,8 +25,8 @@ pub(in crate::dsp) const REFRESH_LINES: u64 = 1024;
 /// Longest hop that slides.
 const MAX_HOP: usize = 64;
 
-/// Bins that are worked on together: with two groups, as many sums as there are registers for.
-const BINS: usize = 2;
+/// Bins that are worked on together: with two groups, as many sums as there are registers for beside what is read.
+const BINS: usize = 3;
 
 /// Tables for one hop: for each few bins and each pair of mirrored traces, their cosines and their sines.
 pub(super) struct Hop {
