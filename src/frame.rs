@@ -133,7 +133,8 @@ pub const FLAG_GAP_BEFORE: u32 = 2;
 pub const FLAG_CLOCK_STEP: u32 = 4;
 /// Frame flag: the first frame after an epoch change.
 pub const FLAG_EPOCH_START: u32 = 8;
-/// Frame flag: float input held NaN or infinity that was replaced by zero.
+/// Frame flag: windows of these lines saw float input that was NaN, infinite or absurdly large, in any channel that is
+/// processed, and was replaced by zero.
 pub const FLAG_NONFINITE_INPUT: u32 = 16;
 
 /// Another stream that shows the same: its frames have the same values.

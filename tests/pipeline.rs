@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
-use fiberd::acquisition::{Acquisition, ClockQuality, Phase, SignalLimits};
+use fiberd::acquisition::{Acquisition, ClockQuality, Phase, SampleFormat, SignalLimits};
 use fiberd::block::{BlockLayout, BlockPool, Lease, RawBlock};
 use fiberd::capture::{Capture, CaptureEnd, filled_queue_blocks};
 use fiberd::config::{CaptureConfig, ProcessingConfig, ViewConfig};
 use fiberd::dsp::{CommonMode, ConditionSpec, Lane, Output, Plan, PlanSpec, Raw, Samples, Spare, Traces, Want, Window};
 use fiberd::egress::{Outlet, fence};
 use fiberd::frame::{
-    Dtype, FLAG_CLOCK_STEP, FLAG_EPOCH_START, FLAG_GAP_BEFORE, FLAG_PARTIAL_LINE, Frame, ValueKind, View,
+    Dtype, FLAG_CLOCK_STEP, FLAG_EPOCH_START, FLAG_GAP_BEFORE, FLAG_NONFINITE_INPUT, FLAG_PARTIAL_LINE, Frame,
+    ValueKind, View,
 };
 use fiberd::pipeline::Engine;
 use fiberd::pipeline::crew::Crew;
@@ -154,6 +155,58 @@ proptest! {
         let reference = run_split(1, condition, &[100]);
         prop_assert!(reference.len() > 100);
         prop_assert_eq!(run_split(threads, condition, &splits), reference);
+    }
+}
+
+/// Frames of float input with no numbers in some samples, cut into blocks of `traces`: name, traces seen, flag.
+fn marked(traces: usize) -> Vec<(String, u64, u64, bool)> {
+    let float = Arc::new(Acquisition { sample_format: SampleFormat::F32, ..Acquisition::clone(&acquisition(1)) });
+    let mut rig = Rig::new(1, ConditionSpec::default(), &float);
+    for first in (0..2000).step_by(traces) {
+        let mut blank = rig.pool.take().unwrap();
+        let block = blank.block();
+        block.clear(&float);
+        (block.first_trace, block.traces) = (TraceIndex(first as u64), traces.min(2000 - first));
+        block.utc_ns = UTC_NS + float.prr.traces_to_ns(first as u64);
+        for t in 0..block.traces {
+            let trace = (first + t) as u64;
+            for (c, value) in bytemuck::cast_slice_mut::<u8, f32>(block.row_mut(t)).iter_mut().enumerate() {
+                *value = match (trace, c) {
+                    (700 | 702, 3) => f32::NAN,
+                    (1500, 69) => f32::INFINITY,
+                    _ => f32::from(sample(trace, c)),
+                };
+            }
+        }
+        rig.engine.process(blank.seal());
+    }
+    let mut frames = rig.frames();
+    frames.sort_by_key(|f| (f.stream.name.clone(), f.stream.number, f.sequence));
+    let facts =
+        |f: &Frame| (f.stream.name.clone(), f.first_trace.0, f.end_trace.0, f.flags & FLAG_NONFINITE_INPUT != 0);
+    frames.iter().map(facts).collect()
+}
+
+#[test]
+fn what_is_no_number_marks_the_lines_that_see_it_and_no_others() {
+    let frames = marked(100);
+    for (name, first, end, marked) in &frames {
+        // A line of "welch" is longer than its windows of 64, and sees at most half a window before itself.
+        let (least, most) = match name.as_str() {
+            "welch" => (*first, first.saturating_sub(32)),
+            "one" => (end.saturating_sub(128).min(*first), end.saturating_sub(128).min(*first)),
+            _ => (end.saturating_sub(64).min(*first), end.saturating_sub(64).min(*first)),
+        };
+        let holds = |from: u64| [700, 702, 1500].iter().any(|bad| (from..*end).contains(bad));
+        assert!((!holds(least) || *marked) && (holds(most) || !*marked), "{name} {first}..{end}: {marked}");
+    }
+    for name in ["whole-fiber", "welch", "one"] {
+        let of = frames.iter().filter(|(of, ..)| of == name);
+        // Every frame of "welch" is a second long.
+        assert!(of.clone().any(|f| f.3) && (name == "welch" || of.clone().any(|f| !f.3)), "{name}");
+    }
+    for traces in [1, 7, 33] {
+        assert_eq!(marked(traces), frames, "blocks of {traces}");
     }
 }
 

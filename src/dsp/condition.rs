@@ -41,6 +41,8 @@ pub struct Conditioner {
     channels: usize,
     traces: usize,
     nonfinite: usize,
+    /// Traces of the last run in which there were such.
+    replaced_rows: Vec<usize>,
 }
 
 impl Conditioner {
@@ -82,6 +84,7 @@ impl Conditioner {
             channels: channels.len(),
             traces: 0,
             nonfinite: 0,
+            replaced_rows: Vec::with_capacity(max_block_traces),
             inputs,
         })
     }
@@ -105,12 +108,16 @@ impl Conditioner {
         assert!(raw.traces() * self.stride <= self.tile.len(), "{} traces at once", raw.traces());
         self.traces = raw.traces();
         self.nonfinite = 0;
+        self.replaced_rows.clear();
         for trace in 0..self.traces {
             let range = raw.range(trace, &self.inputs);
             match (raw.samples(), self.unwrapper.is_some()) {
                 (Samples::I16(samples), false) => unpack_i16(&samples[range], &mut self.now),
                 (Samples::F32(samples), false) => {
-                    self.nonfinite += unpack_f32(&samples[range], self.largest, &mut self.now);
+                    let replaced = unpack_f32(&samples[range], self.largest, &mut self.now);
+                    self.nonfinite += replaced;
+                    // Room for all was made when this was planned.
+                    self.replaced_rows.extend((replaced > 0).then_some(trace));
                 }
                 (Samples::Iq16(samples), true) => unpack_iq16(&samples[range], &mut self.now),
                 _ => panic!("raw samples come in the format of the acquisition"),
@@ -147,6 +154,11 @@ impl Conditioner {
     /// share raw channels when there is a spatial difference; each counts what it read.
     pub const fn nonfinite(&self) -> usize {
         self.nonfinite
+    }
+
+    /// The traces of the last run in which there were such, counted from its first.
+    pub fn replaced_rows(&self) -> &[usize] {
+        &self.replaced_rows
     }
 
     fn row_mut(&mut self, trace: usize) -> &mut [f32] {

@@ -66,6 +66,12 @@ pub fn window_end(line_end: u64, windows: u64, j: u64, nfft: usize) -> u64 {
     line_end - (windows - 1 - j) * (nfft as u64 / 2)
 }
 
+/// The traces that the windows of a line see: those of the line, and some before it.
+pub fn traces_seen(line: &Range<u64>, nfft: usize) -> Range<u64> {
+    let windows = windows_of_line(line.end.saturating_sub(line.start), nfft);
+    window_end(line.end, windows, 0, nfft).saturating_sub(nfft as u64)..line.end
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +107,7 @@ mod tests {
             let n = windows_of_line(traces, nfft);
             let start = |j| window_end(line.end, n, j, nfft) - nfft as u64;
             prop_assert_eq!(window_end(line.end, n, n - 1, nfft), line.end);
+            prop_assert_eq!(traces_seen(&line, nfft), start(0)..line.end);
             prop_assert!(start(0) <= line.start, "the earliest window begins with the line or before");
             prop_assert!(n == 1 || start(1) > line.start, "one window fewer would not do");
         }

@@ -29,7 +29,7 @@ pub use bins::{bin_hz, bins_in_range};
 pub use calibration::{ConditionError, ConditionSpec};
 pub use common_mode::{CommonMode, common_mode};
 pub use condition::Conditioner;
-pub use grid::LineGrid;
+pub use grid::{LineGrid, traces_seen};
 pub use lane::{Clock, Lane, Line, Want, Worker};
 pub use plan::{Output, Plan, PlanError, PlanSpec};
 pub use rows::{Raw, Rows, Samples};

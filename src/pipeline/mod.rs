@@ -12,6 +12,7 @@ pub mod crew;
 mod past;
 pub mod plan;
 mod planned;
+mod replaced;
 pub mod tile;
 mod view;
 
@@ -27,7 +28,7 @@ use crate::block::Lease;
 use crate::config::{ProcessingConfig, ViewConfig};
 use crate::dsp::ConditionSpec;
 use crate::egress::Egress;
-use crate::frame::{FLAG_CLOCK_STEP, FLAG_EPOCH_START, FLAG_GAP_BEFORE, FLAG_NONFINITE_INPUT};
+use crate::frame::{FLAG_CLOCK_STEP, FLAG_EPOCH_START, FLAG_GAP_BEFORE};
 use crate::status::Status;
 use clock::TimeBase;
 use control::{Command, Opened, Refused};
@@ -35,6 +36,7 @@ use crew::Crew;
 use past::Past;
 use plan::{Now, Plans};
 use planned::PlannedView;
+use replaced::Replaced;
 use tile::Tile;
 use view::{LineContext, ViewOut};
 
@@ -100,6 +102,7 @@ pub struct Engine {
     input: Option<Arc<Acquisition>>,
     plans: Option<Plans>,
     past: Past,
+    replaced: Replaced,
     time: TimeBase,
     next_trace: u64,
     load: f64,
@@ -118,6 +121,7 @@ impl Engine {
             input: None,
             plans: None,
             past: Past::default(),
+            replaced: Replaced::default(),
             time: TimeBase::default(),
             next_trace: 0,
             load: 0.0,
@@ -150,7 +154,8 @@ impl Engine {
             let nonfinite: usize = plans.tiles.iter().map(Tile::nonfinite).sum();
             if nonfinite > 0 {
                 counters.nonfinite_samples.add(nonfinite as u64);
-                flags |= FLAG_NONFINITE_INPUT;
+                let rows = plans.tiles.iter().flat_map(|tile| tile.replaced_rows().iter().copied());
+                self.replaced.add(lease.first_trace.0, rows);
             }
             let output = Arc::clone(&plans.output);
             let context = LineContext {
@@ -160,6 +165,7 @@ impl Engine {
                 captured_at: lease.captured_at,
                 gap_traces: lease.gap_before,
                 flags,
+                replaced: &self.replaced,
             };
             counters.lines.add(plans.gather(&context, &self.egress));
             if plans.counts() {
@@ -198,6 +204,7 @@ impl Engine {
         self.flush();
         self.past.clear();
         self.time = TimeBase::default();
+        self.replaced.prepare(block.layout().capacity_traces, self.condition.strain_rate);
         self.input = Some(Arc::clone(&block.acquisition));
         let before = self.plans.take();
         let max_block_traces = block.layout().capacity_traces;

@@ -7,11 +7,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::acquisition::Acquisition;
-use crate::dsp::{Line, Output};
+use crate::dsp::{Line, Output, traces_seen};
 use crate::egress::Egress;
-use crate::frame::{FLAG_GAP_BEFORE, FLAG_PARTIAL_LINE, Frame, Sharer, Stream, ValueKind, Values, ValuesPool, View};
+use crate::frame::{
+    FLAG_GAP_BEFORE, FLAG_NONFINITE_INPUT, FLAG_PARTIAL_LINE, Frame, Sharer, Stream, ValueKind, Values, ValuesPool,
+    View,
+};
 use crate::pipeline::clock::TimeBase;
 use crate::pipeline::plan::Transform;
+use crate::pipeline::replaced::Replaced;
 use crate::pipeline::tile::Tile;
 use crate::units::TraceIndex;
 
@@ -32,6 +36,8 @@ pub(super) struct LineContext<'a> {
     /// Traces missing before the block.
     pub(super) gap_traces: u64,
     pub(super) flags: u32,
+    /// Traces in which samples were replaced.
+    pub(super) replaced: &'a Replaced,
 }
 
 /// Where some channels of a view come from: want number `want` of its transform's lane in tile `tile`.
@@ -332,6 +338,8 @@ impl StreamOut {
         let since = Duration::from_nanos(since.unsigned_abs());
         frame.captured_at = context.captured_at.checked_sub(since).unwrap_or(context.captured_at);
         frame.flags |= if line.partial { FLAG_PARTIAL_LINE } else { 0 };
+        let seen = traces_seen(&(line.first_trace..line.end_trace), self.stream.nfft);
+        frame.flags |= if context.replaced.touches(&seen) { FLAG_NONFINITE_INPUT } else { 0 };
         (frame.running_min, frame.running_max) = self.extrema;
         let full = frame.lines == lines_per_frame;
         self.open = Some(frame);
