@@ -353,6 +353,41 @@ pub const TABLE: &[Metric] = &[
     gauge("fiberd_commands_heard", "1", "1 while commands from the bus are heard, 0 while they are not.", |look| {
         Some(look.counters.commands_heard.get())
     }),
+    // jobs and their clients
+    gauge("fiberd_jobs", "jobs", "Jobs that run.", |look| Some(look.report.jobs as f64)),
+    count("fiberd_jobs_started_total", "jobs", "Jobs that began.", |look| look.counters.jobs_started.get() as f64),
+    count(
+        "fiberd_jobs_refused_total",
+        "jobs",
+        "Jobs that were possible when asked for and not started: no room, their id taken, or the pipeline could not have them.",
+        |look| look.counters.jobs_refused.get() as f64,
+    ),
+    count(
+        "fiberd_job_lines_lost_total",
+        "lines",
+        "Lines of jobs that their readers were too slow for, added up over readers.",
+        |look| look.counters.job_lines_lost.get() as f64,
+    ),
+    Metric {
+        name: "fiberd_requests_total",
+        unit: "requests",
+        help: "Requests to the control API, by answer: done, refused (4xx), throttled (429) or failed (5xx).",
+        read: Read::CountBy("answer", |look| {
+            let c = look.counters;
+            vec![
+                ("done", c.requests_done.get() as f64),
+                ("refused", c.requests_refused.get() as f64),
+                ("throttled", c.requests_throttled.get() as f64),
+                ("failed", c.requests_failed.get() as f64),
+            ]
+        }),
+    },
+    count(
+        "fiberd_connections_spared_total",
+        "connections",
+        "Connections to the control API that were closed to make room for others.",
+        |look| look.counters.connections_spared.get() as f64,
+    ),
     // the daemon itself
     Metric {
         name: "fiberd_stage_ticks_total",

@@ -184,6 +184,25 @@ pub struct Counters {
     pub commands_ignored: Counter,
     /// 1 while commands are heard.
     pub commands_heard: Gauge,
+    // jobs and their clients
+    /// Jobs that began.
+    pub jobs_started: Counter,
+    /// Jobs that ended.
+    pub jobs_ended: Counter,
+    /// Jobs that were possible when they were asked for, and not started.
+    pub jobs_refused: Counter,
+    /// Lines that who read jobs lost because they were behind, added up over readers.
+    pub job_lines_lost: Counter,
+    /// Requests that were done.
+    pub requests_done: Counter,
+    /// Requests that were wrong.
+    pub requests_refused: Counter,
+    /// Requests that came too often.
+    pub requests_throttled: Counter,
+    /// Requests that the daemon could not do.
+    pub requests_failed: Counter,
+    /// Connections of the control API that were closed to make room for others.
+    pub connections_spared: Counter,
 }
 
 /// A stage whose heartbeat is watched. It ticks at least once a second, whatever it waits for.
@@ -213,6 +232,11 @@ impl Stage {
 }
 
 impl Counters {
+    /// Jobs that run.
+    pub fn jobs(&self) -> u64 {
+        self.jobs_started.get().saturating_sub(self.jobs_ended.get())
+    }
+
     /// The heartbeat of `stage`.
     pub const fn ticks(&self, stage: Stage) -> &Counter {
         match stage {
@@ -298,6 +322,8 @@ pub struct Report {
     pub frames_confirmed: u64,
     /// Frames that no queue wanted.
     pub frames_unroutable: u64,
+    /// Jobs that run.
+    pub jobs: u64,
     /// How it stands with the broker.
     pub broker: BrokerState,
     /// UTC of the newest trace, milliseconds since the UNIX epoch.
@@ -420,6 +446,7 @@ impl Status {
             frames_waiting: c.frames_waiting.get(),
             frames_confirmed: c.frames_confirmed.get(),
             frames_unroutable: c.frames_unroutable.get(),
+            jobs: c.jobs(),
             broker: self.broker(),
             last_trace_ms: (last_trace_ns != 0).then_some(last_trace_ns / 1_000_000),
         }

@@ -39,7 +39,7 @@ impl Server {
         let mut config = Config::default();
         config.fiber.channels = 321;
         config.fiber.dtype = "float32".into();
-        let door = Door::new(&config.http).unwrap();
+        let door = Door::new(&config.http, Arc::clone(&status.counters)).unwrap();
         let config = Arc::new(config);
         // Nobody listens to the commands: these tests have no pipeline.
         let jobs = Jobs::new(&config, Arc::clone(&status), control().0).unwrap();
@@ -219,6 +219,8 @@ fn readiness_lists_what_is_wrong() {
         assert!(body["degraded"][0].as_str().unwrap().contains(words), "{body}");
     }
     server.status.set_broker(BrokerState::Connected);
+    assert_eq!(ready().1["degraded"], json!(["broker: commands are not heard"]));
+    server.status.counters.commands_heard.set(1.0);
     server.status.counters.prr_measured_hz.set(1999.0);
     let (status, body) = ready();
     assert_eq!((status, &body["degraded"]), (200, &json!(["PRR: declared 2000 Hz, measured 1999.000 Hz (-500 ppm)"])));

@@ -7,6 +7,7 @@ mod common;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use common::daemon::{Daemon, Process};
 use common::http::{Answer, ask, exchange, get};
@@ -248,6 +249,7 @@ fn the_description_names_every_route_and_its_page_needs_nobody() {
         "/get_recordings_timeline",
         "/ack",
         "/waterfall/{job_id}/{row_count}",
+        "/ws/{job_id}",
         "/config/{task_id}",
         "/healthz",
         "/readyz",
@@ -340,6 +342,64 @@ fn a_job_of_each_view_is_described_read_and_ended() {
         refused(&rig.get(&format!("/waterfall/{id}/1")), 404, "Invalid job_id");
     }
     assert_eq!(rig.get("/jobs").json(), json!([]));
+    let metrics = rig.get("/metrics");
+    let number = |name: &str| {
+        let line = metrics.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name}")).parse::<u64>().unwrap()
+    };
+    assert_eq!((number("fiberd_jobs"), number("fiberd_jobs_started_total")), (0, 3));
+    assert_eq!((number("fiberd_job_lines_lost_total"), number("fiberd_connections_spared_total")), (0, 0));
+    assert!(number("fiberd_requests_total{answer=\"done\"}") >= 3 * 6);
+    assert!(number("fiberd_requests_total{answer=\"refused\"}") > 3 * 3);
+    assert_eq!(number("fiberd_requests_total{answer=\"failed\"}"), 0);
+}
+
+#[test]
+fn many_rows_at_once_come_in_pieces_and_are_the_same() {
+    let rig = Rig::lit("");
+    let whole = with(with(good(0), "channels.min", json!(1)), "channels.max", json!(60));
+    let job = rig.configure(&with(whole, "nfftSelection", json!(512)));
+    let (id, bins) = (job["job_id"].as_str().unwrap(), job["frequencies_amount"].as_u64().unwrap() as usize);
+    // More numbers than are sent as one piece; whoever comes too early waits longer.
+    let mut pause = Duration::from_millis(500);
+    let answer = wait_for("many rows at once", || {
+        std::thread::sleep(pause);
+        pause *= 2;
+        let answer = rig.get(&format!("/waterfall/{id}/1000"));
+        (answer.headers.get("transfer-encoding").map(String::as_str) == Some("chunked")).then_some(answer)
+    });
+    assert_eq!(answer.status, 201);
+    assert_eq!(answer.headers["content-type"], "application/json");
+    let blocks = answer.json();
+    assert_eq!(blocks.as_array().unwrap().len(), 1);
+    let of_block = blocks[0]["rows"].as_array().unwrap();
+    let rows = of_block.len();
+    assert!(rows * 60 * bins > 10_000);
+    for row in of_block {
+        let sensors = row["sensors"].as_array().unwrap();
+        assert!(sensors.iter().map(|sensor| sensor["id"].as_u64().unwrap()).eq(1..=60));
+        assert!(sensors.iter().all(|sensor| sensor["intensity"].as_array().unwrap().len() == bins));
+    }
+    // Every key that is written is one that the description has.
+    let api = rig.get("/openapi.json").json();
+    let row_schema = &api["components"]["schemas"]["WaterfallRow"]["properties"];
+    assert!(of_block[0].as_object().unwrap().keys().eq(row_schema.as_object().unwrap().keys()), "{row_schema}");
+    let block_schema = &api["components"]["schemas"]["WaterfallBlock"]["properties"];
+    assert!(blocks[0].as_object().unwrap().keys().eq(block_schema.as_object().unwrap().keys()), "{block_schema}");
+    // And the next one begins where this one ended.
+    let last = of_block[rows - 1]["startTimestamp"].as_i64().unwrap();
+    let next = rows_of_any(&rig, id);
+    assert_eq!(next["startTimestamp"].as_i64().unwrap() - last, (job["lines_dt"].as_f64().unwrap() * 1e3) as i64);
+}
+
+/// The next row, when there is one.
+fn rows_of_any(rig: &Rig, id: &str) -> Value {
+    let mut row = Value::Null;
+    wait_for("a row", || {
+        let answer = rig.get(&format!("/waterfall/{id}/1"));
+        (answer.status == 201).then(|| row = answer.json()[0]["rows"][0].clone())
+    });
+    row
 }
 
 /// Polls up to `at_once` rows at a time until there are `count`.

@@ -33,8 +33,9 @@ impl Job {
         let lookup: websocket::Lookup = Arc::new(move |job_id| (job_id == "1-1").then(|| found.clone()));
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let door = Door::new(&HttpConfig::default()).unwrap();
-        runtime.spawn(serve(listener, websocket::routes(lookup), door, std::future::pending()));
+        let door = Door::new(&HttpConfig::default(), Arc::default()).unwrap();
+        let routes = websocket::routes(lookup).split_for_parts().0;
+        runtime.spawn(serve(listener, routes, door, std::future::pending()));
         Self { _runtime: runtime, feeds, port }
     }
 

@@ -17,6 +17,8 @@ const KEPT: Duration = Duration::from_secs(10);
 pub struct Http {
     to: SocketAddr,
     stream: Option<(BufReader<TcpStream>, Instant)>,
+    /// Memory of an answer that is done with: the daemon is measured, not how fast a client gets fresh pages.
+    spare: Vec<u8>,
 }
 
 pub struct Answer {
@@ -32,7 +34,7 @@ impl Answer {
 
 impl Http {
     pub fn new(to: SocketAddr) -> Self {
-        Self { to, stream: None }
+        Self { to, stream: None, spare: Vec::new() }
     }
 
     pub async fn get(&mut self, path: &str) -> io::Result<Answer> {
@@ -60,34 +62,61 @@ impl Http {
                 format!("{head}content-type: application/json\r\ncontent-length: {len}\r\n\r\n{body}")
             };
             stream.write_all(request.as_bytes()).await?;
-            let answer = read(&mut stream).await?;
+            let answer = read(&mut stream, std::mem::take(&mut self.spare)).await?;
             Ok::<_, io::Error>((stream, answer))
         };
         let (stream, answer) = timeout(ANSWER, exchange).await.map_err(late)??;
         self.stream = Some((stream, Instant::now()));
         Ok(answer)
     }
+
+    /// Takes the memory of an answer back for the next one.
+    pub fn done_with(&mut self, answer: Answer) {
+        self.spare = answer.body;
+    }
 }
 
-async fn read(stream: &mut BufReader<TcpStream>) -> io::Result<Answer> {
+async fn read(stream: &mut BufReader<TcpStream>, mut body: Vec<u8>) -> io::Result<Answer> {
     let bad = |what: &str| io::Error::other(format!("not an answer: {what}"));
     let mut line = String::new();
     if stream.read_line(&mut line).await? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     let status = line.split(' ').nth(1).and_then(|word| word.parse().ok()).ok_or_else(|| bad(&line))?;
-    let mut len = None;
+    let (mut len, mut chunked) = (None, false);
     loop {
         line.clear();
         stream.read_line(&mut line).await?;
         match line.trim_end().split_once(':') {
             Some((name, value)) if name.eq_ignore_ascii_case("content-length") => len = value.trim().parse().ok(),
+            Some((name, value)) if name.eq_ignore_ascii_case("transfer-encoding") => {
+                chunked = value.trim() == "chunked";
+            }
             Some(_) => {}
             None => break,
         }
     }
-    let len: usize = len.ok_or_else(|| bad("no content-length"))?;
-    let mut body = vec![0; len];
-    stream.read_exact(&mut body).await?;
+    body.clear();
+    if chunked {
+        loop {
+            line.clear();
+            stream.read_line(&mut line).await?;
+            let len = usize::from_str_radix(line.trim_end(), 16).map_err(|_| bad(&line))?;
+            append(stream, len, &mut body).await?;
+            line.clear();
+            stream.read_line(&mut line).await?;
+            if len == 0 {
+                break;
+            }
+        }
+    } else {
+        append(stream, len.ok_or_else(|| bad("no content-length"))?, &mut body).await?;
+    }
     Ok(Answer { status, body })
+}
+
+async fn append(stream: &mut BufReader<TcpStream>, len: usize, body: &mut Vec<u8>) -> io::Result<()> {
+    let before = body.len();
+    body.resize(before + len, 0);
+    stream.read_exact(&mut body[before..]).await.map(|_| ())
 }

@@ -292,6 +292,7 @@ pub async fn poll_once(
         status => return Err(format!("{status}: {}", answer.text()).into()),
     }
     let blocks: Vec<Block> = serde_json::from_slice(&answer.body)?;
+    http.done_with(answer);
     let mut found = 0;
     for row in blocks.iter().flat_map(|block| &block.rows) {
         found += 1;

@@ -42,7 +42,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::{Config, HttpConfig};
 use crate::jobs::Jobs;
-use crate::status::Status;
+use crate::status::{Counters, Status};
 use body::BODY_LIMIT_BYTES;
 use cors::Cors;
 use request::Guard;
@@ -74,24 +74,27 @@ impl ApiState {
 pub fn router(state: ApiState) -> Router {
     let config = Arc::clone(&state.config);
     let jobs = state.jobs.clone();
-    let streams = websocket::routes(Arc::new(move |id| jobs.get(id).map(|job| job.feeds.clone())));
-    around(documented().split_for_parts().0.merge(streams).with_state(state), &config.http, REQUEST_TIME_LIMIT)
+    let feeds = Arc::new(move |id: &str| jobs.get(id).map(|job| job.feeds.clone()));
+    let counters = Arc::clone(&state.status.counters);
+    let routes = documented(feeds).split_for_parts().0.with_state(state);
+    around(routes, &config.http, REQUEST_TIME_LIMIT, counters)
 }
 
-/// All routes, each with its description.
-fn documented() -> OpenApiRouter<ApiState> {
+/// All routes, each with its description. `feeds` finds those of a job.
+fn documented(feeds: websocket::Lookup) -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .merge(observe::routes())
         .merge(focus::routes())
         .merge(waterfall::routes())
+        .merge(websocket::routes(feeds))
         .merge(recordings::routes())
         .merge(older::routes())
         .merge(docs::routes())
 }
 
 /// Puts the guard, the panic barrier, the folding of paths and the gate around `routes`.
-fn around(routes: Router, http: &HttpConfig, time_limit: Duration) -> Router {
-    let guard = Guard { time_limit, cors: Cors::new(&http.cors_origins) };
+fn around(routes: Router, http: &HttpConfig, time_limit: Duration, counters: Arc<Counters>) -> Router {
+    let guard = Guard { time_limit, cors: Cors::new(&http.cors_origins), counters };
     let routes = routes
         .fallback(request::unknown_route)
         .method_not_allowed_fallback(request::wrong_method)
@@ -126,7 +129,7 @@ mod tests {
             .route("/panic", get(panic_now))
             .route("/hang", get(std::future::pending::<()>))
             .route("/plain", get(|| async { (StatusCode::CONFLICT, "words of a library at /etc/x").into_response() }));
-        around(routes, &HttpConfig::default(), Duration::from_millis(200))
+        around(routes, &HttpConfig::default(), Duration::from_millis(200), Arc::default())
     }
 
     async fn panic_now() -> String {

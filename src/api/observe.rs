@@ -265,18 +265,22 @@ impl Readiness {
             _ => {}
         }
         reasons.extend(status.stuck().iter().map(|stage| format!("{} stands still", stage.name())));
-        let degraded = degraded(&phase, &report, prr_tolerance_ppm);
+        let commands_heard = status.counters.commands_heard.get() > 0.0;
+        let degraded = degraded(&phase, &report, commands_heard, prr_tolerance_ppm);
         Self { ready: reasons.is_empty(), phase: phase.name(), reasons, degraded }
     }
 }
 
-fn degraded(phase: &Phase, report: &Report, prr_tolerance_ppm: f64) -> Vec<String> {
+fn degraded(phase: &Phase, report: &Report, commands_heard: bool, prr_tolerance_ppm: f64) -> Vec<String> {
     let mut degraded = Vec::new();
     match report.broker {
         BrokerState::Disabled | BrokerState::Connected => {}
         BrokerState::Connecting => degraded.push("broker: connecting".into()),
         BrokerState::Blocked => degraded.push("broker: connected, but it accepts nothing".into()),
         BrokerState::Away => degraded.push("broker: away".into()),
+    }
+    if !commands_heard && report.broker == BrokerState::Connected {
+        degraded.push("broker: commands are not heard".into());
     }
     if matches!(phase, Phase::Stalled(_)) {
         degraded.push("signal: stalled, no new traces".into());

@@ -1,6 +1,7 @@
 //! What happens to every request before and after its handler.
 
 use std::any::Any;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use super::body::{BODY_LIMIT_BYTES, too_long};
 use super::cors::{Cors, foreign_page};
 use super::error::ApiError;
 use super::security::is_upgrade;
-use crate::status::now_ms;
+use crate::status::{Counters, now_ms};
 
 /// The prefix behind which Focus Server clients expect every route.
 const PREFIX: &str = "/focus-server";
@@ -33,6 +34,8 @@ pub(super) struct Guard {
     pub(super) time_limit: Duration,
     /// Which pages are let in.
     pub(super) cors: Cors,
+    /// Where answers are counted.
+    pub(super) counters: Arc<Counters>,
 }
 
 /// Limits a request, names it in the log, and makes sure that its answer has our shape and headers.
@@ -52,6 +55,7 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
             }
         };
         debug!(status = response.status().as_u16(), "answered");
+        count(&guard.counters, response.status());
         response
     };
     let mut response = answer.instrument(span).await;
@@ -61,6 +65,16 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+fn count(counters: &Counters, status: StatusCode) {
+    let counter = match status {
+        StatusCode::TOO_MANY_REQUESTS => &counters.requests_throttled,
+        status if status.is_client_error() => &counters.requests_refused,
+        status if status.is_server_error() => &counters.requests_failed,
+        _ => &counters.requests_done,
+    };
+    counter.add(1);
 }
 
 /// Every line of the log inside a request carries this, whatever the level. Not the query: tokens may stand there.

@@ -10,6 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,7 @@ use super::limits::Client;
 use super::seats::{Seat, Seats};
 use super::tls::Handshake;
 use crate::config::HttpConfig;
+use crate::status::Counters;
 
 /// A connection without a whole request header for so long is closed, be it half-sent or idle.
 const HEADER_TIME_LIMIT: Duration = Duration::from_secs(15);
@@ -66,6 +68,8 @@ pub struct Door {
     pub max_connections: usize,
     /// `None` = plain HTTP.
     pub tls: Option<Handshake>,
+    /// Where connections that made room are counted.
+    pub counters: Arc<Counters>,
 }
 
 impl Door {
@@ -73,16 +77,16 @@ impl Door {
     ///
     /// # Errors
     /// When rustls cannot use the certificates; the configuration has tried them.
-    pub fn new(http: &HttpConfig) -> Result<Self, rustls::Error> {
+    pub fn new(http: &HttpConfig, counters: Arc<Counters>) -> Result<Self, rustls::Error> {
         let tls = http.tls.as_ref().map(|files| Handshake::new(files, &[b"http/1.1"])).transpose()?;
-        Ok(Self { max_connections: http.max_connections, tls })
+        Ok(Self { max_connections: http.max_connections, tls, counters })
     }
 }
 
 /// Answers on `listener` until `shutdown` comes, then lets requests under way end, within two seconds.
 pub async fn serve(listener: TcpListener, router: Router, door: Door, shutdown: impl Future<Output = ()>) {
     let (closing_tx, closing_rx) = watch::channel(());
-    let mut room = Room::new(door.max_connections);
+    let mut room = Room::new(door.max_connections, Arc::clone(&door.counters));
     let mut shutdown = pin!(shutdown);
     let mut failed = false;
     loop {
@@ -126,10 +130,11 @@ struct Room {
     /// Those without a place.
     lobby: VecDeque<(TcpStream, IpAddr)>,
     lobby_places: usize,
+    counters: Arc<Counters>,
 }
 
 impl Room {
-    fn new(places: usize) -> Self {
+    fn new(places: usize, counters: Arc<Counters>) -> Self {
         Self {
             start: Instant::now(),
             tasks: JoinSet::new(),
@@ -137,6 +142,7 @@ impl Room {
             seats: Seats::new(places.max(1)),
             lobby: VecDeque::new(),
             lobby_places: places.div_ceil(4),
+            counters,
         }
     }
 
@@ -174,6 +180,7 @@ impl Room {
             self.seats.stand(id);
             if let Some(task) = self.handles.remove(&id) {
                 debug!("a connection that waited for its client made room for another");
+                self.counters.connections_spared.add(1);
                 task.abort();
             }
             true

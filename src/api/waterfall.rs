@@ -1,9 +1,13 @@
 //! `/waterfall`: the lines of a job for clients that poll.
 
+use std::convert::Infallible;
+
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{Method, StatusCode};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::stream;
 use serde_json::json;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -11,7 +15,10 @@ use utoipa_axum::routes;
 use super::ApiState;
 use super::error::ApiError;
 use super::focus::{checked, unknown_job};
-use crate::jobs::{Poll, WaterfallBlock};
+use crate::jobs::{Poll, PolledRows, WaterfallBlock};
+
+/// Up to so many numbers are one piece.
+const FEW: usize = 10_000;
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(waterfall))
@@ -47,7 +54,9 @@ async fn waterfall(
         return state.jobs.get(id).map(|_| StatusCode::OK.into_response()).ok_or_else(unknown_job);
     }
     match state.jobs.poll(id, rows) {
-        Poll::Rows(block) => Ok((StatusCode::CREATED, Json([block])).into_response()),
+        Poll::Rows(rows) => {
+            Ok((StatusCode::CREATED, [(header::CONTENT_TYPE, "application/json")], json(rows)).into_response())
+        }
         Poll::Nothing => Ok(StatusCode::OK.into_response()),
         Poll::Ended => {
             let body = json!({ "status": "ended", "job_id": id });
@@ -55,4 +64,12 @@ async fn waterfall(
         }
         Poll::Unknown => Err(unknown_job()),
     }
+}
+
+fn json(rows: PolledRows) -> Body {
+    if rows.values() <= FEW {
+        return Body::from(rows.json().collect::<Vec<_>>().concat());
+    }
+    // Megabytes of text: each row is written when the one before it is on its way, into the same memory.
+    Body::from_stream(stream::iter(rows.json().map(Ok::<_, Infallible>)))
 }

@@ -10,14 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{Path, Query};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::get;
 use futures_util::future::select_all;
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, Stream, StreamExt};
@@ -26,6 +24,9 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tracing::warn;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::error::ApiError;
 use crate::jobs::feed::{Feed, Look, Reader, Run};
@@ -49,27 +50,51 @@ const CLOSE_GRACE: Duration = Duration::from_secs(5);
 pub type Lookup = Arc<dyn Fn(&str) -> Option<Vec<Arc<Feed>>> + Send + Sync>;
 
 /// Which frames a client wants.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Which {
     /// Number of the stream, from 0; all when it is absent.
     stream: Option<usize>,
 }
 
+/// What the route needs.
+#[derive(Clone)]
+struct Sockets {
+    lookup: Lookup,
+    places: Arc<Semaphore>,
+}
+
 /// The route.
-pub fn routes<S: Clone + Send + Sync + 'static>(lookup: Lookup) -> Router<S> {
-    let sockets = Arc::new(Semaphore::new(MAX_SOCKETS));
-    let answer = move |Path(job_id): Path<String>,
-                       which: Result<Query<Which>, QueryRejection>,
-                       upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>| {
-        let (lookup, sockets) = (Arc::clone(&lookup), Arc::clone(&sockets));
-        async move { open(&lookup, &sockets, &job_id, which, upgrade) }
-    };
-    Router::new().route("/ws/{job_id}", get(answer))
+pub fn routes<S: Clone + Send + Sync + 'static>(lookup: Lookup) -> OpenApiRouter<S> {
+    let places = Arc::new(Semaphore::new(MAX_SOCKETS));
+    OpenApiRouter::new().routes(routes!(lines)).with_state(Sockets { lookup, places })
+}
+
+/// The lines of a job as they come, by WebSocket
+///
+/// Binary messages are frames in the wire format; text messages are events: `lost` with the lines that were dropped
+/// because the client was too slow, and `end`. Keeps the job alive.
+#[utoipa::path(get, path = "/ws/{job_id}", tag = "jobs",
+    params(
+        ("job_id" = String, Path, pattern = "^[A-Za-z0-9_-]{1,64}$", description = "Id of a job, or of a task"),
+        Which,
+    ),
+    responses(
+        (status = 101, description = "The WebSocket is open"),
+        (status = 404, body = ApiError),
+        (status = 426, body = ApiError),
+    ))]
+async fn lines(
+    State(sockets): State<Sockets>,
+    Path(job_id): Path<String>,
+    which: Result<Query<Which>, QueryRejection>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ApiError> {
+    open(&sockets, &job_id, which, upgrade)
 }
 
 fn open(
-    lookup: &Lookup,
-    sockets: &Arc<Semaphore>,
+    sockets: &Sockets,
     job_id: &str,
     which: Result<Query<Which>, QueryRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -78,7 +103,7 @@ fn open(
     let Query(which) = which.map_err(|_| {
         refuse(StatusCode::BAD_REQUEST, "invalid_query", "Invalid stream", "`stream` is a whole number from 0")
     })?;
-    let feeds = lookup(job_id).ok_or_else(|| {
+    let feeds = (sockets.lookup)(job_id).ok_or_else(|| {
         refuse(StatusCode::NOT_FOUND, "unknown_job", "Invalid job_id", "POST /configure starts a job and tells its id")
     })?;
     let feeds = chosen(feeds, which.stream).ok_or_else(|| {
@@ -88,7 +113,7 @@ fn open(
         let advice = "ask for an upgrade to `websocket`, version 13, over HTTP/1.1";
         refuse(StatusCode::UPGRADE_REQUIRED, "not_a_websocket", "This is a WebSocket", advice)
     })?;
-    let permit = Arc::clone(sockets).try_acquire_owned().map_err(|_| {
+    let permit = Arc::clone(&sockets.places).try_acquire_owned().map_err(|_| {
         let advice = "close WebSockets that are not needed";
         let mut refusal = refuse(StatusCode::TOO_MANY_REQUESTS, "too_many_sockets", "Too many WebSockets", advice);
         refusal.retry_after_s = Some(5);

@@ -71,7 +71,8 @@ async fn run(
 
     // Behind the fence: doors and publisher.
     raise_file_limit();
-    let door = Door::new(&config.http).map_err(|error| AppError::Config(format!("http.tls_certificate: {error}")))?;
+    let door = Door::new(&config.http, Arc::clone(&status.counters))
+        .map_err(|error| AppError::Config(format!("http.tls_certificate: {error}")))?;
     let listener = listen(&config).await?;
     let (services_tx, services_rx) = watch::channel(());
     let (control, command_rx) = control();

@@ -11,7 +11,7 @@ use super::pace::{Pace, Pass};
 use super::picture::Picture;
 use super::plan::{Address, JobPlan};
 use super::registry::Seen;
-use super::rows::{WaterfallBlock, block};
+use super::rows::PolledRows;
 use crate::api::grpc::OpenPort;
 
 /// See the module.
@@ -148,6 +148,11 @@ impl Job {
         self.touched_ms.fetch_max(now.as_millis() as u64, Ordering::Relaxed);
     }
 
+    /// Lines that its readers were too slow for, added up over readers.
+    pub(super) fn lines_lost(&self) -> u64 {
+        self.feeds.iter().map(|feed| feed.counts().lines_lost).sum()
+    }
+
     /// Consumers with an open stream. A stream each: who reads three counts three times.
     pub fn consumers(&self) -> usize {
         self.feeds.iter().map(|feed| feed.readers()).sum()
@@ -160,9 +165,10 @@ impl Job {
 
     /// Up to `rows` rows that nobody has polled yet, and whether there will be none any more. Whoever polls at the same
     /// time gets others.
-    pub(super) fn poll(&self, rows: usize) -> (Option<WaterfallBlock>, bool) {
+    pub(super) fn poll(&self, rows: usize) -> (Option<PolledRows>, bool) {
         let polled = self.polling.lock().unwrap_or_else(PoisonError::into_inner).take(rows);
-        (block(&self.id, self.plan().first_channel, &polled), polled.ended)
+        let ended = polled.ended;
+        (PolledRows::new(&self.id, self.plan().first_channel, polled), ended)
     }
 
     /// Its port, to be closed by whoever ends it.

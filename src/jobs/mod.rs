@@ -30,6 +30,7 @@ pub mod times;
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -50,7 +51,7 @@ use pace::Pass;
 use plan::{Address, JobPlan};
 use refusal::Refusal;
 use registry::{Denied, Ended, How, Limit, Limits, Registry, Seen};
-pub use rows::{SensorLine, WaterfallBlock, WaterfallRow};
+pub use rows::{PolledRows, SensorLine, WaterfallBlock, WaterfallRow};
 
 /// How long the pipeline may take to answer; it does so between two blocks.
 const PIPELINE_TIME_LIMIT: Duration = Duration::from_secs(5);
@@ -82,6 +83,8 @@ struct Shared {
     live: RwLock<HashMap<String, Arc<Job>>>,
     /// What a command has said of the input.
     announced: Mutex<Option<Announced>>,
+    /// Lines that readers of jobs that have ended were too slow for.
+    lines_lost_before: AtomicU64,
     /// To the broker.
     broker: LiveQueue,
 }
@@ -90,7 +93,7 @@ struct Shared {
 #[derive(Debug)]
 pub enum Poll {
     /// Rows.
-    Rows(WaterfallBlock),
+    Rows(PolledRows),
     /// None yet.
     Nothing,
     /// None any more.
@@ -132,6 +135,7 @@ impl Jobs {
             registry: Mutex::new(registry),
             live: RwLock::default(),
             announced: Mutex::default(),
+            lines_lost_before: AtomicU64::new(0),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -145,7 +149,11 @@ impl Jobs {
         let jobs = self.clone();
         // In a task of its own: a client that leaves must not leave half a job.
         let starting = tokio::spawn(async move { jobs.start_whole(plan, name, host).await });
-        starting.await.unwrap_or(Err(Refusal::Busy))
+        let started = starting.await.unwrap_or(Err(Refusal::Busy));
+        if started.is_err() {
+            self.shared.status.counters.jobs_refused.add(1);
+        }
+        started
     }
 
     async fn start_whole(
@@ -186,6 +194,7 @@ impl Jobs {
         let refusal = match opened {
             Ok(Ok(opened)) => {
                 self.registry().started(id, self.now());
+                self.shared.status.counters.jobs_started.add(1);
                 job.run();
                 debug!(job = id, first_trace = opened.first_trace, port = job.address.port, "a job has started");
                 return Ok(job);
@@ -228,6 +237,8 @@ impl Jobs {
             debug!(job = id, ?how, reason, "a job has ended");
             let ended = Ended { id: id.to_owned(), how, reason, view_type, created_ms, ended_ms: now_ms() };
             self.registry().remember(self.now(), ended);
+            self.shared.status.counters.jobs_ended.add(1);
+            self.shared.lines_lost_before.fetch_add(job.lines_lost(), Ordering::Relaxed);
         }
         self.registry().release(id);
     }
@@ -274,6 +285,10 @@ impl Jobs {
 
     fn sweep(&self) {
         self.end_misfits();
+        // In this order a job that ends meanwhile is missing until the next time, and not counted twice.
+        let before = self.shared.lines_lost_before.load(Ordering::Relaxed);
+        let lost: u64 = self.live().values().map(|job| job.lines_lost()).sum();
+        self.shared.status.counters.job_lines_lost.raise_to(before + lost);
         let idle = {
             let live = self.live();
             let look = |id: &str| live.get(id).map_or_else(Seen::default, |job| job.seen());

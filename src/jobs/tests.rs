@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use super::*;
 use crate::acquisition::{Acquisition, Phase};
@@ -45,14 +46,16 @@ fn config(ports: RangeInclusive<u16>) -> Config {
     config
 }
 
-/// So many ports in a row that nobody has now.
+/// So many ports in a row that nobody has now. Tests run side by side: each gets ports that no other one asks for.
 fn free_ports(count: u16) -> RangeInclusive<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
     let busy = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_err();
-    let mut start = 20_000 + (std::process::id() % 1000) as u16 * 20;
-    while let Some(taken) = (start..start + count).rev().find(busy) {
-        start = taken + 1;
+    loop {
+        let start = 20_000 + (std::process::id() % 120) as u16 * 100 + NEXT.fetch_add(count, Ordering::Relaxed) % 100;
+        if !(start..start + count).any(|port| busy(&port)) {
+            return start..=start + count - 1;
+        }
     }
-    start..=start + count - 1
 }
 
 fn jobs(config: &Config, control: Control) -> Jobs {
@@ -192,7 +195,8 @@ async fn polls_give_each_row_once_and_in_order() {
     let mut got = Vec::new();
     loop {
         match jobs.poll(&id, 4) {
-            Poll::Rows(block) => {
+            Poll::Rows(rows) => {
+                let block = rows.block();
                 assert!(block.rows.len() <= 4 && block.rows.iter().all(|row| row.sensors.len() == 3));
                 got.extend(block.rows.iter().map(|row| row.sensors[0].intensity[0]));
                 assert_eq!((block.current_min_amp, Some(&block.current_max_amp)), (0.0, got.last()));

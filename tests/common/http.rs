@@ -60,6 +60,25 @@ fn parse(raw: &[u8]) -> Option<Answer> {
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
-    assert!(!headers.contains_key("transfer-encoding"), "this client reads whole bodies only");
-    Some(Answer { status, headers, body: raw[end + 4..].to_vec() })
+    let body = &raw[end + 4..];
+    let body = match headers.get("transfer-encoding").map(String::as_str) {
+        None => body.to_vec(),
+        Some("chunked") => joined(body)?,
+        Some(other) => panic!("nobody asked for {other}"),
+    };
+    Some(Answer { status, headers, body })
+}
+
+/// A body that came in chunks; `None` when its end is missing.
+fn joined(mut raw: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let end = raw.windows(2).position(|w| w == b"\r\n")?;
+        let len = usize::from_str_radix(std::str::from_utf8(&raw[..end]).ok()?, 16).ok()?;
+        body.extend_from_slice(raw.get(end + 2..end + 2 + len)?);
+        if len == 0 {
+            return Some(body);
+        }
+        raw = raw.get(end + 2 + len..)?.strip_prefix(b"\r\n")?;
+    }
 }
