@@ -175,6 +175,7 @@ pub enum Bench {
 Examples:
   fiberd bench service                         2337 x 2000 Hz, 10000 x 2000 Hz, 50000 x 1000 Hz
   fiberd bench service --channels 5000 --prr 4000 --singles 4
+  fiberd bench service --channels 50000 --prr 1000 --line-period-ms 128
   fiberd bench service --broker amqp://broker.example:5672/%2f --username das --password-file pw
   fiberd bench service --no-broker --seconds 60 --json > host.json
 
@@ -341,6 +342,9 @@ pub struct ServiceBench {
     /// Single channels of your own case, with spectra of 1024 traces [default: 0]
     #[arg(long, value_name = "K", requires = "channels", value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub singles: Option<u32>,
+    /// From line to line of the waterfall (nfft 256), in milliseconds
+    #[arg(long, value_name = "MS", default_value = "50", value_parser = bench_line_period)]
+    pub line_period_ms: f64,
     /// How long each case is measured, in seconds
     #[arg(long, value_name = "S", default_value = "20", value_parser = bench_seconds)]
     pub seconds: Duration,
@@ -368,6 +372,13 @@ fn bench_prr(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(hz) if (100.0..=100_000.0).contains(&hz) => Ok(hz),
         _ => Err("write a number of Hz from 100 to 100000".into()),
+    }
+}
+
+fn bench_line_period(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(ms) if (10.0..=10_000.0).contains(&ms) => Ok(ms),
+        _ => Err("write a number of milliseconds from 10 to 10000".into()),
     }
 }
 

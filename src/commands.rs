@@ -255,13 +255,15 @@ fn cpu(json: bool) -> Result<(), Failure> {
 
 pub(crate) fn bench_service(args: &cli::ServiceBench) -> Result<(), Failure> {
     all_there(&args.password_file)?;
-    let own = args.channels.map(|channels| Case {
-        channels: channels as usize,
-        prr_hz: args.prr.unwrap_or(2000.0),
-        singles: args.singles.unwrap_or(0) as usize,
-    });
+    let own = args
+        .channels
+        .map(|channels| Case::new(channels as usize, args.prr.unwrap_or(2000.0), args.singles.unwrap_or(0) as usize));
+    let mut cases = own.map_or_else(|| Case::DEFAULTS.to_vec(), |case| vec![case]);
+    for case in &mut cases {
+        case.line_period_ms = args.line_period_ms;
+    }
     let options = BenchOptions {
-        cases: own.map_or_else(|| Case::DEFAULTS.to_vec(), |case| vec![case]),
+        cases,
         interval: args.seconds,
         threads: usize::from(args.threads),
         broker: (!args.no_broker).then(|| Broker {

@@ -82,7 +82,7 @@ impl Size {
     fn full() -> Self {
         let s = Duration::from_secs;
         Self {
-            case: Case { channels: 2337, prr_hz: 2000.0, singles: 0 },
+            case: Case::new(2337, 2000.0, 0),
             nfft: 1024,
             channels: 50,
             jobs: 200,
@@ -107,7 +107,7 @@ impl Size {
     fn tiny() -> Self {
         let s = Duration::from_secs;
         Self {
-            case: Case { channels: 64, prr_hz: 1000.0, singles: 0 },
+            case: Case::new(64, 1000.0, 0),
             nfft: 128,
             channels: 10,
             jobs: 4,

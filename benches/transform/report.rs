@@ -41,8 +41,8 @@ impl Page {
         let text = format!(
             "# The transform stage beside its peers\n\n\
              Written by `cargo bench --bench transform --features bench-fftw -- --save`. Kernel: {instruction_set}, {lanes} \
-             channels at once; one thread unless said; {rounds} rounds in turns, medians; ratios are medians of the \
-             ratios within a round. Machines differ and are shared: read the ratios.\n"
+             channels at once; one thread unless said; {rounds} rounds in turns of at least 80 ms after a pass that is not \
+             measured, medians; ratios are medians of the ratios within a round. Machines differ and are shared: read the ratios.\n"
         );
         print!("{text}");
         Self { text, picture: None }

@@ -18,6 +18,8 @@ pub struct Case {
     pub prr_hz: f64,
     /// Single channels with spectra, spread over the fiber.
     pub singles: usize,
+    /// From line to line of the waterfall, in ms.
+    pub line_period_ms: f64,
 }
 
 /// Length of a slot of the ring. A vendor's driver hands traces over in pieces of a few milliseconds.
@@ -29,11 +31,13 @@ const FIBER_M: f64 = 50_000.0;
 
 impl Case {
     /// What is measured when nothing is asked for.
-    pub const DEFAULTS: [Self; 3] = [
-        Self { channels: 2337, prr_hz: 2000.0, singles: 8 },
-        Self { channels: 10_000, prr_hz: 2000.0, singles: 0 },
-        Self { channels: 50_000, prr_hz: 1000.0, singles: 0 },
-    ];
+    pub const DEFAULTS: [Self; 3] =
+        [Self::new(2337, 2000.0, 8), Self::new(10_000, 2000.0, 0), Self::new(50_000, 1000.0, 0)];
+
+    /// A fiber with a waterfall of 20 lines a second.
+    pub const fn new(channels: usize, prr_hz: f64, singles: usize) -> Self {
+        Self { channels, prr_hz, singles, line_period_ms: 50.0 }
+    }
 
     /// Traces that the producer launches in `time`, at least one.
     pub fn traces_in(&self, time: Duration) -> u64 {
@@ -53,7 +57,11 @@ impl Case {
 
     fn views(&self) -> Vec<ViewConfig> {
         let single = |k: usize| ViewConfig::single(&format!("single-{}", k + 1), 1 + k * self.channels / self.singles);
-        std::iter::once(ViewConfig::waterfall()).chain((0..self.singles).map(single)).collect()
+        let line_period_s = Rational::from_f64(self.line_period_ms).zip(Rational::new(1, 1000));
+        let line_period_s = line_period_s.and_then(|(ms, second)| ms.checked_mul(second));
+        let mut waterfall = ViewConfig::waterfall();
+        waterfall.line_period_s = line_period_s.unwrap_or(waterfall.line_period_s);
+        std::iter::once(waterfall).chain((0..self.singles).map(single)).collect()
     }
 
     /// Frames that the daemon makes of `traces` traces from trace 0 on, when none is lost: lines that end with one of
@@ -134,8 +142,8 @@ mod tests {
 
     #[test]
     fn every_case_is_a_right_scene_and_a_right_configuration() {
-        let own = Case { channels: 1, prr_hz: 100.0, singles: 1 };
-        let large = Case { channels: 1_000_000, prr_hz: 123.4, singles: 1000 };
+        let own = Case { line_period_ms: 128.0, ..Case::new(1, 100.0, 1) };
+        let large = Case::new(1_000_000, 123.4, 1000);
         for case in Case::DEFAULTS.into_iter().chain([own, large]) {
             let scene = Scene::from_toml(&case.scene()).unwrap();
             assert_eq!(scene.fiber.channels, case.channels);
@@ -159,16 +167,19 @@ mod tests {
     #[test]
     fn frames_are_the_lines_that_end_and_hold_a_whole_window() {
         // Lines of 100 traces (50 ms) with nfft 256, and of 200 (100 ms) with nfft 1024.
-        let case = |singles| Case { channels: 10, prr_hz: 2000.0, singles };
+        let case = |singles| Case::new(10, 2000.0, singles);
         for (traces, frames) in [(0, 0), (299, 0), (300, 1), (399, 1), (400, 2), (2000, 18)] {
             assert_eq!(case(0).frames_expected(traces), frames, "{traces}");
         }
         // Ends at 1200, 1400, 1600, 1800, 2000.
         assert_eq!(case(3).frames_expected(2000), 18 + 3 * 5);
+        // Lines of 128 traces (64 ms): ends at 256, 384, … 1920.
+        let case = Case { line_period_ms: 64.0, ..case(0) };
+        assert_eq!((case.frames_expected(255), case.frames_expected(2000)), (0, 14));
         // A line that ends exactly with the first window: 0.05 s at 5120 Hz are 256 traces.
-        assert_eq!(Case { channels: 1, prr_hz: 5120.0, singles: 0 }.frames_expected(256), 1);
+        assert_eq!(Case::new(1, 5120.0, 0).frames_expected(256), 1);
         // Lines shorter and longer than whole traces: 7.8125 traces at 156.25 Hz.
-        let odd = Case { channels: 1, prr_hz: 156.25, singles: 0 };
+        let odd = Case::new(1, 156.25, 0);
         let by_hand = (0u64..1000)
             .filter(|m| (256..=5000).contains(&((m + 1) as f64 * 7.8125).round().to_string().parse::<u64>().unwrap()));
         assert_eq!(odd.frames_expected(5000), by_hand.count() as u64);

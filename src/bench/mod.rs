@@ -359,6 +359,7 @@ impl Measured {
             channels: bench.case.channels,
             prr_hz: bench.case.prr_hz,
             singles: bench.case.singles,
+            line_period_ms: bench.case.line_period_ms,
             measured_s: (to.at - from.at).as_secs_f64(),
             cpu: Cpu::between(&from, &to),
             load: Load::of(&loads),

@@ -46,6 +46,8 @@ pub struct CaseReport {
     pub prr_hz: f64,
     /// Single channels with spectra.
     pub singles: usize,
+    /// From line to line of the waterfall, in ms.
+    pub line_period_ms: f64,
     /// Length of the measured interval.
     pub measured_s: f64,
     /// In the interval.
@@ -348,7 +350,7 @@ impl CaseReport {
 
 impl Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} channels at {} Hz, waterfall", self.channels, self.prr_hz)?;
+        write!(f, "{} channels at {} Hz, waterfall every {} ms", self.channels, self.prr_hz, self.line_period_ms)?;
         if self.singles > 0 { write!(f, " and {} single channels", self.singles) } else { Ok(()) }
     }
 }
@@ -400,6 +402,7 @@ fn rows(broker: bool) -> Vec<Row> {
     let mut rows: Vec<Row> = vec![
         ("channels x PRR", |c| format!("{} x {} Hz", c.channels, c.prr_hz)),
         ("views", |c| if c.singles > 0 { format!("waterfall + {}", c.singles) } else { "waterfall".into() }),
+        ("lines of the waterfall", |c| format!("every {} ms", c.line_period_ms)),
         ("measured", |c| format!("{:.1} s", c.measured_s)),
         ("", |_| String::new()),
         ("processor: daemon", |c| percent(c.cpu.daemon_percent)),
@@ -462,6 +465,7 @@ mod tests {
             channels: 2337,
             prr_hz: 2000.0,
             singles: 8,
+            line_period_ms: 50.0,
             measured_s: 20.0,
             cpu: Cpu { daemon_percent: 31.25, ..Cpu::default() },
             load: Load::of(&[0.25, 0.15]),
