@@ -3,7 +3,7 @@
 //! A window takes one cache line, or a few, from each of many rows, which lie in many blocks. A cache keeps a line in one of
 //! eight places or so, and which eight is a matter of the line's address modulo 4 kB (first level) or 64 kB (second level).
 //! If all blocks began at the same of these, their rows would want the same places, and a window would push its own lines
-//! out: 256 rows of 50,000 channels in blocks of 20 took up to twice as long. So each block of a pool begins at another
+//! out: 256 rows of 50,000 channels in blocks of 20 took up to 1.8 times as long. So each block of a pool begins at another
 //! place. Rows of 100 kB are each in another small page as well; blocks that fill huge pages get them.
 
 use bytemuck::{Pod, Zeroable};

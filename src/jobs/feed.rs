@@ -165,12 +165,17 @@ impl Feed {
         self.readers.load(Ordering::Relaxed)
     }
 
+    /// Lines that readers lost because they were behind, added up over readers.
+    pub fn lines_lost(&self) -> u64 {
+        self.lines_lost.load(Ordering::Relaxed)
+    }
+
     /// What is here and what was done.
     pub fn counts(&self) -> Counts {
         let kept = self.kept();
         Counts {
             lines: kept.lines,
-            lines_lost: self.lines_lost.load(Ordering::Relaxed),
+            lines_lost: self.lines_lost(),
             frames_held: kept.frames.len(),
             bytes_held: kept.bytes,
             readers: self.readers(),

@@ -150,7 +150,7 @@ impl Job {
 
     /// Lines that its readers were too slow for, added up over readers.
     pub(super) fn lines_lost(&self) -> u64 {
-        self.feeds.iter().map(|feed| feed.counts().lines_lost).sum()
+        self.feeds.iter().map(|feed| feed.lines_lost()).sum()
     }
 
     /// Consumers with an open stream. A stream each: who reads three counts three times.
