@@ -4,24 +4,13 @@
 
 mod common;
 
-use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use common::daemon::{Daemon, Process};
+use common::daemon::{Daemon, Process, simulator};
 use common::http::{Answer, ask, exchange, get};
 use common::{free_port, wait_for};
 use serde_json::{Value, json};
-
-/// Small, so that a debug build keeps up on a busy machine.
-const SCENE: &str = "
-seed = 7
-[fiber]
-channels = 60
-[interrogator]
-prr_hz = 1000.0
-";
 
 struct Rig {
     daemon: Daemon,
@@ -44,15 +33,11 @@ impl Rig {
 
     fn start(more: &str, light: bool) -> Self {
         let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-        let (scene, ring): (PathBuf, PathBuf) = (dir.path().join("scene.toml"), dir.path().join("ring"));
-        fs::write(&scene, SCENE).unwrap();
-        let simulator = light.then(|| {
-            Process::fiberd(["simulate", "--scene", scene.to_str().unwrap(), "--ring", ring.to_str().unwrap()])
-        });
+        let simulator = light.then(|| simulator(dir.path(), 60));
         let config = format!(
             "site = \"test\"\n[source]\nkind = \"ring\"\npath = \"{}\"\n[capture]\nprr_hz = 1000\n[fiber]\nchannels = 60\n\
              [broker]\nenabled = false\n[[view]]\nkind = \"waterfall\"\nname = \"whole\"\n[jobs]\nmax_load = 100\n{more}\n",
-            ring.display()
+            dir.path().join("ring").display()
         );
         let daemon = Daemon::start_with(dir.path(), &config, "rate_configure_burst = 1000", "info");
         Self { daemon, _simulator: simulator, _dir: dir }

@@ -5,14 +5,13 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::broker::{Broker, shared};
-use common::daemon::{Daemon, Process};
+use common::daemon::{Daemon, Process, simulator};
 use common::http::{Answer, ask, exchange, get};
 use common::wait_for;
 use lapin::options::{
@@ -23,15 +22,6 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-
-/// Small, so that a debug build keeps up on a busy machine.
-const SCENE: &str = "
-seed = 7
-[fiber]
-channels = 60
-[interrogator]
-prr_hz = 1000.0
-";
 
 struct Rig {
     daemon: Daemon,
@@ -126,17 +116,14 @@ impl Rig {
 
     fn deaf(broker: &Broker, name: &'static str, broker_lines: &str, jobs_lines: &str) -> Self {
         let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-        let (scene, ring) = (dir.path().join("scene.toml"), dir.path().join("ring"));
-        fs::write(&scene, SCENE).unwrap();
-        let simulator =
-            Process::fiberd(["simulate", "--scene", scene.to_str().unwrap(), "--ring", ring.to_str().unwrap()]);
+        let simulator = simulator(dir.path(), 60);
         let config = format!(
             "site = \"{name}\"\n[source]\nkind = \"ring\"\npath = \"{}\"\n[capture]\nprr_hz = 1000\n\
              [fiber]\nchannels = 60\n[broker]\nuri = \"{}\"\nframes_exchange = \"{name}.frames\"\n\
              status_exchange = \"{name}.status\"\ncommands_exchange = \"{name}.commands\"\n\
              dead_letter_exchange = \"{name}.dead\"\n{broker_lines}\n\
              [[view]]\nkind = \"waterfall\"\nname = \"whole\"\n[jobs]\nmax_load = 100\n{jobs_lines}\n",
-            ring.display(),
+            dir.path().join("ring").display(),
             broker.uri()
         );
         let client = Client::new(&broker.uri());

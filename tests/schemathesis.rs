@@ -4,32 +4,18 @@
 
 mod common;
 
-use std::fs;
-
-use common::daemon::{Daemon, Process};
+use common::daemon::{Daemon, simulator};
 use common::{must_succeed, python};
-
-/// Small, so that a debug build keeps up on a busy machine.
-const SCENE: &str = "
-seed = 7
-[fiber]
-channels = 30
-[interrogator]
-prr_hz = 1000.0
-";
 
 #[test]
 fn schemathesis_finds_nothing() {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-    let (scene, ring) = (dir.path().join("scene.toml"), dir.path().join("ring"));
-    fs::write(&scene, SCENE).unwrap();
-    let _simulator =
-        Process::fiberd(["simulate", "--scene", scene.to_str().unwrap(), "--ring", ring.to_str().unwrap()]);
+    let _simulator = simulator(dir.path(), 30);
     let config = format!(
         "[source]\nkind = \"ring\"\npath = \"{}\"\n[capture]\nprr_hz = 1000\n[fiber]\nchannels = 30\n\
          [broker]\nenabled = false\n[[view]]\nkind = \"waterfall\"\nname = \"whole\"\n[jobs]\nmax_load = 100\n\
          live_idle_s = 2\nstart_grace_s = 1\n",
-        ring.display()
+        dir.path().join("ring").display()
     );
     let daemon = Daemon::start(dir.path(), &config);
     daemon.wait_state("acquiring");

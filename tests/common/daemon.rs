@@ -12,6 +12,15 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{free_port, wait_for};
 
+/// An interrogator that writes a quiet fiber of so many channels at 1000 Hz to `dir/ring`: small, so that a debug build
+/// keeps up on a busy machine.
+pub fn simulator(dir: &Path, channels: usize) -> Process {
+    let (scene, ring) = (dir.join("scene.toml"), dir.join("ring"));
+    let text = format!("seed = 7\n[fiber]\nchannels = {channels}\n[interrogator]\nprr_hz = 1000.0\n");
+    fs::write(&scene, text).unwrap();
+    Process::fiberd(["simulate", "--scene", scene.to_str().unwrap(), "--ring", ring.to_str().unwrap()])
+}
+
 /// A child process whose lines are kept, and which is killed when it is dropped.
 pub struct Process {
     pub child: Child,
