@@ -1,6 +1,7 @@
 //! What the daemon knows about itself, in one place for everybody who asks: HTTP, metrics, systemd, the bus, the
 //! terminal. Hot-path threads only add to atomics; readers take a [`Report`].
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -264,6 +265,46 @@ pub enum BrokerState {
     Away,
 }
 
+/// How bad a condition is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Something does not work, although the daemon as a whole does.
+    Degraded,
+    /// The daemon cannot do its job.
+    NotReady,
+}
+
+/// Something that is not as it should be, as every outlet shows it: `/readyz`, the bus, the log, metrics, the screen and
+/// the service manager. Holds no path, no address of a host and no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Condition {
+    /// Short and stable, for programs: `broker_away`.
+    pub code: &'static str,
+    /// What is the matter, in a sentence without a stop.
+    pub what: String,
+    /// Since when, milliseconds since the UNIX epoch.
+    pub since_ms: i64,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What a person can do about it.
+    pub advice: &'static str,
+}
+
+/// What kind of thing a stage has found. Health makes a condition of each that stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FindingKind {
+    /// The present acquisition cannot be conditioned as configured: no view has lines.
+    ConditioningImpossible,
+    /// A standing view does not fit the present acquisition. The subject is its name.
+    ViewLeftOut,
+    /// The broker refuses what the configuration asks of it: login, virtual host, topology, certificate.
+    BrokerRefused,
+}
+
+/// What stages have found and not taken back, by kind and subject. Set at changes, never on the hot path.
+pub type Findings = BTreeMap<(FindingKind, String), String>;
+
 /// A phase with the time since when it holds.
 #[derive(Clone, Debug)]
 pub struct PhaseSince {
@@ -343,6 +384,7 @@ pub struct Status {
     phase_tx: watch::Sender<PhaseSince>,
     broker: Mutex<BrokerState>,
     stuck: Mutex<Vec<Stage>>,
+    findings: Mutex<Findings>,
     last_trace_utc_ns: AtomicU64,
 }
 
@@ -358,6 +400,7 @@ impl Status {
             phase_tx: watch::Sender::new(first),
             broker: Mutex::default(),
             stuck: Mutex::default(),
+            findings: Mutex::default(),
             last_trace_utc_ns: AtomicU64::new(0),
         })
     }
@@ -401,6 +444,30 @@ impl Status {
     /// Called by the supervisor in [`notify`](crate::notify) on each change.
     pub fn set_stuck(&self, stages: &[Stage]) {
         *self.stuck.lock().unwrap_or_else(PoisonError::into_inner) = stages.to_vec();
+    }
+
+    /// Says that something stands in the way until it is [taken back](Self::take_back): why, in words for everybody.
+    pub fn found(&self, kind: FindingKind, subject: &str, why: impl Into<String>) {
+        self.findings_slot().insert((kind, subject.to_owned()), why.into());
+    }
+
+    /// What was found of this subject no longer holds.
+    pub fn take_back(&self, kind: FindingKind, subject: &str) {
+        self.findings_slot().remove(&(kind, subject.to_owned()));
+    }
+
+    /// Nothing of this kind holds any longer.
+    pub fn take_back_all(&self, kind: FindingKind) {
+        self.findings_slot().retain(|(of, _), _| *of != kind);
+    }
+
+    /// What stands now.
+    pub fn findings(&self) -> Findings {
+        self.findings_slot().clone()
+    }
+
+    fn findings_slot(&self) -> MutexGuard<'_, Findings> {
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn broker_slot(&self) -> MutexGuard<'_, BrokerState> {
