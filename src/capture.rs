@@ -3,23 +3,26 @@
 //! Takes a free block from the pool, lets the source fill it with traces exactly as they came, and sends the lease down
 //! the full queue, which has room for every block. While traces flow it allocates nothing and waits for nobody
 //! downstream: without a free block it goes on reading into one spare block, so that the hardware never backs up, and
-//! the next block that gets through says how many traces are missing. Whether there is signal is decided by
-//! [`SignalMonitor`]; this thread tells it what it saw, and tells [`Status`] what it answered.
+//! the next block that gets through says how many traces are missing; `account` counts them at once. Whether there is
+//! signal is decided by [`SignalMonitor`]; this thread tells it what it saw, and tells [`Status`] what it answered.
+
+mod account;
 
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use thread_priority::{RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
 use tracing::{info, warn};
 
+use self::account::{Account, Place};
 use crate::acquisition::{Acquisition, DarkReason, Event, Phase, SampleFormat, SignalLimits, SignalMonitor};
 use crate::block::{Blank, BlockLayout, BlockPool, Lease, MAX_KEPT, RawBlock};
 use crate::config::CaptureConfig;
 use crate::source::{Interrogator, Probe, ReadOutcome, SourceError};
-use crate::status::Status;
+use crate::status::{Counters, FindingKind, Status};
 
 /// How often a source without signal is asked again: quick enough for a person, cheap enough for months.
 const PROBE_INTERVAL: Duration = Duration::from_millis(50);
@@ -120,9 +123,10 @@ struct Running {
     started: Instant,
     pool: Option<(BlockPool, Blank)>,
     acquisition: Option<Arc<Acquisition>>,
-    /// Traces read but not passed on since the last block that was.
-    owed_gap: u64,
+    account: Account,
     off_rate: bool,
+    /// What is wrong with the source although traces come, as it was told last.
+    complaint: Option<&'static str>,
 }
 
 impl Running {
@@ -137,13 +141,15 @@ impl Running {
             started: Instant::now(),
             pool: None,
             acquisition: None,
-            owed_gap: 0,
+            account: Account::default(),
             off_rate: false,
+            complaint: None,
         }
     }
 
     fn run(mut self) -> Result<CaptureEnd, SourceError> {
         let end = self.look_and_read();
+        self.settle();
         self.tell(Event::Stopping);
         end
     }
@@ -151,9 +157,13 @@ impl Running {
     fn look_and_read(&mut self) -> Result<CaptureEnd, SourceError> {
         loop {
             self.status.counters.capture_ticks.add(1);
-            match self.source.probe()? {
+            let probe = self.source.probe()?;
+            self.settle();
+            match probe {
                 Probe::Waiting(reason) => {
                     self.tell(Event::Lost(reason));
+                    // Consumers give back while nothing comes.
+                    self.pool.iter().for_each(|(pool, _)| show_blocks(&self.status.counters, pool));
                     if self.stop_rx.recv_timeout(PROBE_INTERVAL) == Err(RecvTimeoutError::Disconnected) {
                         return Ok(CaptureEnd::Stopped);
                     }
@@ -164,6 +174,24 @@ impl Running {
                         return Ok(end);
                     }
                 }
+            }
+        }
+    }
+
+    /// Takes note of what the source says between blocks, too: traces that it left behind, and what is wrong with it.
+    fn settle(&mut self) {
+        let counters = &self.status.counters;
+        self.account.left_behind(self.source.missing_at_ends(), counters);
+        counters.traces_lost_before_ring.raise_to(self.source.lost_before_source());
+        let complaint = self.source.complaint();
+        if complaint != self.complaint {
+            self.complaint = complaint;
+            match complaint {
+                Some(what) => {
+                    warn!("{what}");
+                    self.status.found(FindingKind::SourceFlawed, "", what);
+                }
+                None => self.status.take_back(FindingKind::SourceFlawed, ""),
             }
         }
     }
@@ -183,7 +211,9 @@ impl Running {
             "new acquisition"
         );
         self.status.counters.epochs.add(1);
-        self.owed_gap = 0;
+        self.account.begin();
+        self.take_back_rate();
+        self.status.counters.prr_measured_hz.set(0.0);
         let acquisition = Arc::new(acquisition);
         let layout = BlockLayout::for_acquisition(&acquisition, self.config.block);
         if self.pool.as_ref().is_none_or(|(pool, _)| pool.layout() != layout) {
@@ -212,6 +242,7 @@ impl Running {
                 }
             };
             let mut blank = free;
+            show_blocks(&self.status.counters, pool);
             let block = blank.as_mut().unwrap_or(spare).block();
             block.clear(acquisition);
             match self.source.read_block(block, READ_DEADLINE)? {
@@ -232,63 +263,53 @@ impl Running {
     fn pass_on(&mut self, mut blank: Option<Blank>, acquisition: &Arc<Acquisition>) {
         let (_, spare) = self.pool.as_mut().expect("adopt made a pool");
         let block = blank.as_mut().unwrap_or(spare).block();
-        let (traces, lost) = (block.traces as u64, block.gap_before);
+        let traces = block.traces as u64;
         let last_utc_ns = block.utc_ns.saturating_add(acquisition.prr.traces_to_ns(traces));
         let power = optical_power(block);
-        block.gap_before += self.owed_gap;
-        let gap = block.gap_before;
+        self.account.read(block, &self.status.counters);
 
         self.tell(Event::Block { acquisition: Arc::clone(acquisition), power });
         let counters = &self.status.counters;
-        counters.traces.add(traces);
         let light = matches!(self.monitor.phase(), Phase::Acquiring(_));
-        let sent = match blank {
-            Some(blank) if light => match self.filled_tx.try_send(blank.seal()) {
-                Ok(()) => true,
-                // Only when epochs change faster than the pipeline drains two whole pools, or when it is gone.
-                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                    counters.traces_dropped_no_block.add(traces);
-                    false
-                }
-            },
-            Some(_) => false,
-            None => {
-                counters.traces_dropped_no_block.add(traces);
-                false
-            }
+        let place = match blank {
+            Some(_) if !light => Some(Place::Dark),
+            // Not sent: epochs change faster than the pipeline drains two whole pools, or it is gone.
+            Some(blank) => self.filled_tx.try_send(blank.seal()).err().map(|_| Place::NoBlock),
+            None => Some(Place::NoBlock),
         };
-        if sent {
-            self.owed_gap = 0;
-            counters.blocks.add(1);
-            if gap > 0 {
-                counters.gaps.add(1);
-                counters.gap_traces.add(gap);
-            }
-        } else {
-            self.owed_gap += lost + traces;
+        match place {
+            None => self.account.passed_on(traces, counters),
+            Some(place) => self.account.dropped(traces, place, counters),
         }
         counters.capture_queue_blocks.set(self.filled_tx.len() as f64);
         self.status.set_last_trace(last_utc_ns);
         self.watch_rate(acquisition);
+        self.settle();
     }
 
     fn watch_rate(&mut self, acquisition: &Acquisition) {
-        let counters = &self.status.counters;
-        counters.traces_lost_before_ring.raise_to(self.source.lost_before_source());
         let Some(measured) = self.source.measured_prr_hz() else { return };
-        counters.prr_measured_hz.set(measured);
+        self.status.counters.prr_measured_hz.set(measured);
         let declared = acquisition.prr.to_f64();
         let deviation_ppm = (measured / declared - 1.0) * 1e6;
         // Back only at half the tolerance, so that a rate on the edge is reported once.
         let edge = if self.off_rate { 0.5 } else { 1.0 } * self.config.prr_tolerance_ppm;
         let off = deviation_ppm.abs() > edge;
-        if off != self.off_rate {
-            self.off_rate = off;
-            if off {
-                warn!(measured, declared, deviation_ppm, "the measured PRR deviates from the declared one");
-            } else {
-                info!(measured, declared, "the measured PRR agrees with the declared one again");
-            }
+        if off && !self.off_rate {
+            self.off_rate = true;
+            warn!(measured, declared, deviation_ppm, "the measured PRR deviates from the declared one");
+            let what = format!("the measured PRR is {measured:.3} Hz, the interrogator declares {declared} Hz");
+            self.status.found(FindingKind::RateOff, "", what);
+        } else if !off && self.off_rate {
+            info!(measured, declared, "the measured PRR agrees with the declared one again");
+            self.take_back_rate();
+        }
+    }
+
+    /// The measured rate is that of the present acquisition or none.
+    fn take_back_rate(&mut self) {
+        if std::mem::take(&mut self.off_rate) {
+            self.status.take_back(FindingKind::RateOff, "");
         }
     }
 
@@ -303,6 +324,12 @@ impl Running {
         }
         self.status.set_phase(phase.clone());
     }
+}
+
+fn show_blocks(counters: &Counters, pool: &BlockPool) {
+    counters.capture_free_blocks.set(pool.free() as f64);
+    // All but the spare one.
+    counters.capture_pool_blocks.set(pool.total().saturating_sub(1) as f64);
 }
 
 /// Variance over channels of the block's last trace in squared counts; for complex samples the mean squared magnitude.

@@ -30,6 +30,7 @@
 //! | band energy | sum of power over the bins of a band, both ends included |
 //! | epoch | generation of an acquisition |
 //! | gap, stall | missing traces; light without data |
+//! | book | an equation between counters that must hold, so that nothing vanishes uncounted |
 //! | tile, lane | neighbouring channels worked on together; one transform over the channels of a tile (of a vector: one channel) |
 //! | group, cell | as many neighbouring channels as fit into a vector; as many whose counts fill a cache line |
 //! | past, store | blocks that windows still reach into; the newest conditioned traces of a tile |

@@ -155,6 +155,9 @@ const fn broker_word(state: &BrokerState) -> &'static str {
     }
 }
 
+const LAUNCHED: &str = "Traces launched, as far as is known, from the first one read of each acquisition on.";
+const MISSED: &str = "Traces of the gaps above that the source did not deliver: lost before the ring, overwritten before they were read, written without light, damaged, or unread at the end of their acquisition.";
+
 /// Every metric there is, in the order in which it is exposed.
 pub const TABLE: &[Metric] = &[
     Metric {
@@ -209,31 +212,48 @@ pub const TABLE: &[Metric] = &[
         |look| look.report.last_trace_ms.map(|ms| ms as f64 / 1e3),
     ),
     // capture
+    count("fiberd_traces_launched_total", "traces", LAUNCHED, |look| look.counters.traces_launched.get() as f64),
     count("fiberd_traces_total", "traces", "Traces read from the source.", |look| look.counters.traces.get() as f64),
     count("fiberd_blocks_total", "blocks", "Blocks passed from capture to the pipeline.", |look| {
         look.counters.blocks.get() as f64
+    }),
+    count("fiberd_traces_passed_on_total", "traces", "Traces in the blocks passed to the pipeline.", |look| {
+        look.counters.traces_passed_on.get() as f64
     }),
     count("fiberd_gaps_total", "gaps", "Times that traces were missing.", |look| look.counters.gaps.get() as f64),
     count("fiberd_gap_traces_total", "traces", "Traces missing, for whatever reason.", |look| {
         look.counters.gap_traces.get() as f64
     }),
+    count("fiberd_traces_missed_in_source_total", "traces", MISSED, |look| {
+        look.counters.traces_missed_in_source.get() as f64
+    }),
     Metric {
         name: "fiberd_traces_dropped_total",
         unit: "traces",
-        help: "Traces of the gaps above by the place that lost them: before_ring (declared by the producer) or no_block (no free block, the pipeline was too slow).",
+        help: "Traces of the gaps above by the place that lost them: before_ring (declared by the producer; also among those missed in the source), no_block (no free block, the pipeline was too slow) or dark (below the dark threshold).",
         read: Read::CountBy("place", |look| {
             vec![
                 ("before_ring", look.counters.traces_lost_before_ring.get() as f64),
                 ("no_block", look.counters.traces_dropped_no_block.get() as f64),
+                ("dark", look.counters.traces_dropped_dark.get() as f64),
             ]
         }),
     },
     gauge("fiberd_capture_queue_blocks", "blocks", "Blocks that wait for the pipeline.", |look| {
         Some(look.report.capture_queue_blocks)
     }),
+    gauge("fiberd_capture_free_blocks", "blocks", "Free blocks, besides the one that is being filled.", |look| {
+        Some(look.counters.capture_free_blocks.get())
+    }),
+    gauge("fiberd_capture_pool_blocks", "blocks", "All blocks of the pool; 0 before the first acquisition.", |look| {
+        Some(look.counters.capture_pool_blocks.get())
+    }),
     // pipeline
     count("fiberd_blocks_processed_total", "blocks", "Blocks that went through the pipeline.", |look| {
         look.counters.blocks_processed.get() as f64
+    }),
+    count("fiberd_traces_processed_total", "traces", "Traces in the blocks that went through the pipeline.", |look| {
+        look.counters.traces_processed.get() as f64
     }),
     count("fiberd_lines_total", "lines", "Lines computed.", |look| look.counters.lines.get() as f64),
     count(

@@ -1,6 +1,8 @@
 //! What the daemon knows about itself, in one place for everybody who asks: HTTP, metrics, systemd, the bus, the
 //! terminal. Hot-path threads only add to atomics; readers take a [`Report`].
 
+mod books;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,6 +11,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use tokio::sync::watch;
 
+pub use self::books::Book;
 use crate::acquisition::{DarkReason, Phase};
 
 /// A number that only grows.
@@ -103,18 +106,29 @@ pub struct Counters {
     pub pipeline_ticks: Counter,
     /// Turns of the publisher loop.
     pub publisher_ticks: Counter,
-    // capture
+    // capture; how these belong together: `traces_books`
+    /// Traces launched, as far as is known: those between the first and the last one read of each acquisition, by their
+    /// indices, and those that the source says it left behind.
+    pub traces_launched: Counter,
     /// Traces read from the source.
     pub traces: Counter,
     /// Blocks passed on.
     pub blocks: Counter,
+    /// Traces in the blocks passed on.
+    pub traces_passed_on: Counter,
     /// Times that traces were missing.
     pub gaps: Counter,
-    /// Traces missing, for whatever reason.
+    /// Traces missing, for whatever reason; counted as soon as it is known, whether or not a block comes to mark it.
     pub gap_traces: Counter,
+    /// Traces that the source did not deliver: lost before the ring, overwritten before they were read, written without
+    /// light, damaged on disk, or still unread when their acquisition ended.
+    pub traces_missed_in_source: Counter,
     /// Traces thrown away because no block was free: the first of the two places that may drop.
     pub traces_dropped_no_block: Counter,
-    /// Traces that the producer itself declared lost.
+    /// Traces thrown away because there was no light in their block (dark threshold).
+    pub traces_dropped_dark: Counter,
+    /// Traces that the producer itself declared lost. They are among those that the source did not deliver, unless they
+    /// were lost before the first trace was read or behind the last one.
     pub traces_lost_before_ring: Counter,
     /// Acquisitions begun.
     pub epochs: Counter,
@@ -124,9 +138,15 @@ pub struct Counters {
     pub prr_measured_hz: Gauge,
     /// Blocks waiting for the pipeline.
     pub capture_queue_blocks: Gauge,
+    /// Free blocks, besides the one that is being filled.
+    pub capture_free_blocks: Gauge,
+    /// All blocks of the pool, with those that were added for windows that reach back; 0 before the first acquisition.
+    pub capture_pool_blocks: Gauge,
     // pipeline
     /// Blocks processed.
     pub blocks_processed: Counter,
+    /// Traces in the blocks processed.
+    pub traces_processed: Counter,
     /// Lines computed.
     pub lines: Counter,
     /// Non-finite input samples replaced by zero.
@@ -298,6 +318,10 @@ pub enum FindingKind {
     ConditioningImpossible,
     /// A standing view does not fit the present acquisition. The subject is its name.
     ViewLeftOut,
+    /// The measured PRR is not the declared one.
+    RateOff,
+    /// The source does something against its interface, although traces come.
+    SourceFlawed,
     /// The broker refuses what the configuration asks of it: login, virtual host, topology, certificate.
     BrokerRefused,
 }

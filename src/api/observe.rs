@@ -128,6 +128,9 @@ fn finite(value: f64) -> Option<f64> {
 fn public_reason(phase: &Phase) -> Option<String> {
     match phase {
         Phase::WaitingForFiber(DarkReason::NoInterface(_)) => Some("the hardware interface is not there".into()),
+        Phase::WaitingForFiber(DarkReason::NotPermitted(_)) => {
+            Some("the hardware interface may not be opened by the daemon's user".into())
+        }
         Phase::WaitingForFiber(DarkReason::Refused(why)) => Some(without_paths(why)),
         Phase::WaitingForFiber(reason) => Some(reason.to_string()),
         _ => None,

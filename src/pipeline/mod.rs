@@ -148,6 +148,7 @@ impl Engine {
             flags |= FLAG_CLOCK_STEP;
         }
 
+        let traces = lease.traces as u64;
         let length_s = lease.traces as f64 / lease.acquisition.prr.to_f64();
         if let Some(plans) = &mut self.plans {
             plans.transform(&lease, &mut self.past, &self.crew, self.condition.common_mode);
@@ -174,6 +175,7 @@ impl Engine {
         }
 
         counters.blocks_processed.add(1);
+        counters.traces_processed.add(traces);
         // Smoothed over about a second whatever the block length.
         let weight = length_s.clamp(0.001, 1.0);
         self.load += weight * (began.elapsed().as_secs_f64() / length_s.max(1e-9) - self.load);

@@ -102,6 +102,17 @@ pub trait Interrogator: Send {
         0
     }
 
+    /// Traces known to be missing of which no block will tell, because the acquisition that they belonged to has ended;
+    /// since the source was opened. Never falls.
+    fn missing_at_ends(&self) -> u64 {
+        0
+    }
+
+    /// What is wrong with the source although traces come, in words for everybody.
+    fn complaint(&self) -> Option<&'static str> {
+        None
+    }
+
     /// One word for status: `ring` or `replay`.
     fn kind(&self) -> &'static str;
 }
