@@ -5,6 +5,7 @@
 //! dropped. Rows that are damaged become a gap.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -46,6 +47,7 @@ pub(super) struct Ahead {
     /// Slabs in order; an error is the last thing that comes; closed at the end.
     pub(super) slabs: Receiver<Result<Slab, SourceError>>,
     spent: Sender<Vec<u8>>,
+    missing_at_ends: Arc<AtomicU64>,
 }
 
 impl Ahead {
@@ -56,11 +58,18 @@ impl Ahead {
     pub(super) fn start(playlist: Playlist, looping: bool) -> Result<Self, SourceError> {
         let (slab_tx, slabs) = bounded(AHEAD);
         let (spent, spent_rx) = bounded(AHEAD + 2);
+        let missing_at_ends = Arc::<AtomicU64>::default();
+        let reader = Reader { slab_tx, spent_rx, missing_at_ends: Arc::clone(&missing_at_ends) };
         thread::Builder::new()
             .name("das-replay".into())
-            .spawn(move || Reader { slab_tx, spent_rx }.run(&playlist, looping))
+            .spawn(move || reader.run(&playlist, looping))
             .map_err(|error| SourceError::Io { what: "start the reading thread".into(), error })?;
-        Ok(Self { slabs, spent })
+        Ok(Self { slabs, spent, missing_at_ends })
+    }
+
+    /// Traces that are missing behind the last good row of an epoch.
+    pub(super) fn missing_at_ends(&self) -> u64 {
+        self.missing_at_ends.load(Ordering::Relaxed)
     }
 
     /// Gives the memory of a slab that was played back to the reader.
@@ -73,6 +82,7 @@ impl Ahead {
 struct Reader {
     slab_tx: Sender<Result<Slab, SourceError>>,
     spent_rx: Receiver<Vec<u8>>,
+    missing_at_ends: Arc<AtomicU64>,
 }
 
 /// The replay is gone, or something has broken and was reported: nothing more to do.
@@ -157,6 +167,7 @@ impl Reader {
                 row += traces as u64;
             }
         }
+        self.missing_at_ends.fetch_add(gap_before, Ordering::Relaxed);
         Ok(())
     }
 

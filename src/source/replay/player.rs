@@ -189,6 +189,10 @@ impl Interrogator for Replay {
         self.pace.is_some()
     }
 
+    fn missing_at_ends(&self) -> u64 {
+        self.ahead.missing_at_ends()
+    }
+
     fn kind(&self) -> &'static str {
         "replay"
     }
