@@ -64,6 +64,7 @@ impl From<SimulateError> for Failure {
             SimulateError::Scene(error) => error.into(),
             SimulateError::Ring(error @ RingError::Io { .. }) => Self::new(74, error),
             SimulateError::Ring(error @ RingError::Spec(_)) => Self::new(65, error),
+            SimulateError::Ring(error @ RingError::Taken { .. }) => Self::new(69, error),
         }
     }
 }
@@ -301,16 +302,25 @@ fn all_there<'p>(files: impl IntoIterator<Item = &'p std::path::PathBuf>) -> Res
     Ok(())
 }
 
-/// Raised by SIGINT and SIGTERM; a second one ends the process at once.
+/// Raised by SIGINT, SIGTERM, and SIGHUP unless that is ignored, as under nohup; a second one ends the process at once.
 fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    let hangup = (!ignores_hangup()).then_some(SIGHUP);
+    for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
         // The order matters: the first signal must find the flag still down.
         signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     Ok(stop)
+}
+
+/// Whether whoever started this wants it to outlive its terminal.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // Signal n is bit n - 1, and SIGHUP is 1.
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }
 
 /// Progress on stderr: a bar or a spinner on a terminal, a line every five seconds elsewhere.

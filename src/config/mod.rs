@@ -32,8 +32,11 @@ use crate::units::Rational;
 const TENTH: Rational = Rational::new(1, 10).expect("positive");
 const TWENTIETH: Rational = Rational::new(1, 20).expect("positive");
 
-/// The ring that simulator and daemon use when they are told nothing.
-pub const DEFAULT_RING: &str = "/dev/shm/fiberd.ring";
+/// The ring that daemon and recorder read when they are told nothing, in the folder that `systemd/tmpfiles.d` makes.
+pub const DEFAULT_RING: &str = "/dev/shm/fiberd/ring";
+
+/// The ring that the simulator writes when it is told nothing: another one, so that invented data never pass for real.
+pub const SIMULATED_RING: &str = "/dev/shm/fiberd-simulated.ring";
 
 /// Everything a running daemon is told.
 #[derive(Clone, Debug, PartialEq)]
