@@ -12,7 +12,7 @@ use std::time::Duration;
 use common::wait_for;
 use doors::{Client, lines, stream};
 use fiberd::api::grpc::{GrpcDoor, GrpcOptions, OpenPort};
-use fiberd::config::{HttpConfig, Role, TlsFiles, Token, digest_of};
+use fiberd::config::{HttpConfig, Reloadable, Role, TlsFiles, Token, digest_of};
 use fiberd::frame::Dtype;
 use fiberd::jobs::feed::{Feed, Limits};
 use tokio::runtime::Runtime;
@@ -94,7 +94,11 @@ fn a_port_has_the_locks_of_the_control_api() {
     let (certificate, key) = (certified.cert.pem(), certified.signing_key.serialize_pem());
     let tls = TlsFiles::from_pem(certificate.as_bytes(), key.as_bytes(), None).unwrap();
     let token = Token { name: "display".into(), role: Role::Read, digest: digest_of(b"looks-looks-looks-looks") };
-    let http = HttpConfig { tls: Some(tls), tokens: Some(vec![token]), ..HttpConfig::default() };
+    let http = HttpConfig {
+        tls: Some(Reloadable::new(tls)),
+        tokens: Reloadable::new(Some(vec![token])),
+        ..HttpConfig::default()
+    };
     let runtime = Runtime::new().unwrap();
     let feeds = Feed::of_job(&"glass".into(), ROOMY, 3);
     let door = GrpcDoor::new(GrpcOptions { host: LOCALHOST, ports: 0..=0 }).locked_as(&http).unwrap();

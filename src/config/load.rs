@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::problem::{Origin, Problem, Problems};
 use super::section::{Findings, NumberOrWord, Section, UNKNOWN_KEY, quoted};
 use super::{
-    BrokerConfig, CaptureConfig, Config, DEFAULT_RING, FiberConfig, JobsConfig, LogConfig, LogFormat, ProcessingConfig,
-    ReplaySpeed, Secret, SourceConfig, http, tree, view,
+    BrokerConfig, CaptureConfig, Config, DEFAULT_RING, FiberConfig, JobsConfig, LogConfig, LogFormat, Login,
+    ProcessingConfig, Reloadable, ReplaySpeed, Secret, SourceConfig, http, tree, view,
 };
 use crate::acquisition::SignalLimits;
 use crate::dsp::{CommonMode, ConditionSpec};
@@ -315,18 +315,18 @@ fn broker(mut s: Section<'_>, environment: &Environment) -> Option<BrokerConfig>
     if let Err(text) = check_uri(&uri) {
         s.complain("uri", text);
     }
-    let username = s.text("username").unwrap_or(default.username);
-    let password = match s.text("password_file") {
-        Some(path) => read_secret(&path, environment).unwrap_or_else(|text| {
+    let default_login = default.login.get();
+    let username = s.text("username").unwrap_or_else(|| default_login.username.clone());
+    let password = s.text("password_file").and_then(|path| {
+        read_secret(&path, environment).unwrap_or_else(|text| {
             s.complain("password_file", text);
-            Some(default.password.clone())
-        }),
-        None => Some(default.password.clone()),
-    };
+            None
+        })
+    });
+    let password = password.unwrap_or_else(|| default_login.password.clone());
     let config = BrokerConfig {
         uri,
-        username,
-        password: password.unwrap_or(default.password),
+        login: Reloadable::new(Login { username, password }),
         frames_exchange: exchange(&mut s, "frames_exchange", default.frames_exchange),
         status_exchange: exchange(&mut s, "status_exchange", default.status_exchange),
         commands_exchange: exchange(&mut s, "commands_exchange", default.commands_exchange),

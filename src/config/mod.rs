@@ -2,20 +2,26 @@
 //! `http` with the files that it names (`tokens`, `tls`), by the typed getters of `section` over the tree of `tree`, in
 //! which every value knows its line and column.
 //!
+//! What a reload may exchange while the daemon runs is `reloadable`; `changes` names the rest.
+//!
 //! Reading never stops at the first mistake: all problems come back at once, each saying what would be right.
 
+mod changes;
 mod http;
 mod load;
 mod problem;
+mod reloadable;
 mod section;
 mod tls;
 mod tokens;
 mod tree;
 mod view;
 
+pub use changes::RELOADED_KEYS;
 pub use http::{HttpConfig, RateConfig, is_host, listen_address, loopback_address};
 pub use load::{Environment, check_uri};
 pub use problem::{Origin, Problem, Problems};
+pub use reloadable::{Login, Reloadable};
 pub use tls::{TlsFile, TlsFiles};
 pub use tokens::{Digest, Role, Token, digest_of};
 
@@ -178,10 +184,8 @@ pub struct ViewConfig {
 pub struct BrokerConfig {
     /// `amqp://host:port/vhost` or `amqps://…`, without user and password.
     pub uri: String,
-    /// User name.
-    pub username: String,
-    /// Password; never shown.
-    pub password: Secret,
+    /// As whom; a connection takes the login that holds when it is made.
+    pub login: Reloadable<Login>,
     /// Topic exchange for frames.
     pub frames_exchange: String,
     /// Topic exchange for status.
@@ -254,7 +258,7 @@ impl std::fmt::Debug for Secret {
 
 impl std::fmt::Debug for BrokerConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BrokerConfig").field("uri", &"<set>").field("username", &self.username).finish_non_exhaustive()
+        f.debug_struct("BrokerConfig").field("uri", &"<set>").field("login", &self.login).finish_non_exhaustive()
     }
 }
 
@@ -363,8 +367,7 @@ impl Default for BrokerConfig {
     fn default() -> Self {
         Self {
             uri: "amqp://127.0.0.1:5672/%2f".into(),
-            username: "guest".into(),
-            password: Secret::new("guest"),
+            login: Reloadable::new(Login { username: "guest".into(), password: Secret::new("guest") }),
             frames_exchange: "fiberd.frames".into(),
             status_exchange: "fiberd.status".into(),
             commands_exchange: "baby_analyzer_commands".into(),

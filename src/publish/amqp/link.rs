@@ -122,8 +122,9 @@ fn with_credentials(config: &BrokerConfig) -> Result<AMQPUri, Fault> {
     let vhost = ShortString::try_new(uri.vhost.clone());
     vhost.map_err(|_| Fault::Refused("the vhost has more than 255 bytes".into()))?;
     uri.authority.host = host(&config.uri, &uri);
-    uri.authority.userinfo.username.clone_from(&config.username);
-    uri.authority.userinfo.password = config.password.reveal().into();
+    let login = config.login.get();
+    uri.authority.userinfo.username.clone_from(&login.username);
+    uri.authority.userinfo.password = login.password.reveal().into();
     uri.query.heartbeat = Some(HEARTBEAT_S);
     Ok(uri)
 }
