@@ -20,12 +20,16 @@ use crate::block::{Blank, BlockLayout, BlockPool, Lease, MAX_KEPT, RawBlock};
 use crate::config::CaptureConfig;
 use crate::source::{Interrogator, Probe, ReadOutcome, SourceError};
 use crate::status::Status;
+use crate::telemetry::{self, Throttle};
 
 /// How often a source without signal is asked again: quick enough for a person, cheap enough for months.
 const PROBE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How long one read may wait. Bounds how late a silence or the wish to stop is noticed.
 const READ_DEADLINE: Duration = Duration::from_millis(50);
+
+/// Changes of the phase that the log shows in a minute; a fiber that flickers makes thousands.
+const PHASE_LINES: usize = 20;
 
 /// Samples of a trace that the optical power is judged by.
 const POWER_SAMPLES: usize = 512;
@@ -123,6 +127,8 @@ struct Running {
     /// Traces read but not passed on since the last block that was.
     owed_gap: u64,
     off_rate: bool,
+    /// Changes of the phase on their way to the log.
+    said: Throttle<Phase>,
 }
 
 impl Running {
@@ -139,6 +145,7 @@ impl Running {
             acquisition: None,
             owed_gap: 0,
             off_rate: false,
+            said: Throttle::new(PHASE_LINES),
         }
     }
 
@@ -293,15 +300,28 @@ impl Running {
     }
 
     fn tell(&mut self, event: Event) {
-        let Some(phase) = self.monitor.on(self.started.elapsed(), event) else { return };
-        match phase {
-            Phase::WaitingForFiber(DarkReason::Starting) => {}
-            Phase::WaitingForFiber(reason) => warn!(%reason, "waiting for fiber"),
-            Phase::Stalled(_) => warn!("stalled: light, but no traces"),
-            Phase::Acquiring(a) => info!(epoch = a.epoch, "acquiring"),
-            Phase::Draining => info!("draining"),
+        let now = self.started.elapsed();
+        let line = match self.monitor.on(now, event) {
+            Some(phase) => {
+                self.status.set_phase(phase.clone());
+                self.said.say(now, phase.clone())
+            }
+            None => self.said.due(now),
+        };
+        if let Some((phase, more)) = line {
+            say(&phase, &telemetry::and_more(more));
         }
-        self.status.set_phase(phase.clone());
+    }
+}
+
+/// One line of the log; `more` says how many changes were left out before it.
+fn say(phase: &Phase, more: &str) {
+    match phase {
+        Phase::WaitingForFiber(DarkReason::Starting) => {}
+        Phase::WaitingForFiber(reason) => warn!(%reason, "waiting for fiber{more}"),
+        Phase::Stalled(_) => warn!("stalled: light, but no traces{more}"),
+        Phase::Acquiring(a) => info!(epoch = a.epoch, "acquiring{more}"),
+        Phase::Draining => info!("draining{more}"),
     }
 }
 

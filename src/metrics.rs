@@ -389,6 +389,12 @@ pub const TABLE: &[Metric] = &[
         |look| look.counters.connections_spared.get() as f64,
     ),
     // the daemon itself
+    count(
+        "fiberd_log_lines_lost_total",
+        "lines",
+        "Lines of the log that were lost because whoever reads it was too slow or refused them.",
+        |look| look.counters.log_lines_lost.get() as f64,
+    ),
     Metric {
         name: "fiberd_stage_ticks_total",
         unit: "turns",

@@ -204,6 +204,9 @@ pub struct Counters {
     pub requests_failed: Counter,
     /// Connections of the control API that were closed to make room for others.
     pub connections_spared: Counter,
+    // the log
+    /// Lines of the log that were lost because whoever reads it was too slow, or refused them.
+    pub log_lines_lost: Counter,
 }
 
 /// A stage whose heartbeat is watched. It ticks at least once a second, whatever it waits for.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use common::broker::{Broker, shared};
 use common::{must_succeed, python, wait_for};
 use fiberd::acquisition::{Acquisition, DarkReason, Phase};
-use fiberd::config::{BrokerConfig, Secret};
+use fiberd::config::{BrokerConfig, Login, Reloadable, Secret};
 use fiberd::egress::{Egress, fence};
 use fiberd::frame::{ChannelAxis, Dtype, Frame, FrequencyAxis, Stream, ValueKind, View};
 use fiberd::publish;
@@ -25,7 +25,6 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 /// A password that could not be anything else when it turns up somewhere.
 const PASSWORD: &str = "xyzzy-7319-plugh";
@@ -36,6 +35,7 @@ const PASSWORD: &str = "xyzzy-7319-plugh";
 struct Lines;
 
 static LINES: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+static LOGGING: OnceLock<telemetry::Logging> = OnceLock::new();
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -50,6 +50,9 @@ impl Write for Lines {
 
 /// Every line that any test of this program logged so far.
 fn log() -> String {
+    if let Some(logging) = LOGGING.get() {
+        assert!(logging.flush(Duration::from_secs(60)));
+    }
     String::from_utf8_lossy(&LINES.lock().unwrap()).into_owned()
 }
 
@@ -70,11 +73,9 @@ struct Rig {
 
 /// `name` makes the exchanges of this test its own.
 fn rig(uri: &str, name: &str, fence_frames: usize, change: impl FnOnce(&mut BrokerConfig)) -> Rig {
-    static LOGGING: OnceLock<()> = OnceLock::new();
     LOGGING.get_or_init(|| {
         let level = "trace,fiberd=trace,lapin=trace,lapin::io_loop=trace".into();
-        let writer = Some(BoxMakeWriter::new(|| Lines));
-        telemetry::init(telemetry::Options { level, writer, ..telemetry::Options::default() }).unwrap();
+        telemetry::init(telemetry::Options { level, writer: Some(Box::new(Lines)), ..Default::default() }).unwrap()
     });
     let mut config = BrokerConfig {
         uri: uri.into(),
@@ -359,8 +360,7 @@ fn a_wrong_password_is_said_once_and_a_right_one_is_found_by_itself() {
     broker.ctl(&["add_user", "dana", "not-yet"]);
     broker.ctl(&["set_permissions", "dana", ".*", ".*", ".*"]);
     let rig = rig(&broker.uri(), "password", 16, |config| {
-        config.username = "dana".into();
-        config.password = Secret::new(PASSWORD);
+        config.login = Reloadable::new(Login { username: "dana".into(), password: Secret::new(PASSWORD) });
     });
     rig.wait_for("two refusals", |s| s.counters.broker_failures.get() >= 2);
     assert_eq!(rig.status.broker(), BrokerState::Away);
