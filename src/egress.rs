@@ -29,8 +29,9 @@ pub struct Egress {
     patience: Option<Patience>,
 }
 
-/// Whether it is worth waiting for the publisher. Only for sources that can wait: a replay as fast as it goes.
-pub type Patience = Arc<dyn Fn() -> bool + Send + Sync>;
+/// Whether it is worth waiting (any longer) for the publisher, given how long one frame has waited already. Only for
+/// sources that can wait: a replay as fast as it goes. It must end when the daemon is to stop.
+pub type Patience = Arc<dyn Fn(Duration) -> bool + Send + Sync>;
 
 /// How long one turn of patience lasts before the question is asked again.
 const PATIENCE_TURN: Duration = Duration::from_millis(50);
@@ -80,8 +81,8 @@ impl Egress {
         self
     }
 
-    /// Takes `frame` over. Never waits unless it is [`patient`](Self::patient): a full fence drops its oldest frame and
-    /// counts it.
+    /// Takes `frame` over. Never waits unless it is [`patient`](Self::patient), and then asks again every 50 ms whether
+    /// to: a full fence drops its oldest frame and counts it.
     pub fn offer(&self, frame: Frame) {
         if let Some(jobs) = self.jobs.as_ref().filter(|_| !frame.stream.job.is_empty()) {
             return jobs.offer(frame);
@@ -91,13 +92,17 @@ impl Egress {
         if let Some(onlooker) = &self.onlooker {
             onlooker(&frame);
         }
+        let mut waited = Duration::ZERO;
         loop {
             match self.frame_tx.try_send(frame) {
                 Ok(()) => break,
-                Err(TrySendError::Full(back)) if self.patience.as_ref().is_some_and(|worth_it| worth_it()) => {
+                Err(TrySendError::Full(back)) if self.patience.as_ref().is_some_and(|worth_it| worth_it(waited)) => {
                     match self.frame_tx.send_timeout(back, PATIENCE_TURN) {
                         Ok(()) => break,
-                        Err(later) => frame = later.into_inner(),
+                        Err(later) => {
+                            frame = later.into_inner();
+                            waited += PATIENCE_TURN;
+                        }
                     }
                 }
                 Err(TrySendError::Full(back)) => {
@@ -211,7 +216,7 @@ mod tests {
         let worth_it = Arc::new(AtomicBool::new(true));
         let asked = Arc::clone(&worth_it);
         let (egress, outlet) = fence(2, Arc::clone(&counters));
-        let egress = egress.patient(Arc::new(move || asked.load(Ordering::Relaxed)));
+        let egress = egress.patient(Arc::new(move |_| asked.load(Ordering::Relaxed)));
         let offering = std::thread::spawn(move || {
             (0..100).for_each(|n| egress.offer(numbered(n)));
             egress
@@ -222,6 +227,15 @@ mod tests {
         worth_it.store(false, Ordering::Relaxed);
         (0..5).for_each(|n| egress.offer(numbered(n)));
         assert_eq!(drain(&outlet), [3, 4]);
+    }
+
+    #[test]
+    fn patience_is_asked_again_while_a_frame_waits() {
+        let counters = Arc::new(Counters::default());
+        let (egress, outlet) = fence(1, Arc::clone(&counters));
+        let egress = egress.patient(Arc::new(|waited| waited < 3 * PATIENCE_TURN));
+        (0..2).for_each(|n| egress.offer(numbered(n)));
+        assert_eq!((drain(&outlet), counters.frames_dropped_at_egress.get()), (vec![1], 1));
     }
 
     #[tokio::test]

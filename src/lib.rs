@@ -33,6 +33,7 @@
 //! | tile, lane | neighbouring channels worked on together; one transform over the channels of a tile (of a vector: one channel) |
 //! | group, cell | as many neighbouring channels as fit into a vector; as many whose counts fill a cache line |
 //! | past, store | blocks that windows still reach into; the newest conditioned traces of a tile |
+//! | part (of the daemon) | a thread or task that the supervisor in [`app`] looks after, by name |
 //! | worker, crew | kernel and scratch of one thread; all threads that work on tiles |
 //! | sliding | made from the window before, by what comes and what goes, instead of from all its traces |
 //! | plan, output, want | a transform with its line grid; what comes out of it; an output for some channels of a tile |

@@ -93,7 +93,7 @@ impl Access {
         let shown = digest_of(secret);
         // No early end: which token it was must not show either.
         let mut found = None;
-        for token in tokens.iter() {
+        for token in tokens {
             if bool::from(token.digest.ct_eq(&shown)) {
                 found = Some(token);
             }

@@ -16,7 +16,7 @@ pub const RELOADED_KEYS: [&str; 7] = [
 /// One line for each key: whether it differs.
 macro_rules! differing {
     ($old:expr, $new:expr, $($key:literal: $($field:ident).+,)+) => {
-        [$(($key, $old.$($field).+ != $new.$($field).+)),+]
+        [$(($key, PartialEq::ne(&$old.$($field).+, &$new.$($field).+))),+]
     };
 }
 

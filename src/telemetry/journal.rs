@@ -124,7 +124,10 @@ impl Visit for Fields {
 
 /// One `KEY=value`. A line break would begin another field, and text from outside must not: it becomes a space.
 fn field(to: &mut String, key: &str, value: &str) -> fmt::Result {
-    let end = value.floor_char_boundary(VALUE_BYTES);
+    let mut end = value.len().min(VALUE_BYTES);
+    while !value.is_char_boundary(end) {
+        end -= 1;
+    }
     write!(to, "{key}=")?;
     to.extend(value[..end].chars().map(|c| if c == '\n' || c == '\0' { ' ' } else { c }));
     to.write_char('\n')

@@ -93,7 +93,7 @@ mod tests {
                 }
             }
             for window in said.windows(lines + 1) {
-                prop_assert!(window[lines] - window[0] >= WINDOW);
+                prop_assert!(window[lines] >= window[0] + WINDOW);
             }
             let last = throttle.due(now + WINDOW).map_or(0, |(_, more)| 1 + more);
             prop_assert_eq!(accounted + last, offered);

@@ -5,7 +5,7 @@
 //! dropped. Rows that are damaged become a gap.
 
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -46,6 +46,7 @@ pub(super) struct Ahead {
     /// Slabs in order; an error is the last thing that comes; closed at the end.
     pub(super) slabs: Receiver<Result<Slab, SourceError>>,
     spent: Sender<Vec<u8>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Ahead {
@@ -56,11 +57,23 @@ impl Ahead {
     pub(super) fn start(playlist: Playlist, looping: bool) -> Result<Self, SourceError> {
         let (slab_tx, slabs) = bounded(AHEAD);
         let (spent, spent_rx) = bounded(AHEAD + 2);
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("das-replay".into())
             .spawn(move || Reader { slab_tx, spent_rx }.run(&playlist, looping))
             .map_err(|error| SourceError::Io { what: "start the reading thread".into(), error })?;
-        Ok(Self { slabs, spent })
+        Ok(Self { slabs, spent, thread: Some(thread) })
+    }
+
+    /// To be called when `slabs` is closed.
+    ///
+    /// # Errors
+    /// When the thread died: then this is not the end of the files.
+    pub(super) fn end(&mut self) -> Result<(), SourceError> {
+        let died = |_| SourceError::Unusable {
+            what: "replay".into(),
+            why: "the thread that reads the files died; the log says where, please report it".into(),
+        };
+        self.thread.take().map_or(Ok(()), |thread| thread.join().map_err(died))
     }
 
     /// Gives the memory of a slab that was played back to the reader.
@@ -162,5 +175,19 @@ impl Reader {
 
     fn send(&self, message: Result<Slab, SourceError>) -> Result<(), Over> {
         self.slab_tx.send(message).map_err(|_| Over)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_dies_is_not_the_end_of_the_files() {
+        let ahead = |thread| Ahead { slabs: bounded(0).1, spent: bounded(0).0, thread: Some(thread) };
+        assert!(ahead(thread::spawn(|| ())).end().is_ok());
+        let mut died = ahead(thread::spawn(|| panic!("a hostile file")));
+        assert!(matches!(died.end(), Err(SourceError::Unusable { .. })));
+        assert!(died.end().is_ok(), "said once");
     }
 }

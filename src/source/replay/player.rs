@@ -101,6 +101,7 @@ impl Replay {
             Err(RecvTimeoutError::Timeout) => Ok(Some(ReadOutcome::TimedOut)),
             Err(RecvTimeoutError::Disconnected) => {
                 self.over = true;
+                self.ahead.end()?;
                 Ok(Some(ReadOutcome::EndOfStream))
             }
         }
