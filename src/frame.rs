@@ -136,6 +136,9 @@ pub const FLAG_EPOCH_START: u32 = 8;
 /// Frame flag: windows of these lines saw float input that was NaN, infinite or absurdly large, in any channel that is
 /// processed, and was replaced by zero.
 pub const FLAG_NONFINITE_INPUT: u32 = 16;
+/// Frame flag: windows of these lines reach back before the beginning of what is known; zeros stand there, and powers are
+/// made larger by the window function's energy over the part that is there. Frames of jobs only.
+pub const FLAG_SHORT_WINDOW: u32 = 32;
 
 /// Another stream that shows the same: its frames have the same values.
 #[derive(Clone, Debug)]

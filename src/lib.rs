@@ -36,6 +36,10 @@
 //! | worker, crew | kernel and scratch of one thread; all threads that work on tiles |
 //! | sliding | made from the window before, by what comes and what goes, instead of from all its traces |
 //! | plan, output, want | a transform with its line grid; what comes out of it; an output for some channels of a tile |
+//! | short window | one that reaches back before what is known: zeros stand there, and its frames say so |
+//! | load, demand | share of real time that was needed; that will be needed once all windows are full |
+//! | meter, rates | what a piece of work costs, measured while it is done; measured on this host at the start |
+//! | budget | what the pipeline may need; beyond it the costliest jobs end |
 //! | sharer | a stream whose frames have the same values as another's |
 //! | capture (file) | raw blocks on disk, `.fdas` |
 //! | job, task | a view that a client asked for while the daemon runs; the same in the form of older clients |

@@ -251,6 +251,24 @@ pub const TABLE: &[Metric] = &[
         "Time spent on a block divided by the length of the block; 1 is as much as can be borne.",
         |look| Some(look.report.pipeline_load),
     ),
+    gauge(
+        "fiberd_pipeline_demand_ratio",
+        "ratio",
+        "Share of real time that all transforms and views cost by what their last windows took, once all windows are full.",
+        |look| Some(look.counters.pipeline_demand.get()),
+    ),
+    count(
+        "fiberd_pipeline_plans_total",
+        "plans",
+        "Times that the pipeline was planned anew for a new acquisition.",
+        |look| look.counters.pipeline_plans.get() as f64,
+    ),
+    count(
+        "fiberd_jobs_overloaded_total",
+        "jobs",
+        "Jobs that the pipeline ended because all together were more than its budget.",
+        |look| look.counters.jobs_overloaded.get() as f64,
+    ),
     // frames and broker
     count("fiberd_frames_made_total", "frames", "Frames made by the pipeline.", |look| {
         look.counters.frames_made.get() as f64

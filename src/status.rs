@@ -133,6 +133,12 @@ pub struct Counters {
     pub nonfinite_samples: Counter,
     /// Time spent on a block divided by the block's own length, smoothed over about a second.
     pub pipeline_load: Gauge,
+    /// Share of real time that all transforms and views cost by what their last windows took, once all windows are full.
+    pub pipeline_demand: Gauge,
+    /// Times that the pipeline was planned anew, so that nothing was known of what its work costs.
+    pub pipeline_plans: Counter,
+    /// Jobs that the pipeline ended because all together were more than its budget.
+    pub jobs_overloaded: Counter,
     /// Steps of the time base.
     pub clock_steps: Counter,
     // egress and publishing

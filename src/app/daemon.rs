@@ -22,8 +22,8 @@ use crate::config::Config;
 use crate::egress::{Egress, Outlet, fence};
 use crate::jobs::Jobs;
 use crate::notify;
-use crate::pipeline::Pipeline;
 use crate::pipeline::control::{Command, control};
+use crate::pipeline::{Budget, Pipeline, calibrate};
 use crate::publish;
 use crate::source::{Interrogator, SourceError};
 use crate::status::{BrokerState, Stage, Status};
@@ -76,6 +76,12 @@ async fn run(
     let listener = listen(&config).await?;
     let (services_tx, services_rx) = watch::channel(());
     let (control, command_rx) = control();
+    let budget = source.is_live().then(|| Budget {
+        max_load: config.jobs.max_load,
+        pool_blocks: config.capture.pool_blocks,
+        ended_tx: control.ended_tx(),
+    });
+    calibrate::start(&control);
     let jobs = Jobs::new(&config, Arc::clone(&status), control).map_err(|e| AppError::Config(e.to_string()))?;
     let jobs_task = tokio::spawn(jobs.clone().run(closed(services_rx.clone())));
     let state = ApiState { status: Arc::clone(&status), config: Arc::clone(&config), jobs: jobs.clone() };
@@ -98,7 +104,7 @@ async fn run(
     // In front of it: the dsp thread, then the capture thread.
     let egress = dressed(egress, source.is_live(), &status, view.as_ref()).with_jobs(for_jobs);
     let (stop_tx, stop_rx) = bounded(0);
-    let (dsp, capture) = start_threads(&config, source, egress, command_rx, &status, stop_rx)?;
+    let (dsp, capture) = start_threads(&config, source, egress, (command_rx, budget), &status, stop_rx)?;
 
     let (news_tx, news_rx) = mpsc::unbounded_channel();
     let (of_capture, of_dsp) = (news_tx.clone(), news_tx.clone());
@@ -216,7 +222,7 @@ fn start_threads(
     config: &Config,
     source: Box<dyn Interrogator>,
     egress: Egress,
-    command_rx: Receiver<Command>,
+    (command_rx, budget): (Receiver<Command>, Option<Budget>),
     status: &Arc<Status>,
     stop_rx: Receiver<()>,
 ) -> Result<Threads, AppError> {
@@ -227,6 +233,8 @@ fn start_threads(
         egress,
         views: config.views.clone(),
         processing: config.processing.clone(),
+        budget,
+        history_bytes: config.jobs.history_bytes,
         status: Arc::clone(status),
     };
     let capture = Capture {

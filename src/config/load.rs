@@ -420,11 +420,13 @@ fn jobs(mut s: Section<'_>) -> JobsConfig {
         s.integer(key, usize::from(*default), 1..=65_535, "(number of a port)") as u16
     };
     let memory_mib = s.integer("memory_mib", (default.memory_bytes >> 20) as usize, 16..=1_048_576, "MiB");
+    let history_mib = s.integer("history_mib", default.history_bytes >> 20, 0..=65_536, "MiB");
     let ports = port(&mut s, "first_port", default.ports.start())..=port(&mut s, "last_port", default.ports.end());
     let config = JobsConfig {
         max_jobs: s.integer("max_jobs", default.max_jobs, 0..=100_000, "jobs"),
         max_load: s.number("max_load", default.max_load, 0.0..=1000.0, "times real time"),
         memory_bytes: (memory_mib as u64) << 20,
+        history_bytes: history_mib << 20,
         live_idle: seconds(&mut s, "live_idle_s", default.live_idle),
         historic_idle: seconds(&mut s, "historic_idle_s", default.historic_idle),
         start_grace: seconds(&mut s, "start_grace_s", default.start_grace),

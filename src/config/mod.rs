@@ -207,6 +207,8 @@ pub struct JobsConfig {
     pub max_load: f64,
     /// Bytes that jobs may take, about.
     pub memory_bytes: u64,
+    /// Bytes of samples that are kept so that jobs begin at once.
+    pub history_bytes: usize,
     /// A live job ends after so long without a consumer.
     pub live_idle: Duration,
     /// A job that plays a recording, after so long.
@@ -283,6 +285,7 @@ impl Default for JobsConfig {
             max_jobs: 1000,
             max_load: 0.8,
             memory_bytes: 2048 << 20,
+            history_bytes: 40 << 20,
             live_idle: Duration::from_secs(30),
             historic_idle: Duration::from_secs(180),
             start_grace: Duration::from_secs(15),
