@@ -1,7 +1,7 @@
 //! What a job asks of this machine: shares of real time and bytes, estimated before it is started. Pure.
 //!
-//! The figures are those that the pipeline's own plan is made with, on one thread; what is measured afterwards replaces
-//! them. A job whose transform is computed already, for whoever, pays only for its values.
+//! Times are those that the pipeline has measured on this host ([`Rates`]), for one thread; what is measured when the job
+//! runs replaces them. A job whose transform is computed already, for whoever, pays only for its values.
 
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
@@ -9,14 +9,8 @@ use std::time::Duration;
 use super::feed::Limits;
 use super::plan::JobPlan;
 use crate::config::ViewConfig;
+use crate::pipeline::cost::{Rates, Shape};
 use crate::units::Rational;
-
-/// Nanoseconds to find a sample, and for its share of each window that it is in.
-const FOUND_NS: f64 = 0.1;
-const TRANSFORMED_NS: f64 = 0.35;
-
-/// Nanoseconds for a value's way from the transform to the doors.
-const VALUE_NS: f64 = 2.0;
 
 /// What is kept for readers of a stream that are behind: lines of so long, and of longer while they are few bytes.
 const KEPT_S: f64 = 5.0;
@@ -48,6 +42,8 @@ pub struct Cost {
     pub load_per_channel: f64,
     /// Share of real time for its values.
     pub values_load: f64,
+    /// Length of its windows: before they are full they may cost next to nothing.
+    pub window: Duration,
     /// Memory of one channel's transform.
     pub bytes_per_channel: u64,
     /// Memory for its lines.
@@ -77,21 +73,36 @@ impl Transform {
 }
 
 impl Cost {
-    pub(super) fn of(plan: &JobPlan) -> Self {
+    /// Share of real time that it takes beside `others`.
+    pub(super) fn load_beside<'a>(&self, others: impl Iterator<Item = &'a Transform>) -> f64 {
+        self.load_per_channel * self.transform.alone(others) as f64 + self.values_load
+    }
+
+    pub(super) fn of(plan: &JobPlan, rates: &Rates) -> Self {
         let (prr_hz, nfft) = (plan.prr.to_f64(), plan.pattern.nfft as f64);
         let line_s = plan.pattern.line_period_s.to_f64();
-        let hop = (line_s * prr_hz).min(nfft / 2.0).max(1.0);
         let channels = plan.channels.start() - 1..*plan.channels.end();
         let values_per_line = channels.len() * plan.bins_per_channel();
         let streams = plan.streams().len();
+        let shape = Shape {
+            channels: channels.clone(),
+            bins: plan.bins(),
+            nfft: plan.pattern.nfft,
+            window: plan.pattern.window,
+            line_period_s: plan.pattern.line_period_s,
+            prr: plan.prr,
+            values: plan.bins_per_channel(),
+            streams,
+        };
         let line_bytes = BYTES_PER_LINE + BYTES_PER_VALUE * values_per_line as f64 / streams as f64;
         let kept = (line_bytes * KEPT_S / line_s).clamp(*KEPT_BYTES.start(), *KEPT_BYTES.end());
         // The newest line is kept in any case.
         let most = kept.min(line_bytes * KEPT_AGE.as_secs_f64() / line_s).max(line_bytes);
         Self {
             transform: Transform { grid: (plan.pattern.nfft, plan.pattern.line_period_s), channels },
-            load_per_channel: (FOUND_NS + TRANSFORMED_NS * nfft / hop) * prr_hz * 1e-9,
-            values_load: values_per_line as f64 * VALUE_NS * 1e-9 / line_s,
+            load_per_channel: rates.transform(&shape) / shape.channels.len().max(1) as f64,
+            values_load: rates.lines(&shape),
+            window: Duration::from_secs_f64(nfft / prr_hz),
             // A window of float32, or the counts that stay in their blocks for it.
             bytes_per_channel: 4 * plan.pattern.nfft as u64,
             lines_bytes: (most * streams as f64) as u64,

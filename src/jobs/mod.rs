@@ -39,7 +39,7 @@ use tracing::{debug, warn};
 use crate::api::grpc::{GrpcDoor, GrpcOptions};
 use crate::config::Config;
 use crate::frame::Frame;
-use crate::pipeline::control::{Control, Refused};
+use crate::pipeline::control::{Control, EndedJob, Refused};
 use crate::status::{Status, now_ms};
 use cost::Transform;
 use facts::Facts;
@@ -165,12 +165,11 @@ impl Jobs {
         if let Some(name) = name.as_deref().filter(|name| self.registry().is_named(name)) {
             self.end(name, How::Cancelled, "configured anew").await;
         }
-        let load = self.shared.status.counters.pipeline_load.get();
-        let id =
-            self.registry().reserve(self.now(), plan.cost(), name.as_deref(), load).map_err(|denied| match denied {
-                Denied::Over(limit) => Refusal::Over(limit),
-                Denied::Taken => Refusal::Taken,
-            })?;
+        let (cost, load) = (plan.cost(self.shared.control.rates()), self.measured_load());
+        let id = self.registry().reserve(self.now(), cost, name.as_deref(), load).map_err(|denied| match denied {
+            Denied::Over(limit) => Refusal::Over(limit),
+            Denied::Taken => Refusal::Taken,
+        })?;
         let started = self.start_reserved(&id, plan, host).await;
         if started.is_err() {
             self.registry().release(&id);
@@ -180,7 +179,7 @@ impl Jobs {
 
     async fn start_reserved(&self, id: &str, plan: JobPlan, host: Option<String>) -> Result<Arc<Job>, Refusal> {
         let views = plan.views(id);
-        let feeds = Feed::of_job(&self.shared.site, plan.cost().feed, views.len());
+        let feeds = Feed::of_job(&self.shared.site, plan.cost(self.shared.control.rates()).feed, views.len());
         let door = self.shared.grpc.open_port(feeds.clone()).await.map_err(|error| {
             warn!(%error, "no port for the streams of a job");
             Refusal::Over(Limit::Ports(self.registry().port_count()))
@@ -268,9 +267,33 @@ impl Jobs {
             tokio::select! {
                 () = &mut stop => break,
                 _ = sweeps.tick() => self.sweep(),
+                ended = self.shared.control.ended() => self.follow(ended),
             }
         }
         self.end_all().await;
+    }
+
+    /// The pipeline has ended a job by itself: everything else of it goes as well.
+    fn follow(&self, ended: EndedJob) {
+        let jobs = self.clone();
+        tokio::spawn(async move {
+            // One that is still being started, or about to end, is so for a moment only.
+            while jobs.holds(&ended.job) && !jobs.end(&ended.job, How::Failed, &ended.reason).await {
+                tokio::time::sleep(SWEEP).await;
+            }
+        });
+    }
+
+    /// Whether there is anything of a job.
+    fn holds(&self, id: &str) -> bool {
+        self.live().contains_key(id)
+    }
+
+    /// Share of real time that the pipeline needs at present, and will need when all windows are full.
+    fn measured_load(&self) -> f64 {
+        let counters = &self.shared.status.counters;
+        self.registry().planned_anew(self.now(), counters.pipeline_plans.get());
+        counters.pipeline_load.get().max(counters.pipeline_demand.get())
     }
 
     /// Ends the jobs that the acquisition at hand cannot serve as they were described to their clients.
@@ -284,6 +307,7 @@ impl Jobs {
     }
 
     fn sweep(&self) {
+        self.measured_load();
         self.end_misfits();
         // In this order a job that ends meanwhile is missing until the next time, and not counted twice.
         let before = self.shared.lines_lost_before.load(Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! A checked job: which views the pipeline is asked for, and what the client is told about it. Pure.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -11,6 +11,7 @@ use crate::acquisition::Acquisition;
 use crate::config::ViewConfig;
 use crate::dsp::{bin_hz, bins_in_range};
 use crate::frame::View;
+use crate::pipeline::cost::Rates;
 use crate::units::Rational;
 
 /// Streams of a job at most.
@@ -112,9 +113,15 @@ impl JobPlan {
         self.streams().into_iter().map(view).collect()
     }
 
-    /// What it asks of this machine, about.
-    pub fn cost(&self) -> Cost {
-        Cost::of(self)
+    /// Bins that its values are made of.
+    pub fn bins(&self) -> Range<usize> {
+        let ((min, max), prr_hz) = (self.range_hz(), self.prr.to_f64());
+        bins_in_range(min, max, prr_hz, self.pattern.nfft)
+    }
+
+    /// What it asks of this machine, about, when work costs there what `rates` say.
+    pub fn cost(&self, rates: &Rates) -> Cost {
+        Cost::of(self, rates)
     }
 
     /// The job object.

@@ -15,8 +15,8 @@ use crate::config::JobsConfig;
 const REMEMBERED: usize = 1024;
 const REMEMBERED_FOR: Duration = Duration::from_secs(600);
 
-/// A job counts with its estimate until the measured load has had this time to hold it.
-const MEASURED_AFTER: Duration = Duration::from_secs(3);
+/// A job counts with its estimate until its windows have been full for so long: then what is measured holds it.
+const MEASURED_AFTER: Duration = Duration::from_secs(1);
 
 /// What jobs may take, all together, and how long they live unseen.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,6 +118,9 @@ pub struct Registry {
     counter: u64,
     jobs: BTreeMap<String, Entry>,
     ended: VecDeque<(Duration, Ended)>,
+    /// How often the pipeline was planned anew, and when that was last seen: nothing had been measured then.
+    plans: u64,
+    planned: Duration,
 }
 
 #[derive(Debug)]
@@ -125,10 +128,8 @@ struct Entry {
     slot: usize,
     named: bool,
     cost: Cost,
-    /// Estimated when it was reserved.
-    load: f64,
     bytes: u64,
-    /// Since when that is not measured.
+    /// Since when its load is not measured.
     estimated: Duration,
     since: Duration,
     /// `None` until it runs.
@@ -140,7 +141,16 @@ struct Entry {
 impl Registry {
     /// Without a job. `standing` is transformed anyway; counters begin behind `counter`.
     pub fn new(limits: Limits, standing: Vec<Transform>, counter: u64) -> Self {
-        Self { limits, standing, counter, jobs: BTreeMap::new(), ended: VecDeque::new() }
+        let (jobs, ended, plans, planned) = (BTreeMap::new(), VecDeque::new(), 0, Duration::ZERO);
+        Self { limits, standing, counter, jobs, ended, plans, planned }
+    }
+
+    /// The pipeline has been planned anew `plans` times so far. When that was more often than before, windows are empty
+    /// and meters too: every job counts with its estimate again, until its windows have been full for a second.
+    pub fn planned_anew(&mut self, now: Duration, plans: u64) {
+        if plans != self.plans {
+            (self.plans, self.planned) = (plans, now);
+        }
     }
 
     /// Takes a slot and a share of the budget for a job; its id is `name`, when it has one.
@@ -157,8 +167,8 @@ impl Registry {
         if name.is_some_and(|name| self.jobs.contains_key(name)) {
             return Err(Denied::Taken);
         }
-        let (load, bytes) = self.estimate(&cost);
-        self.room_for(now, load, bytes, measured_load).map_err(Denied::Over)?;
+        let bytes = self.bytes_of(&cost);
+        self.room_for(now, &cost, 0.0, bytes, measured_load).map_err(Denied::Over)?;
 
         let taken: BTreeSet<_> = self.jobs.values().map(|entry| entry.slot).collect();
         let slot = (1..=self.jobs.len() + 1).find(|slot| !taken.contains(slot)).unwrap_or_default();
@@ -168,16 +178,33 @@ impl Registry {
         };
         let named = name.is_some();
         let (seen, historic, ending) = (None, false, false);
-        let entry = Entry { slot, named, cost, load, bytes, estimated: now, since: now, seen, historic, ending };
+        let entry = Entry { slot, named, cost, bytes, estimated: now, since: now, seen, historic, ending };
         self.jobs.insert(id.clone(), entry);
         Ok(id)
     }
 
-    /// Share of real time and bytes that a job takes beside all others.
-    fn estimate(&self, cost: &Cost) -> (f64, u64) {
+    /// Bytes that a job takes beside all others.
+    fn bytes_of(&self, cost: &Cost) -> u64 {
         let alone = cost.transform.alone(self.standing.iter().chain(self.transforms()));
-        let load = cost.load_per_channel * alone as f64 + cost.values_load;
-        (load, cost.bytes_per_channel * alone as u64 + cost.lines_bytes)
+        cost.bytes_per_channel * alone as u64 + cost.lines_bytes
+    }
+
+    /// Share of real time that is not measured yet, `cost` included. Made afresh each time: a transform that one job has
+    /// paid for is another's when that job ends.
+    fn estimated(&self, now: Duration, cost: &Cost) -> f64 {
+        let (young, old): (Vec<_>, Vec<_>) = self.jobs.values().partition(|entry| self.is_young(now, entry));
+        let mut known: Vec<_> = self.standing.iter().chain(old.iter().map(|entry| &entry.cost.transform)).collect();
+        let mut load = 0.0;
+        for cost in young.iter().map(|entry| &entry.cost).chain([cost]) {
+            load += cost.load_beside(known.iter().copied());
+            known.push(&cost.transform);
+        }
+        load
+    }
+
+    /// Whether what is measured does not hold this job yet.
+    fn is_young(&self, now: Duration, entry: &Entry) -> bool {
+        now.saturating_sub(entry.estimated.max(self.planned)) < entry.cost.window + MEASURED_AFTER
     }
 
     /// A job that runs takes `cost` in place of what it took; that is returned.
@@ -186,11 +213,13 @@ impl Registry {
     /// When there is no room for it; then nothing changes.
     pub fn exchange(&mut self, now: Duration, id: &str, cost: Cost, measured_load: f64) -> Result<Option<Cost>, Limit> {
         let Some(mut entry) = self.jobs.remove(id) else { return Ok(None) };
-        let (load, bytes) = self.estimate(&cost);
-        // What it takes already is measured, or counted with the young.
-        let room = self.room_for(now, (load - entry.load).max(0.0), bytes, measured_load);
+        let bytes = self.bytes_of(&cost);
+        // What it takes already is measured, unless it is young: then it is not counted any more.
+        let old = entry.cost.load_beside(self.standing.iter().chain(self.transforms()));
+        let measured = if self.is_young(now, &entry) { 0.0 } else { old };
+        let room = self.room_for(now, &cost, measured, bytes, measured_load);
         let before = room.map(|()| {
-            (entry.load, entry.bytes, entry.estimated) = (load, bytes, now);
+            (entry.bytes, entry.estimated) = (bytes, now);
             Some(std::mem::replace(&mut entry.cost, cost))
         });
         self.jobs.insert(id.to_owned(), entry);
@@ -200,7 +229,7 @@ impl Registry {
     /// Takes an [`exchange`](Self::exchange) back.
     pub fn restore(&mut self, id: &str, cost: Cost) {
         if let Some(mut entry) = self.jobs.remove(id) {
-            (entry.load, entry.bytes) = self.estimate(&cost);
+            entry.bytes = self.bytes_of(&cost);
             entry.cost = cost;
             self.jobs.insert(id.to_owned(), entry);
         }
@@ -226,7 +255,8 @@ impl Registry {
         self.jobs.values().map(|entry| &entry.cost.transform)
     }
 
-    fn room_for(&self, now: Duration, load: f64, bytes: u64, measured_load: f64) -> Result<(), Limit> {
+    /// `measured` of what is measured goes when this comes.
+    fn room_for(&self, now: Duration, cost: &Cost, measured: f64, bytes: u64, measured_load: f64) -> Result<(), Limit> {
         let limits = &self.limits;
         if self.jobs.len() >= limits.jobs {
             return Err(Limit::Jobs(limits.jobs));
@@ -238,10 +268,8 @@ impl Registry {
         if held.saturating_add(bytes) > limits.memory_bytes {
             return Err(Limit::Memory(limits.memory_bytes >> 20));
         }
-        let young = |entry: &&Entry| now.saturating_sub(entry.estimated) < MEASURED_AFTER;
-        let unmeasured: f64 = self.jobs.values().filter(young).map(|entry| entry.load).sum();
         // A load that nobody has measured yet is none.
-        if measured_load.max(0.0) + unmeasured + load > limits.load {
+        if (measured_load - measured).max(0.0) + self.estimated(now, cost) > limits.load {
             return Err(Limit::Load((100.0 * limits.load) as u32));
         }
         Ok(())

@@ -24,6 +24,7 @@ fn cost(nfft: usize, channels: std::ops::Range<usize>) -> Cost {
         transform,
         load_per_channel,
         values_load,
+        window: Duration::ZERO,
         bytes_per_channel: 1 << 20,
         lines_bytes: 1 << 10,
         feed: crate::jobs::feed::Limits::default(),
@@ -75,8 +76,101 @@ fn a_job_that_shares_its_transform_is_cheap() {
 fn a_young_job_counts_by_its_estimate_and_an_old_one_by_what_was_measured() {
     let mut jobs = registry(Limits { memory_bytes: u64::MAX, ..limits() });
     jobs.reserve(SECOND, cost(512, 0..300), None, 0.0).unwrap();
-    assert!(matches!(over(jobs.reserve(2 * SECOND, cost(1024, 0..300), None, 0.0)), Limit::Load(_)));
+    assert!(matches!(over(jobs.reserve(3 * SECOND / 2, cost(1024, 0..300), None, 0.0)), Limit::Load(_)));
     assert!(jobs.reserve(5 * SECOND, cost(1024, 0..300), None, 0.1).is_ok());
+}
+
+#[test]
+fn windows_that_are_not_full_say_nothing() {
+    let mut jobs = registry(Limits { memory_bytes: u64::MAX, ..limits() });
+    let long = Cost { window: 33 * SECOND, ..cost(512, 0..300) };
+    jobs.reserve(SECOND, long, None, 0.0).unwrap();
+    jobs.planned_anew(30 * SECOND, 1);
+    for now in [20, 35, 63] {
+        assert!(matches!(over(jobs.reserve(now * SECOND, cost(1024, 0..300), None, 0.0)), Limit::Load(_)), "{now}");
+    }
+    jobs.planned_anew(63 * SECOND, 1);
+    assert!(jobs.reserve(65 * SECOND, cost(1024, 0..300), None, 0.1).is_ok());
+}
+
+#[test]
+fn who_is_left_of_those_that_shared_a_transform_pays_for_it() {
+    let mut jobs = registry(Limits { memory_bytes: u64::MAX, ..limits() });
+    let first = jobs.reserve(SECOND, cost(512, 0..300), None, 0.0).unwrap();
+    let second = jobs.reserve(SECOND, cost(512, 0..300), None, 0.0).unwrap();
+    jobs.release(&first);
+    assert!(matches!(over(jobs.reserve(SECOND, cost(1024, 0..300), None, 0.0)), Limit::Load(_)));
+    // Its channels change while nobody has measured it yet: it still counts whole.
+    assert!(matches!(jobs.exchange(SECOND, &second, cost(512, 300..900), 0.0), Err(Limit::Load(_))));
+    assert!(jobs.exchange(SECOND, &second, cost(512, 300..600), 0.0).is_ok());
+}
+
+/// What the pipeline would measure: the true cost of jobs, a share of their estimates, once their windows are full.
+struct Machine {
+    jobs: Vec<(String, Cost, Duration)>,
+    planned: Duration,
+}
+
+impl Machine {
+    const TRUE_SHARE: f64 = 0.9;
+
+    fn load<'a>(jobs: impl Iterator<Item = &'a Cost>) -> f64 {
+        let mut known: Vec<&Transform> = Vec::new();
+        let mut load = 0.0;
+        for cost in jobs {
+            load += Self::TRUE_SHARE * cost.load_beside(known.iter().copied());
+            known.push(&cost.transform);
+        }
+        load
+    }
+
+    fn measured(&self, now: Duration) -> f64 {
+        let full = |since: Duration, cost: &Cost| now >= since.max(self.planned) + cost.window;
+        Self::load(self.jobs.iter().filter(|(_, cost, since)| full(*since, cost)).map(|(_, cost, _)| cost))
+    }
+}
+
+proptest! {
+    /// Whatever comes, goes, changes and is planned anew: once all windows are full, what was admitted fits.
+    #[test]
+    fn what_was_admitted_fits_when_all_windows_are_full(
+        steps in prop::collection::vec((0usize..8, 0usize..200, 1usize..250, 0usize..4, 0u64..4000), 1..120),
+    ) {
+        let mut jobs = registry(Limits { memory_bytes: u64::MAX, jobs: 1000, ports: 9000..=9999, ..limits() });
+        let mut machine = Machine { jobs: Vec::new(), planned: Duration::ZERO };
+        let (mut now, mut plans) = (Duration::ZERO, 0);
+        for (what, first, channels, grid, wait_ms) in steps {
+            now += Duration::from_millis(wait_ms);
+            let window = Duration::from_millis(64 << (3 * grid));
+            let cost = Cost { window, ..cost(128 << grid, first..first + channels) };
+            let measured = machine.measured(now);
+            match what {
+                0..5 => if let Ok(id) = jobs.reserve(now, cost.clone(), None, measured) {
+                    jobs.started(&id, now);
+                    machine.jobs.push((id, cost, now));
+                },
+                5 if !machine.jobs.is_empty() => {
+                    let (id, _, _) = machine.jobs.swap_remove(first % machine.jobs.len());
+                    jobs.release(&id);
+                }
+                6 if !machine.jobs.is_empty() => {
+                    let place = first % machine.jobs.len();
+                    let job = &mut machine.jobs[place];
+                    if jobs.exchange(now, &job.0, cost.clone(), measured).is_ok() {
+                        (job.1, job.2) = (cost, now);
+                    }
+                }
+                7 => {
+                    plans += 1;
+                    machine.planned = now;
+                    jobs.planned_anew(now, plans);
+                }
+                _ => {}
+            }
+            let all = Machine::load(machine.jobs.iter().map(|(_, cost, _)| cost));
+            prop_assert!(all <= limits().load + 1e-9, "{all}");
+        }
+    }
 }
 
 #[test]

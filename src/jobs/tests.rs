@@ -313,3 +313,27 @@ async fn frames_wait_for_the_broker_only_while_somebody_publishes() {
     jobs.deliver(frame(&job.id, 0, 3001));
     assert_eq!(jobs.broker().take().await.stream(), 0);
 }
+
+#[tokio::test]
+async fn a_job_that_the_pipeline_has_ended_is_gone_whole_and_its_client_is_told_why() {
+    let (control, _pipeline) = listening(Ok(()));
+    let ended_tx = control.ended_tx();
+    let jobs = jobs(&config(free_ports(4)), control);
+    let (stop_tx, stop_rx) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(jobs.clone().run(async move { drop(stop_rx.await) }));
+    let [costly, other] =
+        [jobs.start(plan(), None, None).await.unwrap(), jobs.start(plan(), None, None).await.unwrap()];
+    ended_tx.send(EndedJob { job: costly.id.clone(), reason: "it was the costliest".into() }).unwrap();
+    ended_tx.send(EndedJob { job: "9-9".into(), reason: "nobody knows it".into() }).unwrap();
+    let ended = loop {
+        match jobs.standing(&costly.id) {
+            Some(Standing::Ended(ended)) => break ended,
+            _ => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    assert_eq!((ended.how, ended.reason.as_str()), (How::Failed, "it was the costliest"));
+    assert!(!listens(costly.address.port) && jobs.get(&other.id).is_some());
+    drop(stop_tx);
+    running.await.unwrap();
+    assert!(jobs.registry().is_empty());
+}
