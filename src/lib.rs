@@ -46,7 +46,8 @@
 //! | spool | frames that wait for the broker |
 //! | client, seat | an address (of IPv6 its /64) that asks; the place of one of its connections |
 //! | token, role | a secret that a client shows; what its holder may do: read, or control as well |
-//! | feed, reader | the newest frames of one stream of a job; one who reads them at its own pace |
+//! | feed, reader | the newest frame of one stream of a job, and those that a reader has yet to read; one who reads them at its own pace |
+//! | behind, lag | lines that a reader has yet to read; how far it may be behind before it loses the oldest |
 //! | door, row | a way out for the lines of a job: gRPC, WebSocket, polling; the same line of all its streams |
 
 pub mod acquisition;
@@ -61,6 +62,7 @@ pub mod dsp;
 pub mod egress;
 pub mod frame;
 pub mod jobs;
+pub mod log_limit;
 pub mod metrics;
 pub mod notify;
 pub mod pipeline;
