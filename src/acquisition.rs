@@ -192,6 +192,11 @@ impl Acquisition {
     pub fn fiber_length_m(&self) -> f64 {
         self.dx_m * self.channels as f64
     }
+
+    /// Distance from the instrument to the end of the last channel, in metres.
+    pub fn fiber_end_m(&self) -> f64 {
+        self.fiber_start_m + self.fiber_length_m()
+    }
 }
 
 /// Why there is no signal. The wording is shown to operators.

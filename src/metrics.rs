@@ -363,6 +363,36 @@ pub const TABLE: &[Metric] = &[
         |look| look.counters.jobs_refused.get() as f64,
     ),
     count(
+        "fiberd_jobs_ended_for_room_total",
+        "jobs",
+        "Jobs that nobody had looked at since their start and that ended because another one needed their room.",
+        |look| look.counters.jobs_ended_for_room.get() as f64,
+    ),
+    gauge(
+        "fiberd_job_memory_bytes",
+        "bytes",
+        "Memory that jobs take: transforms, newest lines, and what readers may be behind.",
+        |look| Some(look.counters.job_memory_bytes.get()),
+    ),
+    gauge(
+        "fiberd_job_reader_lag_ratio",
+        "1",
+        "By how much of the usual readers of jobs may be behind before they lose lines; less than 1 when memory is short, 0 before the first look.",
+        |look| Some(look.counters.job_reader_share.get()),
+    ),
+    count(
+        "fiberd_job_polls_refused_total",
+        "requests",
+        "Polls that were refused because answers that nobody reads hold as much memory as they may.",
+        |look| look.counters.job_polls_refused.get() as f64,
+    ),
+    count(
+        "fiberd_websockets_refused_total",
+        "connections",
+        "WebSockets that were refused because as many as may be were open, in all or of one client.",
+        |look| look.counters.sockets_refused.get() as f64,
+    ),
+    count(
         "fiberd_job_lines_lost_total",
         "lines",
         "Lines of jobs that their readers were too slow for, added up over readers.",

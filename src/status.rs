@@ -192,6 +192,16 @@ pub struct Counters {
     pub jobs_ended: Counter,
     /// Jobs that were possible when they were asked for, and not started.
     pub jobs_refused: Counter,
+    /// Of the jobs that ended: those that nobody had looked at and whose room another job needed.
+    pub jobs_ended_for_room: Counter,
+    /// Memory that jobs take, bytes: transforms, newest lines, and what their readers may be behind.
+    pub job_memory_bytes: Gauge,
+    /// Share of the usual by which readers of jobs may be behind, 0…1.
+    pub job_reader_share: Gauge,
+    /// Polls that were refused because answers under way hold as much memory as they may.
+    pub job_polls_refused: Counter,
+    /// Sockets of `/ws` that were refused because there are as many as may be, in all or of one client.
+    pub sockets_refused: Counter,
     /// Lines that who read jobs lost because they were behind, added up over readers.
     pub job_lines_lost: Counter,
     /// Requests that were done.
@@ -298,6 +308,8 @@ pub enum FindingKind {
     ConditioningImpossible,
     /// A standing view does not fit the present acquisition. The subject is its name.
     ViewLeftOut,
+    /// Readers of jobs may be behind by less than usual, for want of memory.
+    ReadersShortened,
     /// The broker refuses what the configuration asks of it: login, virtual host, topology, certificate.
     BrokerRefused,
 }

@@ -66,10 +66,10 @@ const LAYOUT: [(usize, usize); 3] = [(9, 3), (12, 2), (14, 2)];
 #[test]
 fn a_python_client_reads_every_line_of_a_job() {
     let job = Job::start(ROOMY);
-    (1000..1300).for_each(|row| job.push(LAYOUT, row, 1));
     let mut client = job.client(&["rows"]);
+    wait_for("the calls of the client", || (job.readers() == [1; 3]).then_some(()));
+    (1000..1300).for_each(|row| job.push(LAYOUT, row, 1));
     client.must_say("caught up");
-    assert_eq!(job.readers(), [1; 3]);
     for row in 1300..1320 {
         job.push(LAYOUT, row, 1);
         client.must_say("line");
@@ -213,9 +213,10 @@ fn a_port_that_closes_takes_everything_along() {
 fn a_port_that_is_dropped_is_closed_even_to_a_client_that_does_not_read() {
     let job = Job::start(ROOMY);
     let wide = stream(0, 0, 10, 500, Dtype::F32);
-    (0..1000).for_each(|row| job.feeds[0].push(lines(&wide, row, 1)));
+    job.feeds[0].push(lines(&wide, 0, 1));
     let mut client = job.client(&["slow", "500"]);
     client.must_say("first");
+    (1..1000).for_each(|row| job.feeds[0].push(lines(&wide, row, 1)));
     let Job { runtime, feeds, port } = job;
     let number = port.port;
     drop(port);
@@ -244,9 +245,13 @@ fn busy_ports_are_skipped_and_used_again_as_late_as_possible() {
         two.close(Duration::ZERO).await;
         one.close(Duration::ZERO).await;
         drop(busy);
+        // The one that nobody had first, and then the one whose job ended first.
         let again = [open().await.unwrap(), open().await.unwrap(), open().await.unwrap()];
-        let mut ports: Vec<_> = again.iter().map(|port| port.port).collect();
-        ports.sort_unstable();
-        assert_eq!(ports, [first, first + 1, first + 2]);
+        assert_eq!(again.map(|port| port.port), [first + 1, first + 2, first]);
+        // Another daemon begins where its counter says.
+        let options = GrpcOptions { host: LOCALHOST, ports: first..=first + 2 };
+        let later = GrpcDoor::new(options).beginning_at(3_000_002);
+        let port = later.open_port(Feed::of_job(&"".into(), ROOMY, 1)).await.unwrap().port;
+        assert_eq!(port, first + (3_000_002 % 3) as u16);
     });
 }

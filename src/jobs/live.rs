@@ -1,7 +1,7 @@
 //! From the feeds of jobs to the broker: the newest frames, live only. On tokio (`das-io-N`), behind the fence.
 //!
 //! Whoever delivers frames offers them and never waits; nothing is held while no publisher is connected. What waits is
-//! bounded in frames and in bytes, and the oldest goes first. Bytes of a frame are those that every door shares.
+//! bounded in frames and in bytes, and the oldest goes first. Bytes of a frame are made when it is sent.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};

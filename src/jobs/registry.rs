@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::cost::{Cost, Transform};
+use super::memory::{LEAST_SHARE, Taken};
 use crate::config::JobsConfig;
 
 /// Ended jobs that are remembered, and for how long.
@@ -17,6 +18,9 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(600);
 
 /// A job counts with its estimate until the measured load has had this time to hold it.
 const MEASURED_AFTER: Duration = Duration::from_secs(3);
+
+/// A client has this time to look at its job before the job can be ended to make room for another.
+const UNSEEN_AFTER: Duration = Duration::from_secs(5);
 
 /// What jobs may take, all together, and how long they live unseen.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,11 +68,36 @@ pub enum Limit {
     Ports(usize),
 }
 
+/// What a job would need of something that it cannot have even when no other job runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Never {
+    /// MiB of memory.
+    Memory {
+        /// What it needs.
+        wanted: u64,
+        /// What all jobs together may take.
+        allowed: u64,
+        /// Whether most of it is for its transforms, and not for its lines.
+        transforms: bool,
+    },
+    /// Percent of real time in the pipeline.
+    Load {
+        /// What it needs.
+        wanted: u64,
+        /// What the pipeline may need in all.
+        allowed: u64,
+        /// Whether most of it is for its transforms, and not for their values.
+        transforms: bool,
+    },
+}
+
 /// Why nothing was reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// No room.
+    /// No room now.
     Over(Limit),
+    /// There will never be room.
+    Never(Never),
     /// The name belongs to another job.
     Taken,
 }
@@ -106,6 +135,8 @@ pub struct Ended {
 pub struct Seen {
     /// A stream is open.
     pub open: bool,
+    /// Lines are held for somebody: a stream is open, or a client polls.
+    pub reads: bool,
     /// When it was last polled or kept alive.
     pub touched: Duration,
 }
@@ -127,14 +158,32 @@ struct Entry {
     cost: Cost,
     /// Estimated when it was reserved.
     load: f64,
-    bytes: u64,
     /// Since when that is not measured.
     estimated: Duration,
     since: Duration,
     /// `None` until it runs.
     seen: Option<Duration>,
+    /// Which of its lines are held.
+    held: HeldLines,
     historic: bool,
     ending: bool,
+}
+
+/// Which lines of a job are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HeldLines {
+    /// The newest ones.
+    Newest,
+    /// Those that somebody has yet to read.
+    ForReaders,
+}
+
+impl Entry {
+    /// Whether nobody has looked at it since its start, which was a while before `now`.
+    fn is_unseen(&self, now: Duration) -> bool {
+        let looked = self.seen.is_none_or(|seen| seen > self.since);
+        !looked && !self.ending && now.saturating_sub(self.since) >= UNSEEN_AFTER
+    }
 }
 
 impl Registry {
@@ -157,8 +206,11 @@ impl Registry {
         if name.is_some_and(|name| self.jobs.contains_key(name)) {
             return Err(Denied::Taken);
         }
-        let (load, bytes) = self.estimate(&cost);
-        self.room_for(now, load, bytes, measured_load).map_err(Denied::Over)?;
+        if let Some(never) = self.never(&cost) {
+            return Err(Denied::Never(never));
+        }
+        let load = self.estimate(&cost);
+        self.room_for(now, load, &cost, measured_load).map_err(Denied::Over)?;
 
         let taken: BTreeSet<_> = self.jobs.values().map(|entry| entry.slot).collect();
         let slot = (1..=self.jobs.len() + 1).find(|slot| !taken.contains(slot)).unwrap_or_default();
@@ -167,17 +219,55 @@ impl Registry {
             None => self.next_id(slot),
         };
         let named = name.is_some();
-        let (seen, historic, ending) = (None, false, false);
-        let entry = Entry { slot, named, cost, load, bytes, estimated: now, since: now, seen, historic, ending };
+        // Its client is about to read it.
+        let (held, seen, historic, ending) = (HeldLines::ForReaders, None, false, false);
+        let entry = Entry { slot, named, cost, load, estimated: now, since: now, seen, held, historic, ending };
         self.jobs.insert(id.clone(), entry);
         Ok(id)
     }
 
-    /// Share of real time and bytes that a job takes beside all others.
-    fn estimate(&self, cost: &Cost) -> (f64, u64) {
-        let alone = cost.transform.alone(self.standing.iter().chain(self.transforms()));
-        let load = cost.load_per_channel * alone as f64 + cost.values_load;
-        (load, cost.bytes_per_channel * alone as u64 + cost.lines_bytes)
+    /// Share of real time that a job takes beside all others.
+    fn estimate(&self, cost: &Cost) -> f64 {
+        load_beside(cost, self.standing.iter().chain(self.transforms()))
+    }
+
+    /// What of `cost` could not be had if no other job were there.
+    fn never(&self, cost: &Cost) -> Option<Never> {
+        let (taken, limit) = (Taken::by(std::iter::once((cost, true)), &self.standing), self.limits.memory_bytes);
+        if !taken.fits(limit) {
+            let wanted = taken.at_least(LEAST_SHARE);
+            let transforms = taken.transforms > wanted / 2;
+            return Some(Never::Memory { wanted: wanted.div_ceil(1 << 20), allowed: limit >> 20, transforms });
+        }
+        let load = load_beside(cost, self.standing.iter());
+        let percent = |load: f64| (100.0 * load).ceil() as u64;
+        let (wanted, allowed, transforms) = (percent(load), percent(self.limits.load), load > 2.0 * cost.values_load);
+        (load > self.limits.load).then_some(Never::Load { wanted, allowed, transforms })
+    }
+
+    /// What the jobs take of memory, and `more` beside them.
+    fn taken(&self, more: Option<&Cost>) -> Taken {
+        let jobs = self.jobs.values().map(|entry| (&entry.cost, entry.held == HeldLines::ForReaders));
+        Taken::by(jobs.chain(more.map(|cost| (cost, true))), &self.standing)
+    }
+
+    /// What the jobs take of memory at most, bytes, and the share of what readers may be behind that this leaves.
+    pub fn memory(&self) -> (u64, f64) {
+        let (taken, limit) = (self.taken(None), self.limits.memory_bytes);
+        let share = taken.share(limit);
+        (taken.at_least(share), share)
+    }
+
+    /// The oldest job that nobody has looked at since its start, when a job of `cost` has no room beside it as things
+    /// stand; `None` when such a job has room, or never will.
+    pub fn spared(&self, now: Duration, cost: &Cost) -> Option<String> {
+        let limits = &self.limits;
+        let full = self.jobs.len() >= limits.jobs.min(limits.ports.len());
+        if (!full && self.taken(Some(cost)).is_ample(limits.memory_bytes)) || self.never(cost).is_some() {
+            return None;
+        }
+        let unseen = self.jobs.iter().filter(|(_, entry)| entry.is_unseen(now));
+        unseen.min_by_key(|(_, entry)| entry.since).map(|(id, _)| id.clone())
     }
 
     /// A job that runs takes `cost` in place of what it took; that is returned.
@@ -186,11 +276,11 @@ impl Registry {
     /// When there is no room for it; then nothing changes.
     pub fn exchange(&mut self, now: Duration, id: &str, cost: Cost, measured_load: f64) -> Result<Option<Cost>, Limit> {
         let Some(mut entry) = self.jobs.remove(id) else { return Ok(None) };
-        let (load, bytes) = self.estimate(&cost);
+        let load = self.estimate(&cost);
         // What it takes already is measured, or counted with the young.
-        let room = self.room_for(now, (load - entry.load).max(0.0), bytes, measured_load);
+        let room = self.room_for(now, (load - entry.load).max(0.0), &cost, measured_load);
         let before = room.map(|()| {
-            (entry.load, entry.bytes, entry.estimated) = (load, bytes, now);
+            (entry.load, entry.estimated) = (load, now);
             Some(std::mem::replace(&mut entry.cost, cost))
         });
         self.jobs.insert(id.to_owned(), entry);
@@ -200,7 +290,7 @@ impl Registry {
     /// Takes an [`exchange`](Self::exchange) back.
     pub fn restore(&mut self, id: &str, cost: Cost) {
         if let Some(mut entry) = self.jobs.remove(id) {
-            (entry.load, entry.bytes) = self.estimate(&cost);
+            entry.load = self.estimate(&cost);
             entry.cost = cost;
             self.jobs.insert(id.to_owned(), entry);
         }
@@ -226,7 +316,7 @@ impl Registry {
         self.jobs.values().map(|entry| &entry.cost.transform)
     }
 
-    fn room_for(&self, now: Duration, load: f64, bytes: u64, measured_load: f64) -> Result<(), Limit> {
+    fn room_for(&self, now: Duration, load: f64, cost: &Cost, measured_load: f64) -> Result<(), Limit> {
         let limits = &self.limits;
         if self.jobs.len() >= limits.jobs {
             return Err(Limit::Jobs(limits.jobs));
@@ -234,8 +324,7 @@ impl Registry {
         if self.jobs.len() >= limits.ports.len() {
             return Err(Limit::Ports(limits.ports.len()));
         }
-        let held: u64 = self.jobs.values().map(|entry| entry.bytes).sum();
-        if held.saturating_add(bytes) > limits.memory_bytes {
+        if !self.taken(Some(cost)).fits(limits.memory_bytes) {
             return Err(Limit::Memory(limits.memory_bytes >> 20));
         }
         let young = |entry: &&Entry| now.saturating_sub(entry.estimated) < MEASURED_AFTER;
@@ -272,7 +361,8 @@ impl Registry {
             let Some(seen) = &mut entry.seen else {
                 continue;
             };
-            let Seen { open, touched } = look(id);
+            let Seen { open, reads, touched } = look(id);
+            entry.held = if reads { HeldLines::ForReaders } else { HeldLines::Newest };
             *seen = if open { now } else { touched.max(*seen) };
             let patience = if entry.historic { limits.historic_idle } else { limits.live_idle };
             let until = (*seen + patience).max(entry.since + limits.start_grace + patience);
@@ -316,6 +406,11 @@ impl Registry {
     pub fn is_empty(&self) -> bool {
         self.jobs.is_empty()
     }
+}
+
+/// Share of real time that `cost` takes beside transforms that are there.
+fn load_beside<'a>(cost: &Cost, others: impl Iterator<Item = &'a Transform>) -> f64 {
+    cost.load_per_channel * cost.transform.alone(others) as f64 + cost.values_load
 }
 
 #[cfg(test)]

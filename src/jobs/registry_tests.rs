@@ -1,4 +1,6 @@
 use super::*;
+use crate::frame::View;
+use crate::jobs::cost::Shown;
 use crate::units::Rational;
 use proptest::prelude::*;
 use std::collections::HashSet;
@@ -25,7 +27,10 @@ fn cost(nfft: usize, channels: std::ops::Range<usize>) -> Cost {
         load_per_channel,
         values_load,
         bytes_per_channel: 1 << 20,
-        lines_bytes: 1 << 10,
+        shown: Shown { view: View::Multi, range_hz: (0.0, 1000.0), streams: 1 },
+        line_bytes: 1 << 10,
+        behind_bytes: 10 << 10,
+        reader_lag: 5 * SECOND,
         feed: crate::jobs::feed::Limits::default(),
     }
 }
@@ -51,11 +56,65 @@ fn each_limit_is_named_when_it_is_the_one() {
     let mut ports = registry(Limits { ports: 9000..=9000, ..limits() });
     ports.reserve(SECOND, cost(512, 0..3), None, 0.0).unwrap();
     assert_eq!(over(ports.reserve(SECOND, cost(512, 0..3), None, 0.0)), Limit::Ports(1));
-    assert_eq!(over(registry(limits()).reserve(SECOND, cost(512, 0..101), None, 0.0)), Limit::Memory(100));
+    let mut full = registry(limits());
+    full.reserve(SECOND, cost(512, 0..99), None, 0.0).unwrap();
+    assert_eq!(over(full.reserve(SECOND, cost(1024, 0..1), None, 0.0)), Limit::Memory(100));
     let roomy = Limits { memory_bytes: u64::MAX, ..limits() };
-    assert_eq!(over(registry(roomy.clone()).reserve(SECOND, cost(512, 0..500), None, 0.0)), Limit::Load(50));
     assert_eq!(over(registry(roomy).reserve(SECOND, cost(512, 0..100), None, 0.45)), Limit::Load(50));
     assert!(registry(limits()).reserve(SECOND, cost(512, 0..50), None, f64::NAN).is_ok(), "no load has been measured");
+}
+
+#[test]
+fn what_can_never_be_had_is_told_from_what_may_come() {
+    let never = |limits: Limits, cost: Cost| match registry(limits).reserve(SECOND, cost, None, 0.0) {
+        Err(Denied::Never(never)) => never,
+        other => panic!("{other:?}"),
+    };
+    let transforms = never(limits(), cost(512, 0..101));
+    assert_eq!(transforms, Never::Memory { wanted: 102, allowed: 100, transforms: true });
+    // Its lines, and the least that readers may be behind.
+    let lines = Cost { line_bytes: 90 << 20, behind_bytes: 200 << 20, ..cost(512, 0..1) };
+    assert_eq!(never(limits(), lines), Never::Memory { wanted: 111, allowed: 100, transforms: false });
+    let roomy = Limits { memory_bytes: u64::MAX, ..limits() };
+    assert_eq!(never(roomy.clone(), cost(512, 0..500)), Never::Load { wanted: 51, allowed: 50, transforms: true });
+    let values = Cost { values_load: 0.7, ..cost(512, 0..1) };
+    assert!(matches!(never(roomy, values), Never::Load { wanted: 71, transforms: false, .. }));
+    // Beside a standing view that has its transform it costs nothing.
+    let mut jobs = Registry::new(limits(), vec![cost(512, 0..500).transform], 0);
+    assert!(jobs.reserve(SECOND, cost(512, 0..500), None, 0.0).is_ok());
+}
+
+#[test]
+fn jobs_that_nobody_looked_at_make_room_first_and_then_readers_are_shortened() {
+    let mut jobs = registry(limits());
+    // 30 MiB each: 20 for the transform, and 10 that a reader may be behind.
+    let of = |number: usize| Cost { behind_bytes: 10 << 20, ..cost(128 << number, 0..20) };
+    let [unseen, read] = [0, 1].map(|number| jobs.reserve(SECOND, of(number), None, 0.0).unwrap());
+    for id in [&unseen, &read] {
+        jobs.started(id, SECOND);
+    }
+    let looks = |id: &str| Seen { open: id == read, reads: id == read, touched: Duration::ZERO };
+    assert!(jobs.idle(2 * SECOND, looks).is_empty());
+    let share = |jobs: &Registry| (100.0 * jobs.memory().1).round() as u32;
+    assert_eq!((jobs.spared(4 * SECOND, &of(2)), share(&jobs)), (None, 100), "there is room for a third");
+    let third = jobs.reserve(4 * SECOND, of(2), None, 0.0).unwrap();
+    assert_eq!(jobs.spared(5 * SECOND, &of(3)), None, "its client has a moment to look at it");
+    assert_eq!(jobs.spared(9 * SECOND, &of(3)), Some(unseen.clone()));
+    assert_eq!(jobs.spared(9 * SECOND, &cost(128, 0..200)), None, "nothing is ended for what can never be had");
+    jobs.begin_end(&unseen);
+    assert_eq!(jobs.spared(9 * SECOND, &of(3)), None);
+    jobs.release(&unseen);
+    jobs.reserve(9 * SECOND, of(3), None, 0.0).unwrap();
+    assert_eq!(share(&jobs), 100);
+    // Lines for four readers are more than is left.
+    let fourth = jobs.reserve(9 * SECOND, of(4), None, 0.0).unwrap();
+    assert_eq!(share(&jobs), 50);
+    assert_eq!(over(jobs.reserve(9 * SECOND, of(5), None, 0.0)), Limit::Memory(100));
+    // Without readers nothing is charged for them.
+    jobs.started(&third, 9 * SECOND);
+    jobs.started(&fourth, 9 * SECOND);
+    assert!(jobs.idle(10 * SECOND, |_| Seen::default()).is_empty());
+    assert_eq!(share(&jobs), 100);
 }
 
 #[test]
@@ -89,9 +148,9 @@ fn a_live_job_has_thirty_seconds_and_fifteen_more_at_its_start() {
     assert!(jobs.idle(145 * SECOND, unseen).is_empty());
     assert_eq!(jobs.idle(146 * SECOND, unseen), std::slice::from_ref(&id));
     // Polled at 140 s, then read by a stream until 200 s.
-    let polled = |_: &str| Seen { open: false, touched: 140 * SECOND };
+    let polled = |_: &str| Seen { touched: 140 * SECOND, ..Seen::default() };
     assert!(jobs.idle(169 * SECOND, polled).is_empty());
-    assert!(jobs.idle(200 * SECOND, |_: &str| Seen { open: true, touched: SECOND }).is_empty());
+    assert!(jobs.idle(200 * SECOND, |_: &str| Seen { open: true, reads: true, touched: SECOND }).is_empty());
     assert!(jobs.idle(229 * SECOND, unseen).is_empty());
     assert_eq!(jobs.idle(230 * SECOND, unseen), std::slice::from_ref(&id));
     assert!(jobs.begin_end(&id) && !jobs.begin_end(&id));
@@ -153,7 +212,7 @@ proptest! {
                 jobs.release(&live.swap_remove(which % live.len()));
             }
             prop_assert!(jobs.len() == live.len() && jobs.len() <= 10);
-            prop_assert!(jobs.jobs.values().map(|job| job.bytes).sum::<u64>() <= 100 << 20);
+            prop_assert!(jobs.memory().0 <= 100 << 20);
             let slots: HashSet<_> = jobs.jobs.values().map(|job| job.slot).collect();
             prop_assert_eq!(slots.len(), live.len());
             prop_assert!(slots.iter().all(|slot| (1..=10).contains(slot)), "slots are used again");

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use super::*;
 use crate::acquisition::{Acquisition, Phase};
-use crate::pipeline::control::{Command, Opened, control};
+use crate::pipeline::control::{Command, Opened, Refused, control};
 use crate::status::Status;
 use request::ConfigureRequest;
 use serde_json::{Value, json};
@@ -119,6 +119,7 @@ async fn a_start_that_fails_leaves_nothing() {
     for (answer, refusal) in [
         (Refused::Waiting, Refusal::Waiting),
         (Refused::DoesNotFit("too wide".into()), Refusal::DoesNotFit("too wide".into())),
+        (Refused::NotConditioned("no wavelength".into()), Refusal::NotConditioned("no wavelength".into())),
         (Refused::Busy, Refusal::Busy),
     ] {
         let (control, _pipeline) = listening(Err(answer));
@@ -188,6 +189,7 @@ async fn polls_give_each_row_once_and_in_order() {
     let (control, _pipeline) = listening(Ok(()));
     let jobs = jobs(&config(free_ports(2)), control);
     let id = jobs.start(plan(), None, None).await.unwrap().id.clone();
+    assert!(matches!(jobs.poll(&id, 4), Poll::Nothing), "from the first poll on, lines are held");
     for line in 0..10 {
         (0..3).for_each(|stream| assert!(jobs.deliver(frame(&id, stream, line))));
     }
@@ -312,4 +314,53 @@ async fn frames_wait_for_the_broker_only_while_somebody_publishes() {
     jobs.found(&job, 0);
     jobs.deliver(frame(&job.id, 0, 3001));
     assert_eq!(jobs.broker().take().await.stream(), 0);
+}
+
+#[tokio::test]
+async fn a_limit_that_is_met_ends_jobs_that_nobody_looks_at_before_it_refuses() {
+    let (control, pipeline) = listening(Ok(()));
+    let mut config = config(free_ports(4));
+    config.jobs.max_jobs = 2;
+    let jobs = jobs(&config, control);
+    let [unseen, read] = [jobs.start(plan(), None, None).await.unwrap(), jobs.start(plan(), None, None).await.unwrap()];
+    let _reader = read.feeds[0].reader();
+    assert_eq!(jobs.start(plan(), None, None).await.err(), Some(Refusal::Over(Limit::Jobs(2))), "both are young");
+    while jobs.get(&unseen.id).is_some() {
+        jobs.sweep();
+        let _ = jobs.start(plan(), None, None).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(jobs.get(&read.id).is_some() && pipeline.open.lock().unwrap().len() == 2);
+    let ended = jobs.standing(&unseen.id);
+    assert!(matches!(ended, Some(Standing::Ended(ended)) if ended.reason.contains("room")));
+    assert_eq!(jobs.shared.status.counters.jobs_ended_for_room.get(), 1);
+}
+
+#[tokio::test]
+async fn readers_are_told_that_they_may_be_behind_by_less_when_memory_is_short() {
+    let (control, _pipeline) = listening(Ok(()));
+    let mut config = config(free_ports(4));
+    let cost = plan().cost();
+    // Enough for the job, and for half of what its readers may be behind.
+    config.jobs.memory_bytes = cost.bytes_per_channel * 3 + cost.line_bytes + cost.behind_bytes / 2;
+    let jobs = jobs(&config, control);
+    let job = jobs.start(plan(), None, None).await.unwrap();
+    let lag =
+        |job: &Job| serde_json::from_slice::<Value>(&job.description()).unwrap()["reader_lag_s"].as_f64().unwrap();
+    let usual = cost.reader_lag.as_secs_f64();
+    assert!((lag(&job) / usual - 0.5).abs() < 0.01, "{} of {usual}", lag(&job));
+    assert_eq!(jobs.shared.status.findings().len(), 1);
+    jobs.sweep();
+    assert!((lag(&job) / usual - 1.0).abs() < 0.01, "nobody reads it");
+    assert!(jobs.shared.status.findings().is_empty());
+    let reader = job.feeds[0].reader();
+    jobs.sweep();
+    assert!(lag(&job) < usual);
+    drop(reader);
+    assert!(matches!(jobs.poll(&job.id, 1), Poll::Nothing));
+    jobs.sweep();
+    assert!(lag(&job) < usual, "a client that polls reads");
+    job.forget_polls(jobs.now() + Duration::from_secs(1));
+    jobs.sweep();
+    assert!((lag(&job) / usual - 1.0).abs() < 0.01);
 }

@@ -47,6 +47,9 @@ pub enum Refused {
     /// There is no acquisition to plan for.
     #[error("no light in the fiber")]
     Waiting,
+    /// There is an acquisition that cannot be conditioned as configured; why, in words for the client.
+    #[error("this acquisition cannot be conditioned as configured: {0}")]
+    NotConditioned(String),
     /// It does not fit the acquisition; in words for the client.
     #[error("{0}")]
     DoesNotFit(String),

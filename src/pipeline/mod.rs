@@ -101,6 +101,8 @@ pub struct Engine {
     status: Arc<Status>,
     input: Option<Arc<Acquisition>>,
     plans: Option<Plans>,
+    /// Why there are no plans although there is an acquisition.
+    impossible: Option<String>,
     past: Past,
     replaced: Replaced,
     time: TimeBase,
@@ -120,6 +122,7 @@ impl Engine {
             status,
             input: None,
             plans: None,
+            impossible: None,
             past: Past::default(),
             replaced: Replaced::default(),
             time: TimeBase::default(),
@@ -207,6 +210,7 @@ impl Engine {
         self.replaced.prepare(block.layout().capacity_traces, self.condition.strain_rate);
         self.input = Some(Arc::clone(&block.acquisition));
         let before = self.plans.take();
+        self.impossible = None;
         let max_block_traces = block.layout().capacity_traces;
         match Plans::new(&self.condition, &block.acquisition, max_block_traces) {
             Ok(mut plans) => {
@@ -218,7 +222,10 @@ impl Engine {
                 self.past.prepare(block);
                 self.make_room();
             }
-            Err(why) => warn!(%why, "this acquisition cannot be conditioned as configured: nothing is shown"),
+            Err(why) => {
+                warn!(%why, "this acquisition cannot be conditioned as configured: nothing is shown");
+                self.impossible = Some(why.to_string());
+            }
         }
     }
 
@@ -266,6 +273,9 @@ impl Engine {
     }
 
     fn open(&mut self, job: &str, streams: Vec<ViewConfig>) -> Result<Opened, Refused> {
+        if let Some(why) = &self.impossible {
+            return Err(Refused::NotConditioned(why.clone()));
+        }
         let (Some(plans), Some(input)) = (&mut self.plans, &self.input) else { return Err(Refused::Waiting) };
         let old = plans.streams_of(job);
         let next_trace = self.next_trace;

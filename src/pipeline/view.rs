@@ -19,8 +19,11 @@ use crate::pipeline::replaced::Replaced;
 use crate::pipeline::tile::Tile;
 use crate::units::TraceIndex;
 
-/// Frames of one stream that may be in flight before their memory is allocated anew.
+/// Frames of one stream that may be in flight before their memory is allocated anew: so many, or fewer where they are
+/// large. Their memory is kept as long as the stream is there.
 const POOLED_FRAMES: usize = 64;
+const POOLED_BYTES: usize = 2 << 20;
+const LEAST_POOLED_FRAMES: usize = 4;
 
 /// From so many values of a line in a tile on, memory changes hands; fewer are copied.
 const VALUES_WORTH_HANDING_OVER: usize = 1024;
@@ -227,7 +230,9 @@ impl ViewOut {
             } else {
                 vec![self.lines_per_frame * channels * bins]
             };
-            out.pool = ValuesPool::new(lens, POOLED_FRAMES);
+            let bytes = lens.iter().sum::<usize>() * size_of::<f32>();
+            let frames = (POOLED_BYTES / bytes.max(1)).clamp(LEAST_POOLED_FRAMES, POOLED_FRAMES);
+            out.pool = ValuesPool::new(lens, frames);
         }
     }
 
