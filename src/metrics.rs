@@ -252,18 +252,43 @@ pub const TABLE: &[Metric] = &[
         |look| Some(look.report.pipeline_load),
     ),
     // frames and broker
-    count("fiberd_frames_made_total", "frames", "Frames made by the pipeline.", |look| {
+    count("fiberd_frames_made_total", "frames", "Frames of standing views made by the pipeline.", |look| {
         look.counters.frames_made.get() as f64
     }),
     Metric {
         name: "fiberd_frames_dropped_total",
         unit: "frames",
-        help: "Frames dropped, by place: egress (the publisher was too slow or the broker away).",
-        read: Read::CountBy("place", |look| vec![("egress", look.counters.frames_dropped_at_egress.get() as f64)]),
+        help: "Frames dropped, by place: egress (the publisher was too slow or the broker away), too_large (larger than what the broker takes, so not sent) or broker (refused and given up).",
+        read: Read::CountBy("place", |look| {
+            let c = look.counters;
+            vec![
+                ("egress", c.frames_dropped_at_egress.get() as f64),
+                ("too_large", c.frames_too_large.get() as f64),
+                ("broker", c.frames_given_up.get() as f64),
+            ]
+        }),
     },
+    count(
+        "fiberd_frames_without_broker_total",
+        "frames",
+        "Frames that nobody publishes, because the configuration names no broker.",
+        |look| look.counters.frames_without_broker.get() as f64,
+    ),
     gauge("fiberd_frames_waiting", "frames", "Frames that wait for the broker.", |look| {
         Some(look.report.frames_waiting)
     }),
+    gauge(
+        "fiberd_frames_unanswered",
+        "frames",
+        "Those of them that were handed to the broker and have no final answer.",
+        |look| Some(look.counters.frames_unanswered.get()),
+    ),
+    gauge(
+        "fiberd_frames_held",
+        "frames",
+        "Those of them that the broker has refused and that are sent again later.",
+        |look| Some(look.counters.frames_held.get()),
+    ),
     count("fiberd_frames_published_total", "frames", "Frames handed to the broker.", |look| {
         look.counters.frames_published.get() as f64
     }),
@@ -276,9 +301,12 @@ pub const TABLE: &[Metric] = &[
     count("fiberd_frames_unroutable_total", "frames", "Frames that no queue wanted.", |look| {
         look.counters.frames_unroutable.get() as f64
     }),
-    count("fiberd_frames_refused_total", "frames", "Frames that the broker refused.", |look| {
-        look.counters.frames_refused.get() as f64
-    }),
+    count(
+        "fiberd_frames_refused_total",
+        "frames",
+        "Times that the broker refused a frame; durable ones are sent again.",
+        |look| look.counters.frames_refused.get() as f64,
+    ),
     count(
         "fiberd_frames_unconfirmed_total",
         "frames",
@@ -307,8 +335,20 @@ pub const TABLE: &[Metric] = &[
         look.counters.broker_failures.get() as f64
     }),
     // frames of jobs, and commands
+    count("fiberd_job_frames_made_total", "frames", "Frames of jobs made by the pipeline.", |look| {
+        look.counters.job_frames_made.get() as f64
+    }),
+    count("fiberd_job_frames_offered_total", "frames", "Frames of jobs that there were for the broker.", |look| {
+        look.counters.job_frames_offered.get() as f64
+    }),
+    gauge("fiberd_job_frames_waiting", "frames", "Frames of jobs that wait to be sent to the broker.", |look| {
+        Some(look.counters.job_frames_waiting.get())
+    }),
     count("fiberd_job_frames_published_total", "frames", "Frames of jobs handed to the broker.", |look| {
         look.counters.job_frames_published.get() as f64
+    }),
+    gauge("fiberd_job_frames_unanswered", "frames", "Frames of jobs under way to the broker.", |look| {
+        Some(look.counters.job_frames_unanswered.get())
     }),
     count(
         "fiberd_job_frames_confirmed_total",
@@ -322,19 +362,29 @@ pub const TABLE: &[Metric] = &[
     Metric {
         name: "fiberd_job_frames_dropped_total",
         unit: "frames",
-        help: "Frames of jobs dropped, by place: queue (newer ones came first) or broker (refused, or under way when the connection was lost).",
+        help: "Frames of jobs dropped, by place: egress (not delivered to their jobs in time), queue (newer ones came first), late (waited too long to be live) or broker (refused, or under way when the connection was lost).",
         read: Read::CountBy("place", |look| {
             let c = look.counters;
-            vec![("queue", c.job_frames_dropped.get() as f64), ("broker", c.job_frames_lost.get() as f64)]
+            vec![
+                ("queue", c.job_frames_dropped.get() as f64),
+                ("late", c.job_frames_late.get() as f64),
+                ("broker", c.job_frames_lost.get() as f64),
+                ("egress", c.job_frames_dropped_at_egress.get() as f64),
+            ]
         }),
     },
     Metric {
         name: "fiberd_job_frames_held_back_total",
         unit: "frames",
-        help: "Frames of jobs that were not sent, by reason: unwanted (no queue is bound) or throttled (a queue that the job watches is deep).",
+        help: "Frames of jobs that were not sent, by reason: unwanted (no queue is bound), throttled (a queue that the job watches is deep), not_connected (no connection, or a blocked one) or too_large (larger than what the broker takes).",
         read: Read::CountBy("reason", |look| {
             let c = look.counters;
-            vec![("unwanted", c.job_frames_unwanted.get() as f64), ("throttled", c.job_frames_throttled.get() as f64)]
+            vec![
+                ("unwanted", c.job_frames_unwanted.get() as f64),
+                ("throttled", c.job_frames_throttled.get() as f64),
+                ("not_connected", c.job_frames_not_connected.get() as f64),
+                ("too_large", c.job_frames_too_large.get() as f64),
+            ]
         }),
     },
     Metric {

@@ -1,6 +1,8 @@
 //! What the daemon knows about itself, in one place for everybody who asks: HTTP, metrics, systemd, the bus, the
 //! terminal. Hot-path threads only add to atomics; readers take a [`Report`].
 
+mod books;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +12,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::acquisition::{DarkReason, Phase};
+pub use books::Account;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -135,21 +138,31 @@ pub struct Counters {
     pub pipeline_load: Gauge,
     /// Steps of the time base.
     pub clock_steps: Counter,
-    // egress and publishing
-    /// Frames made.
+    // egress and publishing; how these add up stands in `status::books`
+    /// Frames of standing views made, for each stream.
     pub frames_made: Counter,
     /// Frames thrown away because the publisher was too slow or absent: the second place that may drop.
     pub frames_dropped_at_egress: Counter,
+    /// Frames that nobody publishes, because the configuration names no broker.
+    pub frames_without_broker: Counter,
+    /// Frames that were not sent because they are larger than what the broker takes.
+    pub frames_too_large: Counter,
     /// Frames waiting at the fence and in the publisher.
     pub frames_waiting: Gauge,
-    /// Frames handed to the broker.
+    /// Those of them that were published and have no final answer: under way, or refused and to be sent again.
+    pub frames_unanswered: Gauge,
+    /// Those of them that the broker has refused and that wait to be sent again.
+    pub frames_held: Gauge,
+    /// Frames handed to the broker, each once however often it is sent.
     pub frames_published: Counter,
     /// Frames confirmed by the broker.
     pub frames_confirmed: Counter,
     /// Frames that no queue wanted.
     pub frames_unroutable: Counter,
-    /// Frames that the broker refused.
+    /// Times that the broker refused a frame. Durable ones are sent again.
     pub frames_refused: Counter,
+    /// Frames lost because the broker refused them: not durable, too many of them, or too large.
+    pub frames_given_up: Counter,
     /// Frames that had no answer from the broker when the daemon stopped; until then they are sent again.
     pub frames_unconfirmed: Counter,
     /// Bytes of confirmed frames.
@@ -163,7 +176,27 @@ pub struct Counters {
     /// From the last trace of a frame in hand to its confirm.
     pub confirm_latency: Histogram,
     // frames of jobs, and commands
-    /// Frames of jobs handed to the broker.
+    /// Frames of jobs made, for each stream.
+    pub job_frames_made: Counter,
+    /// Those thrown away because they were not delivered to their jobs in time.
+    pub job_frames_dropped_at_egress: Counter,
+    /// Frames of jobs that there were for the broker.
+    pub job_frames_offered: Counter,
+    /// Those that were not sent because no queue is bound.
+    pub job_frames_unwanted: Counter,
+    /// Those that were not sent because a queue that their job watches is deep.
+    pub job_frames_throttled: Counter,
+    /// Those that were not sent because there was no connection, or a blocked one.
+    pub job_frames_not_connected: Counter,
+    /// Those thrown away because newer ones came before they could be sent.
+    pub job_frames_dropped: Counter,
+    /// Those thrown away because they had waited too long to be shown as live.
+    pub job_frames_late: Counter,
+    /// Those that were not sent because they are larger than what the broker takes.
+    pub job_frames_too_large: Counter,
+    /// Those that wait to be sent.
+    pub job_frames_waiting: Gauge,
+    /// Those handed to the broker.
     pub job_frames_published: Counter,
     /// Those that the broker confirmed and put into a queue.
     pub job_frames_confirmed: Counter,
@@ -171,12 +204,8 @@ pub struct Counters {
     pub job_frames_unroutable: Counter,
     /// Those that the broker refused, or that were under way when the connection was lost.
     pub job_frames_lost: Counter,
-    /// Frames of jobs thrown away because newer ones came before they could be sent.
-    pub job_frames_dropped: Counter,
-    /// Frames of jobs that were not sent because no queue is bound.
-    pub job_frames_unwanted: Counter,
-    /// Frames of jobs that were not sent because a queue that their job watches is deep.
-    pub job_frames_throttled: Counter,
+    /// Those under way, without an answer.
+    pub job_frames_unanswered: Gauge,
     /// Commands that were done.
     pub commands_done: Counter,
     /// Commands that were refused.
@@ -298,8 +327,13 @@ pub enum FindingKind {
     ConditioningImpossible,
     /// A standing view does not fit the present acquisition. The subject is its name.
     ViewLeftOut,
-    /// The broker refuses what the configuration asks of it: login, virtual host, topology, certificate.
+    /// The broker refuses what the configuration asks of it: login, virtual host, topology, certificate. The subject is
+    /// what the connection is for.
     BrokerRefused,
+    /// The broker refuses frames: a queue that they go to is full. The subject is whose frames.
+    FramesRefused,
+    /// Frames are larger than what the broker takes, so they are not sent. The subject is whose frames.
+    FramesTooLarge,
 }
 
 /// What stages have found and not taken back, by kind and subject. Set at changes, never on the hot path.

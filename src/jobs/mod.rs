@@ -43,11 +43,10 @@ use crate::pipeline::control::{Control, Refused};
 use crate::status::{Status, now_ms};
 use cost::Transform;
 use facts::Facts;
-use feed::{Feed, FeedFrame};
+use feed::Feed;
 use input::Announced;
 pub use job::{Job, Settings};
 use live::{LiveFrame, LiveQueue};
-use pace::Pass;
 use plan::{Address, JobPlan};
 use refusal::Refusal;
 use registry::{Denied, Ended, How, Limit, Limits, Registry, Seen};
@@ -305,22 +304,11 @@ impl Jobs {
         let Some(job) = self.live().get(&frame.stream.job).cloned() else { return false };
         let stream = frame.stream.number as usize;
         let Some(feed) = job.feeds.get(stream) else { return false };
-        if let Some(frame) = feed.keep(frame)
-            && self.shared.broker.is_open()
-        {
-            self.to_broker(&job, stream, frame);
+        if let Some(frame) = feed.keep(frame) {
+            let frame = LiveFrame { job: Arc::clone(&job), frame };
+            self.shared.broker.offer(frame, || job.pass(stream, self.now()));
         }
         true
-    }
-
-    /// Hands a frame to whoever publishes, when it is worth it.
-    fn to_broker(&self, job: &Arc<Job>, stream: usize, frame: Arc<FeedFrame>) {
-        let counters = &self.shared.status.counters;
-        match job.pass(stream, self.now()) {
-            Pass::Go => self.shared.broker.offer(LiveFrame { job: Arc::clone(job), frame }),
-            Pass::Unwanted => counters.job_frames_unwanted.add(1),
-            Pass::Throttled => counters.job_frames_throttled.add(1),
-        }
     }
 
     /// Frames that wait for the broker.
@@ -337,11 +325,6 @@ impl Jobs {
     /// No queue wanted a frame of this stream.
     pub fn came_back(&self, job: &Job, stream: usize) {
         job.pace().came_back(stream, self.now());
-    }
-
-    /// Nothing of this stream goes to the broker for so long.
-    pub fn rest(&self, job: &Job, stream: usize, time: Duration) {
-        job.pace().rest(stream, self.now() + time);
     }
 
     /// What is known of the fiber now.

@@ -313,3 +313,46 @@ async fn frames_wait_for_the_broker_only_while_somebody_publishes() {
     jobs.deliver(frame(&job.id, 0, 3001));
     assert_eq!(jobs.broker().take().await.stream(), 0);
 }
+
+#[tokio::test]
+async fn frames_that_have_waited_too_long_are_not_sent_and_all_are_accounted_for() {
+    use crate::status::Account;
+    use proptest::prelude::*;
+
+    let (control, _pipeline) = listening(Ok(()));
+    let jobs = jobs(&config(free_ports(2)), control);
+    let job = jobs.start(plan(), None, None).await.unwrap();
+    let kept = |line| job.feeds[0].keep(frame(&job.id, 0, line)).unwrap();
+    let (queue, c) = (jobs.broker(), Arc::clone(&jobs.shared.status.counters));
+    queue.expect_publisher();
+    queue.open();
+    let began = Instant::now();
+    queue.put(LiveFrame { job: Arc::clone(&job), frame: kept(1) }, began);
+    queue.put(LiveFrame { job: Arc::clone(&job), frame: kept(2) }, began + Duration::from_millis(500));
+    let next = queue.next(began + live::LIVE).expect("the second is still live");
+    assert_eq!((next.frame.frame().first_line, c.job_frames_late.get()), (2, 1));
+    // The sends of before were not offered: from here on the books are whole.
+    c.job_frames_offered.add(2);
+    c.job_frames_published.add(1);
+    c.job_frames_confirmed.add(1);
+
+    // Whatever happens: opened, closed, offered, taken late or in time, held back.
+    let frame = kept(3);
+    proptest!(|(steps in prop::collection::vec((0u8..7, 0u64..3000), 0..60))| {
+        for (step, ms) in steps {
+            let offer = |pass| queue.offer(LiveFrame { job: Arc::clone(&job), frame: Arc::clone(&frame) }, || pass);
+            match step {
+                0 => queue.open(),
+                1 => queue.close(),
+                2 => offer(pace::Pass::Unwanted),
+                3 => offer(pace::Pass::Throttled),
+                4 | 5 => offer(pace::Pass::Go),
+                _ => if queue.next(Instant::now() + Duration::from_millis(ms)).is_some() {
+                    c.job_frames_published.add(1);
+                    c.job_frames_lost.add(1);
+                }
+            }
+            prop_assert!(c.job_frame_books().iter().all(Account::balances), "{:?}", c.job_frame_books());
+        }
+    });
+}
