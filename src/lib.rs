@@ -44,6 +44,8 @@
 //! | bus, command | the broker as it brings orders; one of them, for a job or for the daemon |
 //! | errand, pace | work with a broker connection of its own; which frames of a job are worth sending there |
 //! | spool | frames that wait for the broker |
+//! | refused, held, given up | not taken by the broker; kept to be sent again; lost for that reason |
+//! | account, books | what came in and what became of it; all accounts of a kind of frame |
 //! | client, seat | an address (of IPv6 its /64) that asks; the place of one of its connections |
 //! | token, role | a secret that a client shows; what its holder may do: read, or control as well |
 //! | feed, reader | the newest frames of one stream of a job; one who reads them at its own pace |

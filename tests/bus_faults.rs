@@ -62,7 +62,8 @@ fn a_thousand_wrong_commands_are_a_line_for_each_reason() {
     }
     wait_for("all are refused", || (rig.commands("refused") == 1000).then_some(()));
     assert_eq!(rig.daemon.process.lines_with("a command is refused"), 2);
-    rig.refused("keepalive", &[], keepalive().to_string().as_bytes(), 400, "no_job");
+    let (status, answer) = rig.ask("keepalive", &[], keepalive().to_string().as_bytes());
+    assert_eq!((status, &answer["code"]), (400, &"no_job".into()));
     assert_eq!(rig.daemon.process.lines_with("a command is refused"), 3);
 }
 

@@ -98,9 +98,9 @@ impl<T> Window<T> {
             let wanted = !self.returned.remove(&frame.id);
             let c = &self.counters;
             if wanted {
-                c.job_frames_confirmed.add(1)
+                c.job_frames_confirmed.add(1);
             } else {
-                c.job_frames_unroutable.add(1)
+                c.job_frames_unroutable.add(1);
             }
             settled.push(Settled { of: frame.of, wanted });
         }
