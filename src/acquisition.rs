@@ -133,6 +133,42 @@ impl ClockQuality {
     }
 }
 
+/// Where traces come from, so that invented or old ones never pass for those of an instrument.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SourceKind {
+    /// An interrogator, through the hardware ring.
+    #[default]
+    Ring,
+    /// A capture from a file.
+    Replay,
+    /// Computed from a scene: no fiber at all.
+    Synthetic,
+}
+
+impl SourceKind {
+    /// Every kind, in the order of their codes in the ring and in frames.
+    pub const ALL: [Self; 3] = [Self::Ring, Self::Replay, Self::Synthetic];
+
+    /// Stable code: 0 ring, 1 replay, 2 synthetic.
+    pub const fn code(self) -> u32 {
+        self as u32
+    }
+
+    /// The kind with this code.
+    pub fn from_code(code: u32) -> Option<Self> {
+        Self::ALL.get(code as usize).copied()
+    }
+
+    /// Name in status and headers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ring => "ring",
+            Self::Replay => "replay",
+            Self::Synthetic => "synthetic",
+        }
+    }
+}
+
 /// Everything that holds for all traces between two epoch changes. Immutable; travels with each block and frame.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Acquisition {
@@ -165,6 +201,8 @@ pub struct Acquisition {
     pub clock: ClockQuality,
     /// Free text about the fiber.
     pub description: String,
+    /// Where the traces come from.
+    pub source: SourceKind,
 }
 
 impl Acquisition {
@@ -185,6 +223,7 @@ impl Acquisition {
             unit: "rad".into(),
             clock: ClockQuality::FreeRunning,
             description: "example fiber".into(),
+            source: SourceKind::Ring,
         }
     }
 
@@ -211,6 +250,30 @@ pub enum DarkReason {
     LightOff,
     /// Traces come, but there is no optical power in them.
     Dark,
+}
+
+impl DarkReason {
+    /// The reason in words for everybody: files and devices of this machine are for its operators, who find them in the
+    /// log.
+    pub fn for_everybody(&self) -> String {
+        match self {
+            Self::NoInterface(_) => "the hardware interface is not there".into(),
+            Self::Refused(why) => without_paths(why),
+            other => other.to_string(),
+        }
+    }
+}
+
+/// `text` with every word that holds an absolute path left out.
+fn without_paths(text: &str) -> String {
+    let holds_path = |word: &str| {
+        word.match_indices('/').any(|(at, _)| {
+            let before = word[..at].chars().next_back();
+            !before.is_some_and(char::is_alphanumeric) && word[at + 1..].starts_with(char::is_alphanumeric)
+        })
+    };
+    let words: Vec<_> = text.split_whitespace().map(|word| if holds_path(word) { "…" } else { word }).collect();
+    words.join(" ")
 }
 
 impl fmt::Display for DarkReason {
@@ -451,6 +514,19 @@ mod tests {
         assert_eq!(m.on(ms(580), block(&a, 150.0)), None, "above the threshold, below the way back");
         assert_eq!(m.on(ms(600), block(&a, f64::NAN)), None, "NaN is not light");
         assert_eq!(m.on(ms(620), block(&a, 200.0)), Some(&Phase::Acquiring(a)));
+    }
+
+    #[test]
+    fn paths_stay_inside_and_other_slashes_do_not_matter() {
+        let cases = [
+            ("ring header: 2000 Hz asked, 1000 Hz found", "ring header: 2000 Hz asked, 1000 Hz found"),
+            ("/dev/shm/fiberd.ring: too short", "… too short"),
+            ("cannot map '/dev/uio0' now", "cannot map … now"),
+            ("file:/etc/x in nstrain/s at 1/2", "… in nstrain/s at 1/2"),
+        ];
+        for (given, wanted) in cases {
+            assert_eq!(DarkReason::Refused(given.into()).for_everybody(), wanted);
+        }
     }
 
     #[test]

@@ -38,6 +38,7 @@
 //! | plan, output, want | a transform with its line grid; what comes out of it; an output for some channels of a tile |
 //! | sharer | a stream whose frames have the same values as another's |
 //! | capture (file) | raw blocks on disk, `.fdas` |
+//! | finding, condition | what a stage says stands in its way until it takes it back; what health makes of that and of all counts |
 //! | job, task | a view that a client asked for while the daemon runs; the same in the form of older clients |
 //! | slot | place of a job among those that run; used again, unlike its counter |
 //! | consumer | who keeps a job alive: an open reader of its feeds, a poll, a keep-alive, a queue that is bound to it |
@@ -60,6 +61,7 @@ pub mod config;
 pub mod dsp;
 pub mod egress;
 pub mod frame;
+pub mod health;
 pub mod jobs;
 pub mod metrics;
 pub mod notify;

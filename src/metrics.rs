@@ -3,6 +3,7 @@
 use std::fmt::{Display, Write};
 
 use crate::acquisition::Phase;
+use crate::health::CODES;
 use crate::status::{BrokerState, Counters, Histogram, LATENCY_EDGES_S, Report, Stage, Status};
 
 /// Content type of [`render`]ed text.
@@ -177,6 +178,18 @@ pub const TABLE: &[Metric] = &[
         "When the present phase began, since the UNIX epoch.",
         |look| Some(look.report.since_ms as f64 / 1e3),
     ),
+    gauge("fiberd_ready", "1", "1 while no condition keeps the daemon from its job, as `/readyz` says.", |look| {
+        Some(flag(look.report.ready))
+    }),
+    Metric {
+        name: "fiberd_condition",
+        unit: "conditions",
+        help: "How many conditions of this code hold now: what is not as it should be, as `/readyz` lists it.",
+        read: Read::GaugeBy("code", |look| {
+            let holding = |code: &str| look.report.conditions.iter().filter(|one| one.code == code).count();
+            CODES.iter().map(|&code| (code, holding(code) as f64)).collect()
+        }),
+    },
     count("fiberd_phase_changes_total", "changes", "Times that the phase changed.", |look| {
         look.counters.phase_changes.get() as f64
     }),

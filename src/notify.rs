@@ -18,7 +18,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use crate::acquisition::Phase;
-use crate::status::{BrokerState, Report, Stage, Status, now_ms};
+use crate::status::{BrokerState, Condition, Report, Stage, Status, now_ms};
 
 /// How long a stage may stand still when no watchdog says otherwise.
 const DEFAULT_STUCK_AFTER: Duration = Duration::from_secs(15);
@@ -139,17 +139,18 @@ pub async fn run(status: Arc<Status>, manager: Manager, stages: Vec<Stage>, stop
     let started = Instant::now();
     let mut progress = Progress::new(&stages, manager.stuck_after(), Duration::ZERO);
     let mut known_stuck = Vec::new();
-    let mut phases = status.watch_phase();
+    let (mut phases, mut conditions) = (status.watch_phase(), status.watch_conditions());
     let mut beats = interval(manager.beat());
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut next_status = Duration::ZERO;
     let mut stopping = false;
-    manager.tell(&["READY=1", &status_line(&status.report(), &[])]);
+    manager.tell(&["READY=1", &status_line(&status.report())]);
     tokio::pin!(stop);
     loop {
-        let phase_changed = tokio::select! {
+        let changed = tokio::select! {
             () = &mut stop => break,
             changed = phases.changed() => changed.is_ok(),
+            changed = conditions.changed() => changed.is_ok(),
             _ = beats.tick() => false,
         };
         let now = started.elapsed();
@@ -159,14 +160,13 @@ pub async fn run(status: Arc<Status>, manager: Manager, stages: Vec<Stage>, stop
         }
         let stuck = progress.stuck(now, |stage| status.counters.ticks(stage).get());
         let stuck = if draining { Vec::new() } else { stuck };
-        let news = stuck != known_stuck;
-        if news {
+        if stuck != known_stuck {
             log_stuck(&known_stuck, &stuck, manager.stuck_after());
             status.set_stuck(&stuck);
             known_stuck = stuck;
         }
-        if phase_changed || news || now >= next_status {
-            manager.tell(&[&status_line(&status.report(), &known_stuck)]);
+        if changed || now >= next_status {
+            manager.tell(&[&status_line(&status.report())]);
             next_status = now + STATUS_PERIOD;
         }
         if known_stuck.is_empty() && manager.watchdog.is_some() {
@@ -186,7 +186,7 @@ fn log_stuck(before: &[Stage], after: &[Stage], limit: Duration) {
 }
 
 /// One line for `systemctl status`.
-fn status_line(report: &Report, stuck: &[Stage]) -> String {
+fn status_line(report: &Report) -> String {
     let phase = match (&report.reason, report.channels, report.prr_declared_hz) {
         (Some(reason), ..) => {
             let since_s = (now_ms() - report.since_ms).max(0) / 1000;
@@ -208,8 +208,11 @@ fn status_line(report: &Report, stuck: &[Stage]) -> String {
         BrokerState::Blocked => "the broker accepts nothing",
         BrokerState::Away => "the broker is away",
     };
+    // Phase and broker have said theirs.
+    let said =
+        |one: &&Condition| !["waiting_for_fiber", "draining"].contains(&one.code) && !one.code.starts_with("broker_");
     let mut parts = vec![phase, broker.to_owned()];
-    parts.extend(stuck.iter().map(|stage| format!("{} STANDS STILL", stage.name())));
+    parts.extend(report.conditions.iter().filter(said).map(|one| one_line(&one.what)));
     format!("STATUS={}", parts.join("; "))
 }
 
@@ -222,6 +225,7 @@ fn one_line(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::acquisition::{Acquisition, DarkReason};
+    use crate::status::Severity;
     use proptest::prelude::*;
 
     #[test]
@@ -238,14 +242,22 @@ mod tests {
     fn the_status_line_says_the_phase_why_and_how_it_goes() {
         let status = Status::new("test", None);
         status.set_phase(Phase::WaitingForFiber(DarkReason::Refused("bad\nWATCHDOG=1".into())));
-        let line = status_line(&status.report(), &[]);
+        let line = status_line(&status.report());
         assert_eq!(line, "STATUS=waiting for fiber: bad WATCHDOG=1 (since 0 s); no broker configured");
         status.set_phase(Phase::Acquiring(Arc::new(Acquisition::example())));
         status.set_broker(BrokerState::Away);
         status.counters.pipeline_load.set(0.125);
-        let line = status_line(&status.report(), &[Stage::Pipeline]);
+        let stuck = Condition {
+            code: "stage_stuck",
+            what: "pipeline stands still".into(),
+            since_ms: 0,
+            severity: Severity::NotReady,
+            advice: "",
+        };
+        status.set_conditions([stuck].into(), false);
+        let line = status_line(&status.report());
         let expected = "STATUS=acquiring: 2337 channels at 2000 Hz, 0 traces, 0 gaps, load 12 %; the broker is away; \
-                        pipeline STANDS STILL";
+                        pipeline stands still";
         assert_eq!(line, expected);
     }
 

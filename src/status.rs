@@ -2,7 +2,7 @@
 //! terminal. Hot-path threads only add to atomics; readers take a [`Report`].
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -129,6 +129,8 @@ pub struct Counters {
     pub blocks_processed: Counter,
     /// Lines computed.
     pub lines: Counter,
+    /// From one line to the next of the quickest view that is planned, in seconds; 0 while none is.
+    pub line_period_s: Gauge,
     /// Non-finite input samples replaced by zero.
     pub nonfinite_samples: Counter,
     /// Time spent on a block divided by the block's own length, smoothed over about a second.
@@ -291,6 +293,13 @@ pub struct Condition {
     pub advice: &'static str,
 }
 
+impl Condition {
+    /// What makes it the same condition although its numbers change.
+    pub const fn identity(&self) -> (&'static str, i64) {
+        (self.code, self.since_ms)
+    }
+}
+
 /// What kind of thing a stage has found. Health makes a condition of each that stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FindingKind {
@@ -298,6 +307,8 @@ pub enum FindingKind {
     ConditioningImpossible,
     /// A standing view does not fit the present acquisition. The subject is its name.
     ViewLeftOut,
+    /// None of the standing views fits the present acquisition.
+    NoViewFits,
     /// The broker refuses what the configuration asks of it: login, virtual host, topology, certificate.
     BrokerRefused,
 }
@@ -321,9 +332,9 @@ pub struct Report {
     pub version: &'static str,
     /// Name of this fiber in routing keys.
     pub site: String,
-    /// `waiting for fiber`, `acquiring`, `stalled` or `draining`.
+    /// `waiting for fiber`, `acquiring` (only while lines come out), `stalled` or `draining`.
     pub phase: &'static str,
-    /// Why, while waiting for fiber.
+    /// Why, while waiting for fiber, or stalled because no lines come out.
     pub reason: Option<String>,
     /// Since when the phase holds, milliseconds since the UNIX epoch.
     pub since_ms: i64,
@@ -331,6 +342,12 @@ pub struct Report {
     pub now_ms: i64,
     /// Seconds since the daemon began.
     pub uptime_s: f64,
+    /// Whether the daemon can do its job: no condition says otherwise.
+    pub ready: bool,
+    /// What is not as it should be, the worst first.
+    pub conditions: Vec<Condition>,
+    /// Where traces come from: `ring`, `replay` or `synthetic`, when there is an acquisition.
+    pub source: Option<&'static str>,
     /// Epoch of the acquisition, when there is one.
     pub epoch: Option<u64>,
     /// PRR that the configuration asks for.
@@ -385,6 +402,8 @@ pub struct Status {
     broker: Mutex<BrokerState>,
     stuck: Mutex<Vec<Stage>>,
     findings: Mutex<Findings>,
+    conditions_tx: watch::Sender<Arc<[Condition]>>,
+    lines_late: AtomicBool,
     last_trace_utc_ns: AtomicU64,
 }
 
@@ -401,6 +420,8 @@ impl Status {
             broker: Mutex::default(),
             stuck: Mutex::default(),
             findings: Mutex::default(),
+            conditions_tx: watch::Sender::new(Arc::default()),
+            lines_late: AtomicBool::new(false),
             last_trace_utc_ns: AtomicU64::new(0),
         })
     }
@@ -466,6 +487,44 @@ impl Status {
         self.findings_slot().clone()
     }
 
+    /// What is not as it should be, as health last saw it; the worst first.
+    pub fn conditions(&self) -> Arc<[Condition]> {
+        Arc::clone(&self.conditions_tx.borrow())
+    }
+
+    /// To be woken when a condition begins or ends.
+    pub fn watch_conditions(&self) -> watch::Receiver<Arc<[Condition]>> {
+        self.conditions_tx.subscribe()
+    }
+
+    /// Called by [`health`](crate::health) at each look. `lines_late`: traces come, and no lines do.
+    pub fn set_conditions(&self, conditions: Arc<[Condition]>, lines_late: bool) {
+        self.lines_late.store(lines_late, Ordering::Relaxed);
+        self.conditions_tx.send_if_modified(|known| {
+            let same = known.iter().map(Condition::identity).eq(conditions.iter().map(Condition::identity));
+            *known = conditions;
+            !same
+        });
+    }
+
+    /// The word for the present phase, and the reason when it is not "acquiring", for operators.
+    pub fn outlook(&self) -> (&'static str, Option<String>) {
+        self.outlook_of(&self.phase().phase)
+    }
+
+    /// As [`outlook`](Self::outlook), for a phase that was taken before, in words for everybody.
+    pub fn outlook_of(&self, phase: &Phase) -> (&'static str, Option<String>) {
+        match phase {
+            Phase::WaitingForFiber(reason) => (phase.name(), Some(reason.for_everybody())),
+            // Traces alone are not enough: somebody who reads "acquiring" relies on lines.
+            Phase::Acquiring(acquisition) if self.lines_late.load(Ordering::Relaxed) => {
+                let why = self.conditions().first().map(|worst| worst.what.clone());
+                (Phase::Stalled(Arc::clone(acquisition)).name(), why)
+            }
+            _ => (phase.name(), None),
+        }
+    }
+
     fn findings_slot(&self) -> MutexGuard<'_, Findings> {
         self.findings.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -483,20 +542,25 @@ impl Status {
     pub fn report(&self) -> Report {
         let PhaseSince { phase, since_ms } = self.phase();
         let c = &self.counters;
+        let (word, reason) = self.outlook_of(&phase);
+        let conditions = self.conditions();
         let acquisition = phase.acquisition();
         let measured = c.prr_measured_hz.get();
         let last_trace_ns = self.last_trace_utc_ns.load(Ordering::Relaxed).cast_signed();
         Report {
             version: env!("CARGO_PKG_VERSION"),
             site: self.site.clone(),
-            phase: phase.name(),
+            phase: word,
             reason: match &phase {
                 Phase::WaitingForFiber(reason) => Some(reason.to_string()),
-                _ => None,
+                _ => reason,
             },
             since_ms,
             now_ms: now_ms(),
             uptime_s: self.uptime_s(),
+            ready: conditions.iter().all(|one| one.severity < Severity::NotReady),
+            conditions: conditions.to_vec(),
+            source: acquisition.map(|a| a.source.name()),
             epoch: acquisition.map(|a| a.epoch),
             prr_asked_hz: self.prr_asked_hz,
             prr_declared_hz: acquisition.map(|a| a.prr.to_f64()),

@@ -14,6 +14,7 @@ use common::http::{ask, connect, exchange, get};
 use fiberd::acquisition::{Acquisition, DarkReason, Phase, SampleFormat};
 use fiberd::api::{self, ApiState, Door};
 use fiberd::config::Config;
+use fiberd::health::{self, Health};
 use fiberd::jobs::Jobs;
 use fiberd::metrics;
 use fiberd::pipeline::control::control;
@@ -43,7 +44,8 @@ impl Server {
         let config = Arc::new(config);
         // Nobody listens to the commands: these tests have no pipeline.
         let jobs = Jobs::new(&config, Arc::clone(&status), control().0).unwrap();
-        let router = api::router(ApiState { status: Arc::clone(&status), config, jobs });
+        let health = Health::new(Arc::clone(&status), health::Limits { prr_tolerance_ppm: 100.0 });
+        let router = api::router(ApiState { status: Arc::clone(&status), config, jobs, health });
         let (stop, stopped) = oneshot::channel::<()>();
         let (address_tx, address_rx) = std::sync::mpsc::channel();
         let runtime = std::thread::spawn(move || {
@@ -209,7 +211,7 @@ fn readiness_lists_what_is_wrong() {
     assert_eq!(body["details"]["ready"], false);
 
     server.acquire(Acquisition::example());
-    let nothing = json!({ "ready": true, "phase": "acquiring", "reasons": [], "degraded": [] });
+    let nothing = json!({ "ready": true, "phase": "acquiring", "reasons": [], "degraded": [], "conditions": [] });
     assert_eq!(ready(), (200, nothing));
 
     for (state, words) in [(BrokerState::Away, "broker: away"), (BrokerState::Blocked, "accepts nothing")] {

@@ -11,7 +11,19 @@ const FLOORS: [&[&str]; 6] = [
     &["acquisition", "block", "frame", "status"],
     &["dsp", "egress", "source", "wire"],
     &["config"],
-    &["api", "capture", "jobs", "metrics", "notify", "pipeline", "publish", "record", "telemetry", "terminal"],
+    &[
+        "api",
+        "capture",
+        "health",
+        "jobs",
+        "metrics",
+        "notify",
+        "pipeline",
+        "publish",
+        "record",
+        "telemetry",
+        "terminal",
+    ],
     &["app", "bench", "cli", "main"],
 ];
 

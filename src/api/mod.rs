@@ -41,6 +41,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::config::{Config, HttpConfig};
+use crate::health::Health;
 use crate::jobs::Jobs;
 use crate::status::{Counters, Status};
 use body::BODY_LIMIT_BYTES;
@@ -61,6 +62,8 @@ pub struct ApiState {
     pub config: Arc<Config>,
     /// What clients asked for.
     pub jobs: Jobs,
+    /// What is not as it should be.
+    pub health: Arc<Health>,
 }
 
 impl ApiState {

@@ -15,10 +15,10 @@ use utoipa_axum::routes;
 
 use super::ApiState;
 use super::error::ApiError;
-use crate::acquisition::{DarkReason, Phase};
+use crate::acquisition::Phase;
 use crate::jobs::input::Announced;
 use crate::metrics;
-use crate::status::{BrokerState, PhaseSince, Report, Status};
+use crate::status::{Condition, PhaseSince, Severity};
 
 /// What clients of this API look for in place of a version and a description while there is no signal.
 const WAITING: &str = "waiting for fiber";
@@ -73,6 +73,9 @@ struct LiveMetadata {
     unit: Option<String>,
     #[schema(value_type = Option<String>)]
     clock_quality: Option<&'static str>,
+    /// `ring`, `replay` or `synthetic`.
+    #[schema(value_type = Option<String>)]
+    source: Option<&'static str>,
     /// What a command from the bus has said that the input is now, if any has.
     announced_input: Option<Announced>,
     /// Points in which the interrogator says something else.
@@ -85,6 +88,7 @@ async fn live_metadata(State(state): State<ApiState>) -> Json<LiveMetadata> {
     let status = &state.status;
     // One look at the phase for all fields: it may change at any time.
     let (PhaseSince { phase, since_ms }, report) = (status.phase(), status.report());
+    let (word, reason) = status.outlook_of(&phase);
     let acquisition = phase.acquisition();
     let channels = acquisition.map_or(state.config.fiber.channels, |a| a.channels);
     let announced = state.jobs.announced();
@@ -100,8 +104,8 @@ async fn live_metadata(State(state): State<ApiState>) -> Json<LiveMetadata> {
         fiber_length_meters: acquisition.map(|a| a.fiber_length_m().round() as i64),
         sw_version: if acquisition.is_some() { report.version } else { WAITING },
         fiber_description: acquisition.map_or_else(|| WAITING.into(), |a| a.description.clone()),
-        state: phase.name(),
-        reason: public_reason(&phase),
+        state: word,
+        reason,
         since: since_ms as f64 / 1e3,
         epoch: acquisition.map(|a| a.epoch),
         gap_count: report.gaps,
@@ -114,6 +118,7 @@ async fn live_metadata(State(state): State<ApiState>) -> Json<LiveMetadata> {
         quantity: acquisition.map(|a| a.quantity.name()),
         unit: acquisition.map(|a| a.unit.clone()),
         clock_quality: acquisition.map(|a| a.clock.name()),
+        source: acquisition.map(|a| a.source.name()),
         announced_input: announced,
         announced_differs: differs.unwrap_or_default(),
     })
@@ -121,29 +126,6 @@ async fn live_metadata(State(state): State<ApiState>) -> Json<LiveMetadata> {
 
 fn finite(value: f64) -> Option<f64> {
     value.is_finite().then_some(value)
-}
-
-/// Why there is no signal, in words for everybody: files and devices of this machine are for its operators, who find
-/// them in the log.
-fn public_reason(phase: &Phase) -> Option<String> {
-    match phase {
-        Phase::WaitingForFiber(DarkReason::NoInterface(_)) => Some("the hardware interface is not there".into()),
-        Phase::WaitingForFiber(DarkReason::Refused(why)) => Some(without_paths(why)),
-        Phase::WaitingForFiber(reason) => Some(reason.to_string()),
-        _ => None,
-    }
-}
-
-/// `text` with every word that holds an absolute path left out.
-fn without_paths(text: &str) -> String {
-    let holds_path = |word: &str| {
-        word.match_indices('/').any(|(at, _)| {
-            let before = word[..at].chars().next_back();
-            !before.is_some_and(char::is_alphanumeric) && word[at + 1..].starts_with(char::is_alphanumeric)
-        })
-    };
-    let words: Vec<_> = text.split_whitespace().map(|word| if holds_path(word) { "…" } else { word }).collect();
-    words.join(" ")
 }
 
 /// Channels as `POST /configure` counts them.
@@ -253,53 +235,28 @@ struct Readiness {
     reasons: Vec<String>,
     /// What does not work, although the daemon as a whole does.
     degraded: Vec<String>,
+    /// Both, with since when they hold, how bad they are, and what to do.
+    #[schema(value_type = Vec<Object>)]
+    conditions: Vec<Condition>,
 }
 
 impl Readiness {
-    fn of(status: &Status, prr_tolerance_ppm: f64) -> Self {
-        let (phase, report) = (status.phase().phase, status.report());
-        let mut reasons = Vec::new();
-        match (&phase, public_reason(&phase)) {
-            (_, Some(reason)) => reasons.push(format!("{}: {reason}", phase.name())),
-            (Phase::Draining, _) => reasons.push("draining: the daemon is stopping or the replay has ended".into()),
-            _ => {}
-        }
-        reasons.extend(status.stuck().iter().map(|stage| format!("{} stands still", stage.name())));
-        let commands_heard = status.counters.commands_heard.get() > 0.0;
-        let degraded = degraded(&phase, &report, commands_heard, prr_tolerance_ppm);
-        Self { ready: reasons.is_empty(), phase: phase.name(), reasons, degraded }
+    fn of(state: &ApiState) -> Self {
+        let conditions = state.health.look();
+        let whats = |severity: Severity| {
+            conditions.iter().filter(|one| one.severity == severity).map(|one| one.what.clone()).collect::<Vec<_>>()
+        };
+        let (reasons, degraded) = (whats(Severity::NotReady), whats(Severity::Degraded));
+        let phase = state.status.outlook().0;
+        Self { ready: reasons.is_empty(), phase, reasons, degraded, conditions: conditions.to_vec() }
     }
-}
-
-fn degraded(phase: &Phase, report: &Report, commands_heard: bool, prr_tolerance_ppm: f64) -> Vec<String> {
-    let mut degraded = Vec::new();
-    match report.broker {
-        BrokerState::Disabled | BrokerState::Connected => {}
-        BrokerState::Connecting => degraded.push("broker: connecting".into()),
-        BrokerState::Blocked => degraded.push("broker: connected, but it accepts nothing".into()),
-        BrokerState::Away => degraded.push("broker: away".into()),
-    }
-    if !commands_heard && report.broker == BrokerState::Connected {
-        degraded.push("broker: commands are not heard".into());
-    }
-    if matches!(phase, Phase::Stalled(_)) {
-        degraded.push("signal: stalled, no new traces".into());
-    }
-    if let (Some(measured_hz), Some(acquisition)) = (report.prr_measured_hz, phase.acquisition()) {
-        let declared_hz = acquisition.prr.to_f64();
-        let ppm = (measured_hz / declared_hz - 1.0) * 1e6;
-        if ppm.abs() > prr_tolerance_ppm {
-            degraded.push(format!("PRR: declared {declared_hz} Hz, measured {measured_hz:.3} Hz ({ppm:+.0} ppm)"));
-        }
-    }
-    degraded
 }
 
 /// Readiness: the daemon can do its job, or what holds it back
 #[utoipa::path(get, path = "/readyz", tag = "daemon",
     responses((status = 200, body = Readiness), (status = 503, body = ApiError)))]
 async fn readyz(State(state): State<ApiState>) -> Response {
-    let readiness = Readiness::of(&state.status, state.config.capture.prr_tolerance_ppm);
+    let readiness = Readiness::of(&state);
     if readiness.ready {
         return Json(readiness).into_response();
     }
@@ -320,22 +277,4 @@ async fn readyz(State(state): State<ApiState>) -> Response {
     responses((status = 200, body = String, content_type = "text/plain")))]
 async fn prometheus(State(state): State<ApiState>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&state.status))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_stay_inside_and_other_slashes_do_not_matter() {
-        let cases = [
-            ("ring header: 2000 Hz asked, 1000 Hz found", "ring header: 2000 Hz asked, 1000 Hz found"),
-            ("/dev/shm/fiberd.ring: too short", "… too short"),
-            ("cannot map '/dev/uio0' now", "cannot map … now"),
-            ("file:/etc/x in nstrain/s at 1/2", "… in nstrain/s at 1/2"),
-        ];
-        for (given, wanted) in cases {
-            assert_eq!(without_paths(given), wanted);
-        }
-    }
 }

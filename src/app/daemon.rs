@@ -20,6 +20,7 @@ use crate::api::{self, ApiState, Door};
 use crate::capture::{Capture, CaptureEnd, filled_queue_blocks};
 use crate::config::Config;
 use crate::egress::{Egress, Outlet, fence};
+use crate::health::{self, Health};
 use crate::jobs::Jobs;
 use crate::notify;
 use crate::pipeline::Pipeline;
@@ -78,7 +79,10 @@ async fn run(
     let (control, command_rx) = control();
     let jobs = Jobs::new(&config, Arc::clone(&status), control).map_err(|e| AppError::Config(e.to_string()))?;
     let jobs_task = tokio::spawn(jobs.clone().run(closed(services_rx.clone())));
-    let state = ApiState { status: Arc::clone(&status), config: Arc::clone(&config), jobs: jobs.clone() };
+    let limits = health::Limits { prr_tolerance_ppm: config.capture.prr_tolerance_ppm };
+    let health = Health::new(Arc::clone(&status), limits);
+    let health_task = tokio::spawn(health::run(Arc::clone(&health), closed(services_rx.clone())));
+    let state = ApiState { status: Arc::clone(&status), config: Arc::clone(&config), jobs: jobs.clone(), health };
     let router = api::router(state);
     let api = tokio::spawn(api::serve(listener, router, door, closed(services_rx.clone())));
     let (egress, outlet) = fence(config.processing.egress_frames, Arc::clone(&status.counters));
@@ -121,7 +125,7 @@ async fn run(
                 let _ = bus.await;
             }
         };
-        tokio::join!(bus, async { (api.await, jobs_task.await, delivery.await, notify.await) })
+        tokio::join!(bus, async { (api.await, jobs_task.await, delivery.await, notify.await, health_task.await) })
     })
     .await;
     drop(screen);

@@ -29,7 +29,7 @@ use crate::config::{ProcessingConfig, ViewConfig};
 use crate::dsp::ConditionSpec;
 use crate::egress::Egress;
 use crate::frame::{FLAG_CLOCK_STEP, FLAG_EPOCH_START, FLAG_GAP_BEFORE};
-use crate::status::Status;
+use crate::status::{FindingKind, Status};
 use clock::TimeBase;
 use control::{Command, Opened, Refused};
 use crew::Crew;
@@ -208,6 +208,9 @@ impl Engine {
         self.input = Some(Arc::clone(&block.acquisition));
         let before = self.plans.take();
         let max_block_traces = block.layout().capacity_traces;
+        for kind in [FindingKind::ConditioningImpossible, FindingKind::ViewLeftOut, FindingKind::NoViewFits] {
+            self.status.take_back_all(kind);
+        }
         match Plans::new(&self.condition, &block.acquisition, max_block_traces) {
             Ok(mut plans) => {
                 let before = before.map(|plans| plans.views).unwrap_or_default();
@@ -218,7 +221,11 @@ impl Engine {
                 self.past.prepare(block);
                 self.make_room();
             }
-            Err(why) => warn!(%why, "this acquisition cannot be conditioned as configured: nothing is shown"),
+            Err(why) => {
+                warn!(%why, "this acquisition cannot be conditioned as configured: nothing is shown");
+                self.status.found(FindingKind::ConditioningImpossible, "", why.to_string());
+                self.status.counters.line_period_s.set(0.0);
+            }
         }
     }
 
@@ -228,10 +235,18 @@ impl Engine {
         let unfit = |view: &str, why: &dyn std::fmt::Display| {
             warn!(view, %why, "this view does not fit the acquisition and is left out");
         };
+        let mut left_out = Vec::new();
         for view in &self.views {
             let planned = PlannedView::new(view, &output);
             let added = planned.and_then(|planned| plans.add(planned, before, now).map_err(|why| why.to_string()));
-            added.err().iter().for_each(|why| unfit(&view.name, why));
+            if let Err(why) = added {
+                unfit(&view.name, &why);
+                self.status.found(FindingKind::ViewLeftOut, &view.name, why.as_str());
+                left_out.push(why);
+            }
+        }
+        if let Some(why) = left_out.first().filter(|_| left_out.len() == self.views.len()) {
+            self.status.found(FindingKind::NoViewFits, "", why.as_str());
         }
         self.jobs.retain(|(job, streams)| {
             let added = plans.open(job, streams, before, now);
@@ -296,6 +311,10 @@ impl Engine {
     /// Memory for what is planned, so that the next block needs none.
     fn make_room(&mut self) {
         let Some(plans) = &self.plans else { return };
+        // A job may wait long for its first window; standing views have lines from the first trace on.
+        let standing = plans.views.iter().flat_map(ViewOut::streams).filter(|stream| stream.job.is_empty());
+        let periods = standing.map(|stream| stream.line_period_s.to_f64());
+        self.status.counters.line_period_s.set(periods.reduce(f64::min).unwrap_or(0.0));
         let rows = self.past.keep(plans.counts().then(|| plans.reach()));
         self.crew.reserve(&plans.transforms(), rows);
     }

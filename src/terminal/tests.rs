@@ -113,9 +113,9 @@ fn losses_and_the_broker_are_told_in_words() {
     status.set_broker(BrokerState::Away);
     let shown = text(&status);
     for part in [
-        "120 traces in 1 gap · 40 traces for want of a block · 2 frames at the fence",
+        "120 traces in 1 gap · 40 traces because the pipeline was too slow · 2 frames on the way to the broker",
         "no broker at 127.0.0.1:5672: frames are made and shown, not published",
-        "7 spooled in memory",
+        "7 waiting",
         "http://127.0.0.1:5000",
         "2000 asked, 2000 declared",
         "acquiring — 2000 channels at 2000 Hz",

@@ -78,7 +78,7 @@ impl Default for Rates {
     }
 }
 
-/// `waiting for fiber — no new traces (12 s)`.
+/// `waiting for fiber — no new traces (12 s)`, `acquiring — 300 channels at 2000 Hz, replayed (3 s)`.
 pub(super) fn phase(report: &Report) -> String {
     let since = age((report.now_ms - report.since_ms).max(0) as f64 / 1000.0);
     let what = match (&report.reason, report.channels, report.prr_declared_hz) {
@@ -86,7 +86,13 @@ pub(super) fn phase(report: &Report) -> String {
         (None, Some(channels), Some(prr)) => format!(" — {channels} channels at {} Hz", short(prr)),
         _ => String::new(),
     };
-    format!("{}{what} ({since})", report.phase)
+    // Old or invented data must not pass for what a fiber does now.
+    let source = match report.source {
+        Some("synthetic") => ", synthetic: no fiber at all",
+        Some("replay") => ", replayed",
+        _ => "",
+    };
+    format!("{}{what}{source} ({since})", report.phase)
 }
 
 /// The colour that the phase stands on.
@@ -114,7 +120,14 @@ pub(super) fn rows(now: &Snapshot) -> Vec<(&'static str, String, bool)> {
         ("lost", losses(r), lost > 0),
         ("frames", frames(now), r.frames_unroutable > 0),
         ("broker", broker(now), behind),
+        ("health", health(r), !r.conditions.is_empty()),
     ]
+}
+
+/// What is not as it should be; the rows above have said what the phase and the broker are.
+fn health(r: &Report) -> String {
+    let whats: Vec<&str> = r.conditions.iter().map(|one| one.what.as_str()).collect();
+    if whats.is_empty() { "nothing is wrong".to_owned() } else { whats.join(" · ") }
 }
 
 fn traces(now: &Snapshot) -> String {
@@ -135,8 +148,8 @@ fn deviates(r: &Report) -> bool {
 fn losses(r: &Report) -> String {
     let places = [
         (r.traces_lost_before_ring, "traces before the ring"),
-        (r.traces_dropped_no_block, "traces for want of a block"),
-        (r.frames_dropped_at_egress, "frames at the fence"),
+        (r.traces_dropped_no_block, "traces because the pipeline was too slow"),
+        (r.frames_dropped_at_egress, "frames on the way to the broker"),
     ];
     let mut parts = Vec::new();
     if r.gaps > 0 {
@@ -154,7 +167,7 @@ fn frames(now: &Snapshot) -> String {
         n => format!(" · {n} wanted by no queue"),
     };
     format!(
-        "{:.0}/s made, {:.0}/s published, {:.0}/s confirmed · {} confirmed, {} spooled in memory{unwanted}",
+        "{:.0}/s made, {:.0}/s published, {:.0}/s confirmed · {} confirmed, {} waiting{unwanted}",
         now.made_per_s, now.published_per_s, now.confirmed_per_s, r.frames_confirmed, r.frames_waiting
     )
 }
@@ -181,13 +194,14 @@ pub(super) fn broker(now: &Snapshot) -> String {
 pub fn summary(now: &Snapshot) -> String {
     let r = &now.report;
     format!(
-        "{} | {} | load {:.1} % | lost: {} | {} | {}",
+        "{} | {} | load {:.1} % | lost: {} | {} | {} | {}",
         phase(r),
         traces(now),
         r.pipeline_load * 100.0,
         losses(r),
         frames(now),
-        broker(now)
+        broker(now),
+        health(r)
     )
 }
 

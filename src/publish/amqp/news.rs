@@ -1,4 +1,4 @@
-//! Status messages: one on each change of the phase, every 5 s, and after each connection. They wait here, a bounded
+//! Status messages: one on each change of the phase or of the conditions, every 5 s, and after each connection. They wait here, a bounded
 //! number of them, and go before all frames.
 
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval, interval_at};
 
 use super::message::Message;
-use crate::status::{PhaseSince, Status, now_ms};
+use crate::status::{Condition, PhaseSince, Status, now_ms};
 
 const PERIOD: Duration = Duration::from_secs(5);
 /// The publisher's loop turns at least this often, so that the watchdog sees it live.
@@ -21,6 +21,7 @@ const WAITING: usize = 64;
 pub(super) struct News {
     status: Arc<Status>,
     phase_rx: watch::Receiver<PhaseSince>,
+    conditions_rx: watch::Receiver<Arc<[Condition]>>,
     tick: Interval,
     heartbeat: Interval,
     waiting: VecDeque<Message>,
@@ -33,12 +34,13 @@ impl News {
     pub(super) fn new(status: Arc<Status>) -> Self {
         let mut tick = interval_at(tokio::time::Instant::now() + PERIOD, PERIOD);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let phase_rx = status.watch_phase();
+        let (phase_rx, conditions_rx) = (status.watch_phase(), status.watch_conditions());
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             status,
             phase_rx,
+            conditions_rx,
             tick,
             heartbeat,
             waiting: VecDeque::new(),
@@ -52,6 +54,7 @@ impl News {
     pub(super) async fn gather(&mut self) {
         tokio::select! {
             changed = self.phase_rx.changed() => if changed.is_ok() { self.push("phase") },
+            changed = self.conditions_rx.changed() => if changed.is_ok() { self.push("conditions") },
             _ = self.tick.tick() => if self.listened_to { self.push("periodic") },
             // Only turns the publisher's loop, which shows that it lives.
             _ = self.heartbeat.tick() => {}

@@ -1,0 +1,235 @@
+//! The judge: accounts in, conditions out. Pure; what it remembers is since when each condition holds, and when each
+//! count last rose.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::rules::{self, Found, LOSSES};
+use crate::acquisition::{Phase, SourceKind};
+use crate::status::{BrokerState, Condition, Counters, Findings, Severity, Stage, Status, now_ms};
+
+/// How long a loss goes on to count as happening now.
+const LOSS_HOLDS: Duration = Duration::from_secs(5);
+
+/// How long lines may take beyond their own period and a block.
+const LINES_LATE: Duration = Duration::from_secs(1);
+
+/// How long there may be no free block before that is a condition: a pipeline that catches up takes no longer.
+const NO_BLOCK_LATE: Duration = Duration::from_millis(500);
+
+/// Timestamps of a live interrogator further from this host's clock than this are wrong: a time zone, a unit.
+const UTC_OFF_MS: i64 = 10 * 60 * 1000;
+
+/// What the configuration says of health.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Deviation of the measured PRR that is reported, parts per million.
+    pub prr_tolerance_ppm: f64,
+}
+
+/// The accounts of all stages at one moment.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Since any fixed origin, never running backwards.
+    pub at: Duration,
+    /// Milliseconds since the UNIX epoch.
+    pub now_ms: i64,
+    /// Whether there is signal.
+    pub phase: Phase,
+    /// Since when.
+    pub phase_since_ms: i64,
+    /// How it stands with the broker.
+    pub broker: BrokerState,
+    /// Whether commands from the broker are heard.
+    pub commands_heard: bool,
+    /// What stages have found and not taken back.
+    pub findings: Findings,
+    /// Stages whose heartbeat has stopped.
+    pub stuck: Vec<Stage>,
+    /// PRR measured against the clock, Hz.
+    pub prr_measured_hz: Option<f64>,
+    /// UTC of the newest trace, milliseconds since the UNIX epoch.
+    pub last_trace_ms: Option<i64>,
+    /// Blocks that capture could take; `None` before there is a pool.
+    pub free_blocks: Option<u64>,
+    /// Lines made so far.
+    pub lines: u64,
+    /// From one line to the next of the quickest view, in seconds; 0 while no view is planned.
+    pub line_period_s: f64,
+    /// What was lost so far, in the order of [`LOSSES`].
+    pub(super) lost: [u64; LOSSES.len()],
+}
+
+impl Account {
+    /// What `status` says at `at`.
+    pub fn of(status: &Status, at: Duration) -> Self {
+        let (phase, report) = (status.phase(), status.report());
+        let c: &Counters = &status.counters;
+        Self {
+            at,
+            now_ms: now_ms(),
+            phase: phase.phase,
+            phase_since_ms: phase.since_ms,
+            broker: report.broker,
+            commands_heard: c.commands_heard.get() > 0.0,
+            findings: status.findings(),
+            stuck: status.stuck(),
+            prr_measured_hz: report.prr_measured_hz,
+            last_trace_ms: report.last_trace_ms,
+            free_blocks: None,
+            lines: c.lines.get(),
+            line_period_s: c.line_period_s.get(),
+            lost: std::array::from_fn(|i| (LOSSES[i].count)(c)),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Judge {
+    limits: Limits,
+    /// Since when each condition holds, in milliseconds since the UNIX epoch, by code and subject.
+    since: HashMap<(&'static str, String), i64>,
+    losses: [Loss; LOSSES.len()],
+    lines: Moving,
+    lines_late: bool,
+    no_block_since: Option<Duration>,
+    prr_off: bool,
+}
+
+/// A count of what is lost.
+#[derive(Clone, Copy, Debug, Default)]
+struct Loss {
+    total: u64,
+    /// What the total was when the present loss began.
+    before: u64,
+    rose_at: Option<Duration>,
+}
+
+/// A count that should rise.
+#[derive(Debug, Default)]
+struct Moving {
+    total: u64,
+    /// When it last rose, or began to be expected to.
+    moved_at: Option<Duration>,
+}
+
+impl Judge {
+    /// Nothing has been seen yet.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            since: HashMap::new(),
+            losses: [Loss::default(); LOSSES.len()],
+            lines: Moving::default(),
+            lines_late: false,
+            no_block_since: None,
+            prr_off: false,
+        }
+    }
+
+    /// The conditions at the moment of `account`, the worst first. Accounts come in order of time.
+    pub fn judge(&mut self, account: &Account) -> Vec<Condition> {
+        let mut found = Vec::new();
+        found.extend(rules::of_phase(&account.phase));
+        found.extend(account.stuck.iter().map(|stage| rules::stuck(*stage)));
+        // What is wrong with an acquisition means nothing while there is none.
+        let there = account.phase.acquisition().is_some();
+        found.extend(rules::of_findings(&account.findings, there));
+        let told = found.iter().any(|found: &Found| found.rule.severity == Severity::NotReady);
+        found.extend(self.of_lines(account, told));
+        found.extend(self.of_losses(account));
+        found.extend(self.of_blocks(account));
+        found.extend(self.of_rate(account));
+        found.extend(of_utc(account));
+        found.extend(rules::of_broker(&account.broker, &account.findings, account.commands_heard));
+        let mut conditions = self.dated(found, account);
+        conditions.sort_by_key(|condition| std::cmp::Reverse(condition.severity));
+        conditions
+    }
+
+    /// Whether traces come and no lines do: then nobody may say "acquiring".
+    pub const fn lines_are_late(&self) -> bool {
+        self.lines_late
+    }
+
+    /// Each with the time since when it has held without a break.
+    fn dated(&mut self, found: Vec<Found>, account: &Account) -> Vec<Condition> {
+        let mut since = HashMap::with_capacity(found.len());
+        let mut conditions = Vec::with_capacity(found.len());
+        for Found { rule, subject, what, since_ms } in found {
+            let key = (rule.code, subject);
+            let known = self.since.get(&key).copied();
+            let since_ms = since_ms.or(known).unwrap_or(account.now_ms);
+            since.insert(key, since_ms);
+            let (code, severity, advice) = (rule.code, rule.severity, rule.advice);
+            conditions.push(Condition { code, what, since_ms, severity, advice });
+        }
+        self.since = since;
+        conditions
+    }
+
+    /// Traces flow, a view is planned, and no line comes out. When the reason is found already, it is not told twice.
+    fn of_lines(&mut self, account: &Account, told: bool) -> Option<Found> {
+        let impossible = account.findings.keys().any(|(kind, _)| rules::stops_all_lines(*kind));
+        let expected = matches!(account.phase, Phase::Acquiring(_)) && account.line_period_s > 0.0;
+        let rose = account.lines != self.lines.total;
+        self.lines.total = account.lines;
+        if !expected || rose || self.lines.moved_at.is_none() {
+            self.lines.moved_at = expected.then_some(account.at);
+        }
+        let allowed = LINES_LATE + Duration::from_secs_f64((2.0 * account.line_period_s).clamp(0.0, 1e6));
+        let silent = self.lines.moved_at.map_or(Duration::ZERO, |moved| account.at.saturating_sub(moved));
+        let late = expected && silent >= allowed;
+        self.lines_late = late || (impossible && matches!(account.phase, Phase::Acquiring(_)));
+        (late && !told).then(rules::no_lines)
+    }
+
+    fn of_losses(&mut self, account: &Account) -> Vec<Found> {
+        let mut found = Vec::new();
+        for ((loss, rule), &total) in self.losses.iter_mut().zip(&LOSSES).zip(&account.lost) {
+            let held = loss.rose_at.is_some_and(|at| account.at.saturating_sub(at) < LOSS_HOLDS);
+            if total > loss.total {
+                if !held {
+                    loss.before = loss.total;
+                }
+                loss.rose_at = Some(account.at);
+            } else if !held {
+                loss.rose_at = None;
+            }
+            loss.total = total;
+            if loss.rose_at.is_some() {
+                found.push(Found::new(&rule.rule, rule.words(total - loss.before)));
+            }
+        }
+        found
+    }
+
+    fn of_blocks(&mut self, account: &Account) -> Option<Found> {
+        let none = account.free_blocks == Some(0);
+        let since = none.then(|| self.no_block_since.unwrap_or(account.at));
+        self.no_block_since = since;
+        since.filter(|since| account.at.saturating_sub(*since) >= NO_BLOCK_LATE).map(|_| rules::no_free_block())
+    }
+
+    /// The measured PRR against the declared one. Back only at half the tolerance, so that a rate on the edge does not
+    /// come and go.
+    fn of_rate(&mut self, account: &Account) -> Option<Found> {
+        let declared_hz = account.phase.acquisition()?.prr.to_f64();
+        let measured_hz = account.prr_measured_hz?;
+        let ppm = (measured_hz / declared_hz - 1.0) * 1e6;
+        let edge = if self.prr_off { 0.5 } else { 1.0 } * self.limits.prr_tolerance_ppm;
+        self.prr_off = ppm.abs() > edge;
+        self.prr_off.then(|| rules::prr_off(declared_hz, measured_hz, ppm))
+    }
+}
+
+/// Live traces that claim to be of another time than now.
+fn of_utc(account: &Account) -> Option<Found> {
+    let Phase::Acquiring(acquisition) = &account.phase else { return None };
+    if acquisition.source == SourceKind::Replay {
+        return None;
+    }
+    let behind_ms = account.now_ms - account.last_trace_ms?;
+    (behind_ms.abs() > UTC_OFF_MS).then(|| rules::utc_off(behind_ms))
+}

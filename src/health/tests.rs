@@ -1,0 +1,234 @@
+//! The judge on accounts that are made up: one thing wrong at a time, and then anything.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::acquisition::{Acquisition, DarkReason, Phase, SourceKind};
+use crate::status::{BrokerState, FindingKind, Stage};
+
+fn limits() -> Limits {
+    Limits { prr_tolerance_ppm: 100.0 }
+}
+
+fn well(at_ms: u64) -> Account {
+    Account {
+        at: Duration::from_millis(at_ms),
+        now_ms: 1_790_000_000_000 + at_ms as i64,
+        phase: Phase::Acquiring(Arc::new(Acquisition::example())),
+        phase_since_ms: 1_790_000_000_000,
+        broker: BrokerState::Connected,
+        commands_heard: true,
+        findings: [].into(),
+        stuck: Vec::new(),
+        prr_measured_hz: Some(2000.0),
+        last_trace_ms: Some(1_790_000_000_000 + at_ms as i64),
+        free_blocks: Some(60),
+        lines: at_ms / 50,
+        line_period_s: 0.05,
+        lost: [0; rules::LOSSES.len()],
+    }
+}
+
+fn codes(conditions: &[Condition]) -> Vec<&'static str> {
+    conditions.iter().map(|one| one.code).collect()
+}
+
+/// Judges `account` at 0, 100, … `for_ms`, changed by `change`; the conditions at the end.
+fn after(for_ms: u64, change: impl Fn(&mut Account)) -> (Vec<Condition>, bool) {
+    let mut judge = Judge::new(limits());
+    let mut last = Vec::new();
+    for at_ms in (0..=for_ms).step_by(100) {
+        let mut account = well(at_ms);
+        change(&mut account);
+        last = judge.judge(&account);
+    }
+    (last, judge.lines_are_late())
+}
+
+#[test]
+fn nothing_is_wrong_while_lines_come_out() {
+    assert_eq!(after(60_000, |_| {}), (Vec::new(), false));
+}
+
+#[test]
+fn each_fault_has_its_code_and_the_worst_stands_first() {
+    type Change = fn(&mut Account);
+    let found = |kind: FindingKind| move |a: &mut Account| drop(a.findings.insert((kind, "w".into()), "why".into()));
+    let cases: [(Change, &[&str]); 12] = [
+        (|a| a.phase = Phase::WaitingForFiber(DarkReason::NoTraces), &["waiting_for_fiber"]),
+        (|a| a.phase = Phase::Draining, &["draining"]),
+        (|a| a.phase = Phase::Stalled(Arc::new(Acquisition::example())), &["stalled"]),
+        (|a| a.stuck = vec![Stage::Pipeline, Stage::Publisher], &["stage_stuck", "stage_stuck"]),
+        (|a| a.lines = 7, &["no_lines"]),
+        (|a| a.free_blocks = Some(0), &["no_free_block"]),
+        (|a| a.prr_measured_hz = Some(1999.0), &["prr_off"]),
+        (|a| a.last_trace_ms = Some(1_790_000_000), &["utc_implausible"]),
+        (|a| a.broker = BrokerState::Away, &["broker_away"]),
+        (|a| a.broker = BrokerState::Blocked, &["broker_blocked"]),
+        (|a| a.commands_heard = false, &["commands_unheard"]),
+        (|a| (a.lines, a.broker) = (7, BrokerState::Away), &["no_lines", "broker_away"]),
+    ];
+    for (change, expected) in cases {
+        let (conditions, _) = after(3000, change);
+        assert_eq!(codes(&conditions), expected);
+    }
+    for (kind, code, not_ready) in [
+        (FindingKind::ConditioningImpossible, "conditioning_impossible", true),
+        (FindingKind::NoViewFits, "no_view_fits", true),
+        (FindingKind::ViewLeftOut, "view_left_out", false),
+        (FindingKind::BrokerRefused, "broker_refused", false),
+    ] {
+        let (conditions, late) = after(3000, found(kind));
+        assert_eq!(codes(&conditions), [code]);
+        assert_eq!(conditions[0].severity == Severity::NotReady, not_ready);
+        assert!(conditions[0].what.contains("why"), "{}", conditions[0].what);
+        assert_eq!(late, kind == FindingKind::ConditioningImpossible);
+        let (dark, _) = after(3000, |a| {
+            found(kind)(a);
+            a.phase = Phase::WaitingForFiber(DarkReason::NoTraces);
+        });
+        let of_broker = kind == FindingKind::BrokerRefused;
+        assert_eq!(
+            codes(&dark).len(),
+            1 + usize::from(of_broker),
+            "an acquisition that is gone has no faults: {dark:?}"
+        );
+    }
+}
+
+#[test]
+fn lines_may_be_as_rare_as_their_view_asks_and_replays_as_old() {
+    let rare = |a: &mut Account| (a.line_period_s, a.lines) = (60.0, a.at.as_secs() / 60);
+    assert_eq!(after(300_000, rare), (Vec::new(), false));
+    let none_planned = |a: &mut Account| (a.line_period_s, a.lines) = (0.0, 0);
+    assert_eq!(after(10_000, none_planned), (Vec::new(), false));
+    let old = |a: &mut Account| {
+        a.phase = Phase::Acquiring(Arc::new(Acquisition { source: SourceKind::Replay, ..Acquisition::example() }));
+        a.last_trace_ms = Some(0);
+    };
+    assert_eq!(after(10_000, old).0, Vec::new());
+}
+
+#[test]
+fn a_loss_is_told_while_it_goes_on_with_how_much_it_was_and_ends() {
+    let mut judge = Judge::new(limits());
+    let mut dropped = 1000;
+    let mut seen = Vec::new();
+    for at_ms in (0..20_000).step_by(250) {
+        let mut account = well(at_ms);
+        // 40 in the second from 2 s on.
+        dropped += if (2000..3000).contains(&at_ms) { 10 } else { 0 };
+        account.lost[0] = dropped;
+        let conditions = judge.judge(&account);
+        seen.extend(
+            conditions.first().map(|one| (at_ms, one.code, one.since_ms - 1_790_000_000_000, one.what.clone())),
+        );
+    }
+    // What was lost before the judge began counts as lost when it looks first.
+    let (first, rest): (Vec<_>, Vec<_>) = seen.iter().partition(|(at, ..)| *at < 2000);
+    assert!(first.iter().all(|(_, code, ..)| *code == "traces_dropped"), "{first:?}");
+    let last = rest.last().unwrap();
+    assert_eq!((last.1, last.0), ("traces_dropped", 7500));
+    assert!(last.3.starts_with("1040 traces dropped"), "{last:?}");
+}
+
+fn any_account() -> impl Strategy<Value = Account> {
+    let phase = prop_oneof![
+        Just(Phase::WaitingForFiber(DarkReason::Dark)),
+        Just(Phase::Draining),
+        Just(Phase::Acquiring(Arc::new(Acquisition::example()))),
+        Just(Phase::Stalled(Arc::new(Acquisition::example()))),
+    ];
+    let broker = prop_oneof![Just(BrokerState::Away), Just(BrokerState::Connected), Just(BrokerState::Disabled)];
+    let findings = prop::collection::btree_map(
+        (
+            prop_oneof![
+                Just(FindingKind::ConditioningImpossible),
+                Just(FindingKind::ViewLeftOut),
+                Just(FindingKind::BrokerRefused)
+            ],
+            "[ab]",
+        ),
+        "[a-z]{3}",
+        0..3,
+    );
+    let numbers = (0u64..3, prop::option::of(0u64..2), prop::option::of(1990.0f64..2010.0), 0.0f64..2.0, any::<bool>());
+    (phase, broker, findings, numbers, prop::array::uniform8(0u64..3)).prop_map(
+        |(phase, broker, findings, (lines, free_blocks, prr_measured_hz, line_period_s, commands_heard), lost)| {
+            Account {
+                phase,
+                broker,
+                findings,
+                lines,
+                free_blocks,
+                prr_measured_hz,
+                line_period_s,
+                commands_heard,
+                lost,
+                ..well(0)
+            }
+        },
+    )
+}
+
+proptest! {
+    /// Whatever the accounts are: no condition is listed twice, none changes its beginning while it holds, "ready" is
+    /// never said without flow, and a quiet healthy daemon is free of conditions within the time that losses hold.
+    #[test]
+    fn what_holds_is_told_once_from_when_it_began(accounts in prop::collection::vec((any_account(), 10u64..2000), 1..40)) {
+        let mut judge = Judge::new(limits());
+        let mut before: HashMap<(&str, String), i64> = HashMap::new();
+        let (mut at, mut lines, mut lost) = (0, 0, [0; rules::LOSSES.len()]);
+        let mut moved = None::<u64>;
+        for (mut account, pause_ms) in accounts {
+            at += pause_ms;
+            let rose = account.lines;
+            lines += rose;
+            lost.iter_mut().zip(account.lost).for_each(|(total, more)| *total += more);
+            account.at = Duration::from_millis(at);
+            account.now_ms = well(at).now_ms;
+            account.last_trace_ms = Some(account.now_ms);
+            (account.lines, account.lost) = (lines, lost);
+            let conditions = judge.judge(&account);
+
+            let flowing = matches!(account.phase, Phase::Acquiring(_));
+            moved = match moved {
+                _ if !flowing || account.line_period_s <= 0.0 => None,
+                Some(moved) if rose == 0 => Some(moved),
+                _ => Some(at),
+            };
+            let allowed_ms = 1000.0 + 2000.0 * account.line_period_s;
+            let silent = moved.is_some_and(|moved| (at - moved) as f64 > allowed_ms + 1.0);
+            let ready = conditions.iter().all(|one| one.severity < Severity::NotReady);
+            prop_assert!(!(silent && ready), "ready without lines: {:?}", conditions);
+            prop_assert!(!silent || judge.lines_are_late());
+
+            let mut now = HashMap::new();
+            for one in &conditions {
+                prop_assert!(CODES.contains(&one.code), "{}", one.code);
+                prop_assert!(one.since_ms <= account.now_ms);
+                let key = (one.code, one.what.split(": why").next().unwrap_or_default().to_owned());
+                prop_assert!(now.insert(key, one.since_ms).is_none(), "twice: {:?}", conditions);
+            }
+            for (key, since) in &now {
+                if let Some(known) = before.get(key) {
+                    prop_assert_eq!(known, since);
+                }
+            }
+            prop_assert!(conditions.is_sorted_by(|a, b| a.severity >= b.severity));
+            before = now;
+        }
+        // Everything is well again: within the time that a loss holds nothing is left.
+        let mut last = Vec::new();
+        for step in 1..=60 {
+            let quiet = well(at + step * 100);
+            let quiet = Account { lines: lines + step * 2, lost, ..quiet };
+            last = judge.judge(&quiet);
+        }
+        prop_assert_eq!(last, Vec::new());
+    }
+}
