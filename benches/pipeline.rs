@@ -87,10 +87,6 @@ impl Interrogator for Round {
     fn is_live(&self) -> bool {
         false
     }
-
-    fn kind(&self) -> &'static str {
-        "round"
-    }
 }
 
 /// The service without its network.

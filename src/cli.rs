@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::config::{DEFAULT_RING, ReplaySpeed, listen_address, loopback_address};
+use crate::config::{DEFAULT_RING, ReplaySpeed, is_name, listen_address, loopback_address};
 
 const ABOUT: &str = "Acquisition and DSP daemon for fiber-optic interrogators (distributed acoustic sensing)";
 
@@ -279,6 +279,9 @@ pub struct Replay {
     /// The configuration, TOML; what it says of the source is not used
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// The first word of routing keys [default: the configuration's; "replay" where that names none or "fiber"]
+    #[arg(long, value_name = "NAME", value_parser = site)]
+    pub site: Option<String>,
     /// Where the control API listens, instead of what the configuration says; beyond loopback only with credentials
     #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
     pub http: Option<SocketAddr>,
@@ -403,4 +406,11 @@ fn speed(text: &str) -> Result<ReplaySpeed, String> {
         Ok(times) if (0.001..=100_000.0).contains(&times) => Ok(ReplaySpeed::Times(times)),
         _ => Err("write a number from 0.001 to 100000, or max".into()),
     }
+}
+
+fn site(text: &str) -> Result<String, String> {
+    if is_name(text) && !text.is_empty() {
+        return Ok(text.into());
+    }
+    Err("write letters, digits, _ and -, at most 64".into())
 }

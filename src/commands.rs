@@ -183,9 +183,7 @@ pub(crate) fn replay(args: &cli::Replay) -> Result<(), Failure> {
         Some(path) => load(path, &environment)?,
         None => Config::parse("built-in configuration", "", &environment)?,
     };
-    config.source = SourceConfig::Replay { files: args.files.clone(), speed: args.speed, looping: args.looping };
-    // A file was taken at its own rate, whatever the interrogator is asked for.
-    config.capture.prr = None;
+    config.replay(args.files.clone(), args.speed, args.looping, args.site.clone());
     config.http.listen = args.http.unwrap_or(config.http.listen);
     if args.no_broker {
         config.broker = None;

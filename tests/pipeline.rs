@@ -444,10 +444,6 @@ impl Interrogator for Scripted {
     fn is_live(&self) -> bool {
         self.live
     }
-
-    fn kind(&self) -> &'static str {
-        "scripted"
-    }
 }
 
 fn capture(

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use fiberd::acquisition::{Acquisition, ClockQuality, Quantity, SampleFormat};
+use fiberd::acquisition::{Acquisition, ClockQuality, Quantity, SampleFormat, SourceKind};
 use fiberd::block::{BlockLayout, RawBlock};
 use fiberd::record::{self, Limits};
 use fiberd::source::replay::{Replay, describe};
@@ -247,10 +247,6 @@ impl Interrogator for Scripted {
     fn is_live(&self) -> bool {
         self.live
     }
-
-    fn kind(&self) -> &'static str {
-        "scripted"
-    }
 }
 
 /// The acquisition of the golden capture.
@@ -270,6 +266,7 @@ fn golden_acquisition() -> Acquisition {
         unit: "nstrain/s".into(),
         clock: ClockQuality::Ptp,
         description: "Faser 7 – süd".into(),
+        source: SourceKind::Replay,
     }
 }
 

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fiberd::acquisition::{Acquisition, ClockQuality, DarkReason, Quantity, SampleFormat};
+use fiberd::acquisition::{Acquisition, ClockQuality, DarkReason, Quantity, SampleFormat, SourceKind};
 use fiberd::source::ring::{Producer, Ring, RingOptions, RingSpec};
 use fiberd::source::{Interrogator, Probe, ReadOutcome};
 use fiberd::units::Rational;
@@ -49,6 +49,7 @@ fn what_the_c_producer_writes_comes_through_exactly() {
         unit: "rad".into(),
         clock: ClockQuality::Ptp,
         description: "a fiber written in C".into(),
+        source: SourceKind::Ring,
     };
     assert_eq!(a, declared);
 
@@ -306,6 +307,7 @@ fn spec(channels: usize) -> RingSpec {
         wavelength_m: None,
         refractive_index: None,
         description: String::new(),
+        source: SourceKind::Ring,
         clock: ClockQuality::FreeRunning,
     }
 }

@@ -14,6 +14,9 @@ use super::{AppError, DemoOptions, RunOptions, Show};
 use crate::config::{Config, Environment, ReplaySpeed, SourceConfig, ViewConfig};
 use crate::source::synthetic::Scene;
 
+/// The site of the demo: its frames must not reach who listens to a fiber.
+const DEMO_SITE: &str = "demo";
+
 /// How long the simulator may take to leave after SIGTERM.
 const SIMULATOR_GRACE: Duration = Duration::from_secs(2);
 
@@ -24,7 +27,7 @@ const SIMULATOR_GRACE: Duration = Duration::from_secs(2);
 pub fn demo(options: &DemoOptions) -> Result<(), AppError> {
     let mut config = Config::parse("built-in configuration", "", &Environment::of_process())
         .map_err(|problems| AppError::Config(problems.to_string()))?;
-    config.site = "demo".into();
+    config.site = DEMO_SITE.into();
     config.http.listen = options.http.unwrap_or(config.http.listen);
     if options.no_broker {
         config.broker = None;
@@ -35,9 +38,7 @@ pub fn demo(options: &DemoOptions) -> Result<(), AppError> {
         fit_views: !options.replay.is_empty(),
     };
     if !options.replay.is_empty() {
-        config.source =
-            SourceConfig::Replay { files: options.replay.clone(), speed: ReplaySpeed::Times(1.0), looping: true };
-        config.capture.prr = None;
+        config.replay(options.replay.clone(), ReplaySpeed::Times(1.0), true, None);
         return super::run(config, &run);
     }
     let scene = match &options.scene {

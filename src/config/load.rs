@@ -10,7 +10,7 @@ use super::problem::{Origin, Problem, Problems};
 use super::section::{Findings, NumberOrWord, Section, UNKNOWN_KEY, quoted};
 use super::{
     BrokerConfig, CaptureConfig, Config, DEFAULT_RING, FiberConfig, JobsConfig, LogConfig, LogFormat, ProcessingConfig,
-    ReplaySpeed, Secret, SourceConfig, http, tree, view,
+    REPLAY_SITE, ReplaySpeed, Secret, SourceConfig, http, tree, view,
 };
 use crate::acquisition::SignalLimits;
 use crate::dsp::{CommonMode, ConditionSpec};
@@ -123,9 +123,13 @@ fn read(name: &str, text: &str, environment: &Environment) -> (Config, Findings)
     };
     let mut top = Section::new("", String::new(), Origin::Whole(name.into()), &entries, &findings);
     let default = Config::default();
-    let site = top.word("site").unwrap_or(default.site);
+    let site = top.word("site");
     let log = log(top.section("log"));
     let source = source(top.section("source"));
+    let site = site.unwrap_or_else(|| match source {
+        SourceConfig::Ring { .. } => default.site,
+        SourceConfig::Replay { .. } => REPLAY_SITE.into(),
+    });
     let capture = capture(top.section("capture"), &source);
     let signal = signal(top.section("signal"));
     let processing = processing(top.section("processing"), &default.processing, capture.prr);

@@ -35,6 +35,17 @@ const TWENTIETH: Rational = Rational::new(1, 20).expect("positive");
 /// The ring that simulator and daemon use when they are told nothing.
 pub const DEFAULT_RING: &str = "/dev/shm/fiberd.ring";
 
+/// The site when none is named.
+pub const DEFAULT_SITE: &str = "fiber";
+
+/// The site of replayed captures when none is named.
+pub const REPLAY_SITE: &str = "replay";
+
+/// Whether `text` can be a name in a routing key.
+pub fn is_name(text: &str) -> bool {
+    text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
 /// Everything a running daemon is told.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -258,11 +269,26 @@ impl std::fmt::Debug for BrokerConfig {
     }
 }
 
+impl Config {
+    /// Plays captured files instead of what the configuration says of the source. Old data must not pass for live, so
+    /// what would go out under the [default site](DEFAULT_SITE) goes out under [`REPLAY_SITE`], unless `site` is given.
+    pub fn replay(&mut self, files: Vec<PathBuf>, speed: ReplaySpeed, looping: bool, site: Option<String>) {
+        self.source = SourceConfig::Replay { files, speed, looping };
+        // A file was taken at its own rate, whatever the interrogator is asked for.
+        self.capture.prr = None;
+        match site {
+            Some(site) => self.site = site,
+            None if self.site == DEFAULT_SITE => REPLAY_SITE.clone_into(&mut self.site),
+            None => {}
+        }
+    }
+}
+
 impl Default for Config {
     /// What `fiberd` does when it is told nothing: the ring of the built-in simulator, one waterfall, two channels.
     fn default() -> Self {
         Self {
-            site: "fiber".into(),
+            site: DEFAULT_SITE.into(),
             source: SourceConfig::Ring { path: DEFAULT_RING.into(), heartbeat_timeout: Duration::from_secs(1) },
             capture: CaptureConfig::default(),
             signal: SignalLimits::default(),

@@ -239,7 +239,7 @@ impl<'a> Section<'a> {
     /// A word that may stand between the dots of a routing key.
     pub(super) fn word(&mut self, key: &'static str) -> Option<String> {
         let text = self.text(key)?;
-        let fits = text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        let fits = super::is_name(&text);
         if !fits {
             self.complain(
                 key,

@@ -101,7 +101,4 @@ pub trait Interrogator: Send {
     fn lost_before_source(&self) -> u64 {
         0
     }
-
-    /// One word for status: `ring` or `replay`.
-    fn kind(&self) -> &'static str;
 }

@@ -110,6 +110,7 @@ fn header(frame: &Frame, site: &str) -> Header {
         value,
         dtype,
         clock: acquisition.clock.code() as u8,
+        source: acquisition.source.code() as u8,
         ndim,
         shape,
         site: padded(site),

@@ -100,8 +100,10 @@ pub struct Header {
     pub ndim: u32,
     /// Length of each dimension, slowest first; 0 behind `ndim`.
     pub shape: [u32; 4],
+    /// 0 ring, 1 replay, 2 synthetic.
+    pub source: u8,
     /// Zero.
-    pub reserved: [u8; 12],
+    pub reserved: [u8; 11],
     /// Name of the fiber, UTF-8 padded with zeros, like all texts below.
     pub site: [u8; 64],
     /// Name of the standing view, or id of the job.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::acquisition::{Acquisition, ClockQuality};
+use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
 use crate::frame::{ChannelAxis, Frame, FrequencyAxis, Stream, ValueKind};
 use crate::units::{Rational, TraceIndex};
 
@@ -103,6 +103,7 @@ fn any_frame() -> impl Strategy<Value = Frame> {
                 epoch: numbers.0,
                 prr: Rational::new(rates.0, rates.1).unwrap(),
                 clock: ClockQuality::ALL[(seed % 4) as usize],
+                source: SourceKind::ALL[(seed % 3) as usize],
                 ..Acquisition::example()
             };
             // Multiples of 1/4 in −10…53: exact in all three dtypes.
@@ -146,6 +147,7 @@ proptest! {
         prop_assert_eq!((header.utc_first_ns, header.utc_end_ns), (frame.utc_first_ns, frame.utc_end_ns));
         prop_assert_eq!((header.flags, header.nfft), (frame.flags, stream.nfft as u32));
         prop_assert_eq!(u32::from(header.clock), frame.acquisition.clock.code());
+        prop_assert_eq!(u32::from(header.source), frame.acquisition.source.code());
         prop_assert!(decoded.values().eq(frame.values.flat().iter().copied()));
     }
 

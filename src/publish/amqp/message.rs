@@ -35,7 +35,7 @@ impl Message {
         Self { kind, key, properties, body: wire::encode_vec(frame, site) }
     }
 
-    /// The message of a status report. `event` says why it is sent: `phase`, `periodic` or `connected`; `id` must be
+    /// The message of a status report. `event` says why it is sent: `phase`, `conditions`, `periodic` or `connected`; `id` must be
     /// unique for ever.
     pub(super) fn status(report: &Report, event: &'static str, id: &str) -> Self {
         let mut headers = FieldTable::default();
@@ -104,6 +104,7 @@ fn headers(frame: &Frame, stream: &Stream, site: &str) -> FieldTable {
         ("value", text(stream.value.name())),
         ("unit", text(&stream.unit)),
         ("gap", int(frame.gap_traces)),
+        ("source", text(frame.acquisition.source.name())),
     ];
     let mut table = FieldTable::default();
     for (name, value) in fields {

@@ -8,7 +8,7 @@ use super::h5::H5;
 use super::h5rows;
 use super::times::{Anchors, believable_rate};
 use super::words::{hertz_in, metres_in, quantity};
-use crate::acquisition::{Acquisition, ClockQuality};
+use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
 use crate::source::SourceError;
 use crate::units::Rational;
 
@@ -64,6 +64,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         unit,
         clock: ClockQuality::FreeRunning,
         description: file.group_attrs("DasMetadata")?.and_then(|meta| meta.text("Location")).unwrap_or_default(),
+        source: SourceKind::Replay,
     };
     Ok(Capture {
         format: "DAS-RCN HDF5".into(),

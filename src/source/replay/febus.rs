@@ -15,7 +15,7 @@ use super::h5::{Attrs, H5};
 use super::h5rows::Blocks;
 use super::times::seconds_to_ns;
 use super::words::quantity;
-use crate::acquisition::{Acquisition, ClockQuality};
+use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
 use crate::source::SourceError;
 use crate::units::Rational;
 
@@ -102,6 +102,7 @@ pub(super) fn open(file: &H5, zone: &Zone) -> Result<Capture, SourceError> {
         unit: unit_in(name),
         clock: ClockQuality::FreeRunning,
         description: attrs.text("Hostname").unwrap_or_default(),
+        source: SourceKind::Replay,
     };
     let anchors = anchors(file, &stamps[..blocks as usize], &timing, first(origin.get(1..).unwrap_or(&[])))?;
     Ok(Capture {

@@ -4,7 +4,7 @@
 //! are little-endian, everything starts on a multiple of 64 bytes, everything is covered by a CRC-32 (that of zlib).
 //! Pure: bytes in, values out, no files. Nothing here trusts a length before it is compared with what is there.
 
-use crate::acquisition::{Acquisition, ClockQuality, Quantity, SampleFormat};
+use crate::acquisition::{Acquisition, ClockQuality, Quantity, SampleFormat, SourceKind};
 use crate::units::Rational;
 
 /// First bytes of a capture; the line ends show damage by a text-mode copy.
@@ -172,6 +172,7 @@ pub(crate) fn decode_header(header: &[u8]) -> Result<Acquisition, String> {
         clock: ClockQuality::from_code(u32_at(header, 100)).ok_or("unknown clock quality at byte 100")?,
         unit: String::from_utf8_lossy(&texts[..unit_len]).into_owned(),
         description: String::from_utf8_lossy(&texts[unit_len..unit_len + text_len]).into_owned(),
+        source: SourceKind::Replay,
     })
 }
 

@@ -8,7 +8,7 @@ use super::h5::H5;
 use super::h5rows;
 use super::times::seconds_to_ns;
 use super::words::quantity;
-use crate::acquisition::{Acquisition, ClockQuality};
+use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
 use crate::source::SourceError;
 use crate::units::Rational;
 
@@ -54,6 +54,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         unit,
         clock: ClockQuality::FreeRunning,
         description,
+        source: SourceKind::Replay,
     };
     Ok(Capture {
         format: format!("ASN OptoDAS HDF5, version {version}"),

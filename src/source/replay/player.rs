@@ -188,10 +188,6 @@ impl Interrogator for Replay {
     fn is_live(&self) -> bool {
         self.pace.is_some()
     }
-
-    fn kind(&self) -> &'static str {
-        "replay"
-    }
 }
 
 impl Pace {

@@ -8,7 +8,7 @@ use super::h5::{Attrs, H5};
 use super::h5rows;
 use super::times::{Anchors, believable_rate, iso_to_ns};
 use super::words::{hertz_in, metres_in, quantity};
-use crate::acquisition::{Acquisition, ClockQuality};
+use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
 use crate::source::SourceError;
 use crate::units::Rational;
 
@@ -65,6 +65,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         unit,
         clock: ClockQuality::FreeRunning,
         description: acq.text("AcquisitionDescription").unwrap_or_default(),
+        source: SourceKind::Replay,
     };
     let version = acq.text("schemaVersion").or_else(|| acq.number("schemaVersion").map(|v| v.to_string()));
     Ok(Capture {

@@ -12,7 +12,7 @@ use prost::encoding::{WireType, decode_key, decode_varint};
 
 use super::capture::{Capture, Rows, RowsError, io_error, unusable};
 use super::times::Anchors;
-use crate::acquisition::{Acquisition, ClockQuality, Quantity, SampleFormat};
+use crate::acquisition::{Acquisition, ClockQuality, Quantity, SampleFormat, SourceKind};
 use crate::source::SourceError;
 use crate::units::Rational;
 
@@ -119,6 +119,7 @@ pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
         unit: unit.into(),
         clock: ClockQuality::FreeRunning,
         description: String::new(),
+        source: SourceKind::Replay,
     };
     Ok(Capture {
         format: "Sintela protobuf, TS05".into(),

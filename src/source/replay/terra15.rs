@@ -10,7 +10,7 @@ use super::h5::{Attrs, H5};
 use super::h5rows;
 use super::times::{believable_rate, missing_traces, seconds_to_ns};
 use super::words::quantity;
-use crate::acquisition::{Acquisition, ClockQuality};
+use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
 use crate::source::SourceError;
 use crate::units::Rational;
 
@@ -56,6 +56,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         unit,
         clock: if gps { ClockQuality::Gps } else { ClockQuality::FreeRunning },
         description: root.text("setup_comments").or_else(|| root.text("recorder_id")).unwrap_or_default(),
+        source: SourceKind::Replay,
     };
     let version = root.number("file_version").map_or_else(|| root.text("file_version"), |v| Some(v.to_string()));
     Ok(Capture {

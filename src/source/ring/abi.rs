@@ -102,8 +102,8 @@ pub struct Declared {
     pub refractive_index: f64,
     /// 0 free-running, 1 NTP, 2 PTP, 3 GPS.
     pub clock_quality: u32,
-    /// Zero.
-    pub reserved0: u32,
+    /// 0 an instrument, 1 a replayed capture, 2 a simulation: `SourceKind::code`.
+    pub source: u32,
     /// UTF-8, ended by a zero byte unless full.
     pub unit: [u8; 32],
     /// UTF-8, ended by a zero byte unless full.
@@ -240,6 +240,7 @@ const _: () = {
     assert!(offset_of!(Declared, wavelength_m) == 72);
     assert!(offset_of!(Declared, refractive_index) == 80);
     assert!(offset_of!(Declared, clock_quality) == 88);
+    assert!(offset_of!(Declared, source) == 92);
     assert!(offset_of!(Declared, unit) == 96);
     assert!(offset_of!(Declared, description) == 128);
     assert!(size_of::<Declared>() == 896);

@@ -399,10 +399,6 @@ impl Interrogator for Ring {
     fn lost_before_source(&self) -> u64 {
         self.lost_in_former_mappings.saturating_add(self.attached.as_ref().map_or(0, Attached::lost))
     }
-
-    fn kind(&self) -> &'static str {
-        "ring"
-    }
 }
 
 fn now_us() -> u64 {

@@ -29,6 +29,8 @@ enum fiberd_quantity {
 
 enum fiberd_clock { FIBERD_FREE_RUNNING = 0, FIBERD_NTP = 1, FIBERD_PTP = 2, FIBERD_GPS = 3 };
 
+enum fiberd_source { FIBERD_INSTRUMENT = 0, FIBERD_REPLAY = 1, FIBERD_SIMULATION = 2 };
+
 enum fiberd_state {
   FIBERD_LASER_ON = 1,
   FIBERD_LIGHT = 2, /* without it fiberd waits for fiber */
@@ -70,7 +72,7 @@ struct fiberd_ring_header {
   double wavelength_m;     /* 0 = unknown */
   double refractive_index; /* 0 = unknown */
   uint32_t clock_quality;
-  uint32_t reserved_c;
+  uint32_t source; /* FIBERD_INSTRUMENT for everything that measures */
   char unit[32];         /* UTF-8, zero-ended unless full */
   char description[512]; /* UTF-8, zero-ended unless full */
   uint64_t reserved_d[32];
@@ -141,6 +143,7 @@ FIBERD_AT(struct fiberd_ring_header, scale, 192);
 FIBERD_AT(struct fiberd_ring_header, wavelength_m, 200);
 FIBERD_AT(struct fiberd_ring_header, refractive_index, 208);
 FIBERD_AT(struct fiberd_ring_header, clock_quality, 216);
+FIBERD_AT(struct fiberd_ring_header, source, 220);
 FIBERD_AT(struct fiberd_ring_header, unit, 224);
 FIBERD_AT(struct fiberd_ring_header, description, 256);
 FIBERD_AT(struct fiberd_ring_header, slots_written, 1024);

@@ -8,7 +8,7 @@ use bytemuck::Zeroable;
 
 use super::RingSpec;
 use super::abi::{ABI_VERSION, BYTE_ORDER, Declared, HEADER_BYTES, Identity, MAGIC, SLOT_ALIGN, SLOT_HEADER_BYTES};
-use crate::acquisition::{Acquisition, ClockQuality, Quantity, SampleFormat};
+use crate::acquisition::{Acquisition, ClockQuality, Quantity, SampleFormat, SourceKind};
 use crate::units::Rational;
 
 /// Most channels: two thousand kilometres at two metres.
@@ -143,6 +143,7 @@ pub(super) fn judge(d: &Declared, geometry: &Geometry) -> Result<(SlotLayout, Ac
         unit: text("unit", &d.unit)?,
         clock: ClockQuality::from_code(d.clock_quality).ok_or_else(|| known("clock quality", d.clock_quality))?,
         description: text("description", &d.description)?,
+        source: SourceKind::from_code(d.source).ok_or_else(|| known("source", d.source))?,
     };
     if (acquisition.quantity == Quantity::OpticalField) != (sample_format == SampleFormat::Iq16) {
         return Err(format!(
@@ -202,6 +203,7 @@ pub(super) fn describe(spec: &RingSpec, instance: u64) -> Result<(Identity, Decl
         wavelength_m: spec.wavelength_m.unwrap_or(0.0),
         refractive_index: spec.refractive_index.unwrap_or(0.0),
         clock_quality: spec.clock.code(),
+        source: spec.source.code(),
         ..Declared::zeroed()
     };
     put_text("unit", &spec.unit, &mut declared.unit)?;

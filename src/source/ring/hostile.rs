@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::consumer::{Ring, RingOptions};
 use super::{Producer, RingSpec};
-use crate::acquisition::{Acquisition, ClockQuality, Quantity, SampleFormat};
+use crate::acquisition::{Acquisition, ClockQuality, Quantity, SampleFormat, SourceKind};
 use crate::block::{BlockLayout, RawBlock};
 use crate::source::{Interrogator, Probe, ReadOutcome};
 use crate::units::Rational;
@@ -53,6 +53,7 @@ pub(super) fn small_spec(channels: usize, traces_per_slot: usize, slots: usize) 
         refractive_index: None,
         description: String::new(),
         clock: ClockQuality::FreeRunning,
+        source: SourceKind::Ring,
     }
 }
 

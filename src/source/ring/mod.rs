@@ -34,7 +34,7 @@ pub use abi::{
 pub use consumer::{Ring, RingOptions};
 pub use producer::Producer;
 
-use crate::acquisition::{ClockQuality, Quantity, SampleFormat};
+use crate::acquisition::{ClockQuality, Quantity, SampleFormat, SourceKind};
 
 /// What a producer declares about its ring. Optional values are stored as 0 when unknown.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +69,8 @@ pub struct RingSpec {
     pub description: String,
     /// Trust in the timestamps.
     pub clock: ClockQuality,
+    /// Where the traces come from.
+    pub source: SourceKind,
 }
 
 /// Why a ring could not be made or changed.

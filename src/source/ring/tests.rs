@@ -10,7 +10,7 @@ use super::consumer::{Ring, RingOptions};
 use super::hostile::{block_for, play, small_spec};
 use super::memory::Memory;
 use super::{Producer, REFUSED_FIXED, RingSpec, STATE_LIGHT, header};
-use crate::acquisition::{Acquisition, ClockQuality, DarkReason, Quantity, SampleFormat};
+use crate::acquisition::{Acquisition, ClockQuality, DarkReason, Quantity, SampleFormat, SourceKind};
 use crate::block::RawBlock;
 use crate::source::{Interrogator, Probe, ReadOutcome};
 use crate::units::Rational;
@@ -185,14 +185,14 @@ proptest! {
     fn declarations_survive(
         channels in 1usize..5000, prr_hz in 1.0f64..10_000.0, dx_m in 0.1f64..20.0, start in -1e3f64..1e5,
         gauge in prop::option::of(0.5f64..50.0), scale in prop_oneof![-1e3f64..-1e-9, 1e-9f64..1e3],
-        quantity in 0u32..7, clock in 0u32..4, description in "[a-zA-Z äöü·→0-9]{0,100}",
+        quantity in 0u32..7, clock in 0u32..4, source in 0u32..3, description in "[a-zA-Z äöü·→0-9]{0,100}",
     ) {
         let quantity = Quantity::from_code(quantity).unwrap();
         let sample_format =
             if quantity == Quantity::OpticalField { SampleFormat::Iq16 } else { SampleFormat::F32 };
         let spec = RingSpec {
             sample_format, channels, prr_hz, dx_m, fiber_start_m: start, gauge_length_m: gauge, scale, quantity,
-            clock: ClockQuality::from_code(clock).unwrap(), description, unit: "nstrain/s".into(),
+            clock: ClockQuality::from_code(clock).unwrap(), source: SourceKind::from_code(source).unwrap(), description, unit: "nstrain/s".into(),
             wavelength_m: Some(1550e-9), refractive_index: Some(1.468), ..small_spec(1, 1, 2)
         };
         let (identity, declared) = header::describe(&spec, 7).unwrap();
@@ -204,7 +204,7 @@ proptest! {
             sample_format: a.sample_format, channels: a.channels, prr_hz, dx_m: a.dx_m,
             gauge_length_m: a.gauge_length_m, fiber_start_m: a.fiber_start_m, scale: a.scale, quantity: a.quantity,
             unit: a.unit, wavelength_m: a.wavelength_m, refractive_index: a.refractive_index,
-            description: a.description, clock: a.clock, ..spec.clone()
+            description: a.description, clock: a.clock, source: a.source, ..spec.clone()
         };
         prop_assert_eq!(back, spec);
     }

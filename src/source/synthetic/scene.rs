@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::acquisition::{Acquisition, ClockQuality, Quantity, SampleFormat};
+use crate::acquisition::{Acquisition, ClockQuality, Quantity, SampleFormat, SourceKind};
 use crate::units::Rational;
 
 /// Photo-elastic factor ξ of silica fiber: the share of the geometric stretch that the optical path sees.
@@ -389,6 +389,7 @@ impl Scene {
             unit: self.unit().into(),
             clock: ClockQuality::FreeRunning,
             description: self.fiber.description.clone(),
+            source: SourceKind::Synthetic,
         }
     }
 }

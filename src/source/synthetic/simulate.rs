@@ -325,6 +325,7 @@ pub fn ring_spec(scene: &Scene, slots: usize) -> RingSpec {
         refractive_index: acquisition.refractive_index,
         description: acquisition.description,
         clock: acquisition.clock,
+        source: acquisition.source,
     }
 }
 

@@ -83,8 +83,4 @@ impl Interrogator for SceneSource {
     fn lost_before_source(&self) -> u64 {
         self.lost
     }
-
-    fn kind(&self) -> &'static str {
-        "synthetic"
-    }
 }
