@@ -27,6 +27,10 @@ bench *args:
 load *args:
     cargo bench --bench load -- {{args}}
 
+# Everything that happens to an installation, at random, for so long: driver, broker, clients, log, signals
+endurance time="1h" *args:
+    cargo bench --bench endurance -- {{time}} {{args}}
+
 # The ring's header and slots under the fuzzer (needs cargo-fuzz and a nightly toolchain)
 fuzz seconds="60":
     cargo +nightly fuzz run ring -- -max_total_time={{seconds}}

@@ -74,7 +74,7 @@ fn one_line(criterion: &mut Criterion) {
                 }
             },
             |()| {
-                let polled = poll.take(1);
+                let polled = poll.take(1, usize::MAX);
                 assert_eq!(polled.rows[0].parts.len(), 3);
                 black_box(polled)
             },

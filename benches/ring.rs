@@ -41,8 +41,12 @@ fn spec(traces_per_slot: usize) -> RingSpec {
         refractive_index: a.refractive_index,
         description: a.description,
         clock: ClockQuality::FreeRunning,
+        source: fiberd::acquisition::SourceKind::Ring,
     }
 }
+
+/// Some moment that a ring may name.
+const UTC_NS: i64 = 1_790_000_000_000_000_000;
 
 fn sample(trace: u64, channel: usize) -> i16 {
     (trace.wrapping_mul(40_503).wrapping_add(channel as u64 * 271) >> 3) as i16
@@ -86,7 +90,7 @@ fn throughput(c: &mut Criterion) {
     // Verified before measured: every sample of a whole ring.
     let mut next = 0u64;
     for (slot, block) in blocks.iter_mut().enumerate() {
-        producer.write_slot(next, 0, TRACES, |bytes| {
+        producer.write_slot(next, UTC_NS, TRACES, |bytes| {
             for (i, value) in bytes.chunks_exact_mut(2).enumerate() {
                 value.copy_from_slice(&sample(next + (i / CHANNELS) as u64, i % CHANNELS).to_le_bytes());
             }
@@ -107,7 +111,7 @@ fn throughput(c: &mut Criterion) {
             let mut spent = Duration::ZERO;
             for i in 0..n {
                 // The samples of the first round stay where they are; only the slot is made new.
-                producer.write_slot(next, 0, TRACES, |_| {});
+                producer.write_slot(next, UTC_NS, TRACES, |_| {});
                 next += TRACES as u64;
                 let block = &mut blocks[i as usize % SLOTS];
                 let begun = Instant::now();
@@ -168,7 +172,7 @@ fn latency(c: &mut Criterion) {
                 let due = origin + Duration::from_secs_f64((first + SLOT_TRACES as u64) as f64 / PRR_HZ);
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
                 // The timestamp carries the moment of the store.
-                let nanoseconds = origin.elapsed().as_nanos() as i64;
+                let nanoseconds = UTC_NS + origin.elapsed().as_nanos() as i64;
                 producer.write_slot(first, nanoseconds, SLOT_TRACES, |samples| samples[0] = 1);
                 first += SLOT_TRACES as u64;
             }
@@ -185,7 +189,7 @@ fn latency(c: &mut Criterion) {
                     {
                     }
                     // Four slots make a block; the last one was stored three slots after the first.
-                    let first_stored = origin + Duration::from_nanos(block.utc_ns.unsigned_abs());
+                    let first_stored = origin + Duration::from_nanos((block.utc_ns - UTC_NS).unsigned_abs());
                     let slots_later = Duration::from_secs_f64((TRACES - SLOT_TRACES) as f64 / PRR_HZ);
                     let late = block.captured_at.saturating_duration_since(first_stored + slots_later);
                     seen.push(late);

@@ -231,6 +231,11 @@ impl Acquisition {
     pub fn fiber_length_m(&self) -> f64 {
         self.dx_m * self.channels as f64
     }
+
+    /// Distance from the instrument to the end of the last channel, in metres.
+    pub fn fiber_end_m(&self) -> f64 {
+        self.fiber_start_m + self.fiber_length_m()
+    }
 }
 
 /// Why there is no signal. The wording is shown to operators.
@@ -240,14 +245,22 @@ pub enum DarkReason {
     Starting,
     /// The hardware interface is not there.
     NoInterface(String),
+    /// The hardware interface is there, but this user may not open it.
+    NotPermitted(String),
     /// The hardware interface is there, but what it says cannot be used.
     Refused(String),
+    /// The timestamps cannot be nanoseconds of UTC.
+    WrongTime(&'static str),
     /// The producer's heartbeat has stopped.
     NoHeartbeat,
+    /// The producer lives and reports light, but has never written a slot.
+    NoSlots,
     /// The producer lives, but no trace has come.
     NoTraces,
     /// The producer says that there is no light.
     LightOff,
+    /// The producer writes slots, but has never said that there is light.
+    NeverLit,
     /// Traces come, but there is no optical power in them.
     Dark,
 }
@@ -258,8 +271,26 @@ impl DarkReason {
     pub fn for_everybody(&self) -> String {
         match self {
             Self::NoInterface(_) => "the hardware interface is not there".into(),
+            Self::NotPermitted(_) => "the hardware interface may not be opened by the daemon's user".into(),
             Self::Refused(why) => without_paths(why),
             other => other.to_string(),
+        }
+    }
+
+    /// Short and stable, for programs: `no_interface`.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::NoInterface(_) => "no_interface",
+            Self::NotPermitted(_) => "not_permitted",
+            Self::Refused(_) => "refused",
+            Self::WrongTime(_) => "wrong_time",
+            Self::NoHeartbeat => "no_heartbeat",
+            Self::NoSlots => "no_slots",
+            Self::NoTraces => "no_traces",
+            Self::LightOff => "light_off",
+            Self::NeverLit => "never_lit",
+            Self::Dark => "dark",
         }
     }
 }
@@ -280,10 +311,19 @@ impl fmt::Display for DarkReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Starting => write!(f, "looking for the interrogator"),
-            Self::NoInterface(what) | Self::Refused(what) => write!(f, "{what}"),
+            Self::NoInterface(what) | Self::NotPermitted(what) | Self::Refused(what) => write!(f, "{what}"),
+            Self::WrongTime(what) => write!(f, "{what}"),
             Self::NoHeartbeat => write!(f, "the producer's heartbeat has stopped"),
+            Self::NoSlots => write!(
+                f,
+                "the producer lives and reports light, but has never written a slot: is slots_written advanced?"
+            ),
             Self::NoTraces => write!(f, "no new traces"),
             Self::LightOff => write!(f, "the interrogator reports no light"),
+            Self::NeverLit => write!(
+                f,
+                "the interrogator reports no light; it writes slots, but bit 1 of its state has never been set"
+            ),
             Self::Dark => write!(f, "optical power below the dark threshold"),
         }
     }

@@ -172,6 +172,14 @@ struct Home {
     kept: Arc<AtomicUsize>,
 }
 
+impl Home {
+    /// Every share sends its own reference home; the pool recognises the last. The queue has room for all shares of all
+    /// blocks, and when the pool itself is gone the memory is simply freed.
+    fn take_in(&self, block: Arc<RawBlock>) {
+        let _ = self.free_tx.try_send(block);
+    }
+}
+
 impl Lease {
     /// Says that a consumer will hold on to up to `blocks` leases of this pool at any time, up to [`MAX_KEPT`]. The pool
     /// gets so many more blocks, if it has not got them yet, so that there are as many free ones for capture as before.
@@ -182,8 +190,7 @@ impl Lease {
         for number in before..blocks {
             let number = self.home.own + number;
             let block = Arc::new(RawBlock::numbered(self.layout(), Arc::clone(&self.acquisition), number));
-            // The queue has room for them all; when the pool is gone nobody needs them.
-            let _ = self.home.free_tx.try_send(block);
+            self.home.take_in(block);
         }
     }
 
@@ -204,9 +211,7 @@ impl std::ops::Deref for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(block) = self.block.take() {
-            // Every share sends its own reference home; the pool recognises the last. The queue has room for all
-            // shares of all blocks, and when the pool itself is gone the memory is simply freed.
-            let _ = self.home.free_tx.try_send(block);
+            self.home.take_in(block);
         }
     }
 }
@@ -215,31 +220,36 @@ impl Drop for Lease {
 pub struct BlockPool {
     layout: BlockLayout,
     home: Home,
-    free: Receiver<Arc<RawBlock>>,
+    home_rx: Receiver<Arc<RawBlock>>,
     /// Came home, the latest on top: that is the one whose memory may still be in a cache.
     idle: RefCell<Vec<Arc<RawBlock>>>,
 }
 
-/// A free block, writable until it is [`sealed`](Blank::seal).
+/// A free block, writable until it is [`sealed`](Blank::seal). Dropped unsealed it goes home, as a lease does.
 pub struct Blank {
-    block: Arc<RawBlock>,
+    // Some until it is sealed or dropped.
+    block: Option<Arc<RawBlock>>,
     home: Home,
 }
 
 impl Blank {
     /// The memory to fill.
     pub fn block(&mut self) -> &mut RawBlock {
-        Arc::get_mut(&mut self.block).expect("the pool hands out blocks that nobody else holds")
+        let block = self.block.as_mut().expect("a blank holds its block until it is sealed");
+        Arc::get_mut(block).expect("the pool hands out blocks that nobody else holds")
     }
 
     /// Ends writing; from here on the block is shared and read-only.
-    pub fn seal(self) -> Lease {
-        Lease { block: Some(self.block), home: self.home }
+    pub fn seal(mut self) -> Lease {
+        Lease { block: self.block.take(), home: self.home.clone() }
     }
+}
 
-    /// Puts an unused block back.
-    pub fn give_back(self) {
-        drop(self.seal());
+impl Drop for Blank {
+    fn drop(&mut self) {
+        if let Some(block) = self.block.take() {
+            self.home.take_in(block);
+        }
     }
 }
 
@@ -247,13 +257,13 @@ impl BlockPool {
     /// `count` blocks (at least two) of `layout`.
     pub fn new(layout: BlockLayout, count: usize, acquisition: &Arc<Acquisition>) -> Self {
         let count = count.max(2);
-        let (free_tx, free) = bounded((count + MAX_KEPT) * MAX_SHARES);
+        let (free_tx, home_rx) = bounded((count + MAX_KEPT) * MAX_SHARES);
         for number in 0..count {
             let block = Arc::new(RawBlock::numbered(layout, Arc::clone(acquisition), number));
             free_tx.try_send(block).expect("the queue has room for every block");
         }
         let idle = RefCell::new(Vec::with_capacity(count + MAX_KEPT));
-        Self { layout, home: Home { free_tx, own: count, kept: Arc::default() }, free, idle }
+        Self { layout, home: Home { free_tx, own: count, kept: Arc::default() }, home_rx, idle }
     }
 
     /// Shape of the blocks.
@@ -266,11 +276,27 @@ impl BlockPool {
         self.home.own
     }
 
+    /// How many blocks there are, with those for consumers who keep some.
+    pub fn total(&self) -> usize {
+        self.home.own + self.home.kept.load(Ordering::Relaxed)
+    }
+
+    /// How many blocks are free at this moment.
+    pub fn free(&self) -> usize {
+        self.welcome();
+        self.idle.borrow().len()
+    }
+
     /// A free block, or `None` when all are in use; never waits.
     pub fn take(&self) -> Option<Blank> {
-        let mut idle = self.idle.borrow_mut();
-        idle.extend(self.free.try_iter().filter_map(last_share));
-        idle.pop().map(|block| Blank { block, home: self.home.clone() })
+        self.welcome();
+        let block = self.idle.borrow_mut().pop();
+        block.map(|block| Blank { block: Some(block), home: self.home.clone() })
+    }
+
+    /// Puts blocks that have come home to the free ones.
+    fn welcome(&self) {
+        self.idle.borrow_mut().extend(self.home_rx.try_iter().filter_map(last_share));
     }
 
     /// A free block, waiting up to `timeout` for one: for sources that can wait (replay as fast as it goes).
@@ -280,7 +306,7 @@ impl BlockPool {
             if let Some(blank) = self.take() {
                 return Some(blank);
             }
-            let block = self.free.recv_deadline(deadline).ok()?;
+            let block = self.home_rx.recv_deadline(deadline).ok()?;
             self.idle.borrow_mut().extend(last_share(block));
         }
     }
@@ -342,7 +368,7 @@ mod tests {
         for _ in 0..10 {
             let both = [pool.take().unwrap(), pool.take().unwrap()];
             assert!(pool.take().is_none());
-            both.into_iter().for_each(Blank::give_back);
+            drop(both);
         }
     }
 
@@ -356,6 +382,21 @@ mod tests {
         drop(second);
         drop(first);
         assert_eq!(pool.take().unwrap().seal().bytes().as_ptr(), place);
+    }
+
+    #[test]
+    fn a_block_that_is_not_sealed_comes_home_as_well() {
+        let pool = pool(3);
+        for _ in 0..10 {
+            assert_eq!((pool.free(), pool.total()), (3, 3));
+            let blank = pool.take().unwrap();
+            let sealed = pool.take().unwrap().seal();
+            assert_eq!(pool.free(), 1);
+            drop((blank, sealed));
+        }
+        let blank = pool.take().unwrap();
+        drop(pool);
+        drop(blank);
     }
 
     #[test]

@@ -2,30 +2,41 @@
 //!
 //! Takes a free block from the pool, lets the source fill it with traces exactly as they came, and sends the lease down
 //! the full queue, which has room for every block. While traces flow it allocates nothing and waits for nobody
-//! downstream: without a free block it goes on reading into one spare block, so that the hardware never backs up, and
-//! the next block that gets through says how many traces are missing. Whether there is signal is decided by
-//! [`SignalMonitor`]; this thread tells it what it saw, and tells [`Status`] what it answered.
+//! downstream for longer than the source itself has room: then, without a free block, it goes on reading into one spare
+//! block, so that the hardware never backs up, and the next block that gets through says how many traces are missing; `account` counts them at once. Whether there is
+//! signal is decided by [`SignalMonitor`]; this thread tells it what it saw, and tells [`Status`] what it answered.
+
+mod account;
 
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use thread_priority::{RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
 use tracing::{info, warn};
 
+use self::account::{Account, Place};
 use crate::acquisition::{Acquisition, DarkReason, Event, Phase, SampleFormat, SignalLimits, SignalMonitor};
 use crate::block::{Blank, BlockLayout, BlockPool, Lease, MAX_KEPT, RawBlock};
 use crate::config::CaptureConfig;
 use crate::source::{Interrogator, Probe, ReadOutcome, SourceError};
-use crate::status::Status;
+use crate::status::{Counters, FindingKind, Status};
+use crate::telemetry::{self, Throttle};
 
 /// How often a source without signal is asked again: quick enough for a person, cheap enough for months.
 const PROBE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How long one read may wait. Bounds how late a silence or the wish to stop is noticed.
 const READ_DEADLINE: Duration = Duration::from_millis(50);
+
+/// Changes of the phase that the log shows in a minute; a fiber that flickers makes thousands.
+const PHASE_LINES: usize = 20;
+
+/// How long one wait for a free block may take while the source holds what is not read yet: short beside the time in which
+/// a ring comes around.
+const BLOCK_WAIT: Duration = Duration::from_millis(2);
 
 /// Samples of a trace that the optical power is judged by.
 const POWER_SAMPLES: usize = 512;
@@ -120,9 +131,11 @@ struct Running {
     started: Instant,
     pool: Option<(BlockPool, Blank)>,
     acquisition: Option<Arc<Acquisition>>,
-    /// Traces read but not passed on since the last block that was.
-    owed_gap: u64,
-    off_rate: bool,
+    account: Account,
+    /// Changes of the phase on their way to the log.
+    said: Throttle<Phase>,
+    /// What is wrong with the source although traces come, as it was told last.
+    complaint: Option<&'static str>,
 }
 
 impl Running {
@@ -137,13 +150,15 @@ impl Running {
             started: Instant::now(),
             pool: None,
             acquisition: None,
-            owed_gap: 0,
-            off_rate: false,
+            account: Account::default(),
+            complaint: None,
+            said: Throttle::new(PHASE_LINES),
         }
     }
 
     fn run(mut self) -> Result<CaptureEnd, SourceError> {
         let end = self.look_and_read();
+        self.settle();
         self.tell(Event::Stopping);
         end
     }
@@ -151,9 +166,13 @@ impl Running {
     fn look_and_read(&mut self) -> Result<CaptureEnd, SourceError> {
         loop {
             self.status.counters.capture_ticks.add(1);
-            match self.source.probe()? {
+            let probe = self.source.probe()?;
+            self.settle();
+            match probe {
                 Probe::Waiting(reason) => {
                     self.tell(Event::Lost(reason));
+                    // Consumers give back while nothing comes.
+                    self.pool.iter().for_each(|(pool, _)| show_blocks(&self.status.counters, pool));
                     if self.stop_rx.recv_timeout(PROBE_INTERVAL) == Err(RecvTimeoutError::Disconnected) {
                         return Ok(CaptureEnd::Stopped);
                     }
@@ -164,6 +183,24 @@ impl Running {
                         return Ok(end);
                     }
                 }
+            }
+        }
+    }
+
+    /// Takes note of what the source says between blocks, too: traces that it left behind, and what is wrong with it.
+    fn settle(&mut self) {
+        let counters = &self.status.counters;
+        self.account.left_behind(self.source.missing_at_ends(), counters);
+        counters.traces_lost_before_ring.raise_to(self.source.lost_before_source());
+        let complaint = self.source.complaint();
+        if complaint != self.complaint {
+            self.complaint = complaint;
+            match complaint {
+                Some(what) => {
+                    warn!("{what}");
+                    self.status.found(FindingKind::SourceFlawed, "", what);
+                }
+                None => self.status.take_back(FindingKind::SourceFlawed, ""),
             }
         }
     }
@@ -183,7 +220,8 @@ impl Running {
             "new acquisition"
         );
         self.status.counters.epochs.add(1);
-        self.owed_gap = 0;
+        self.account.begin();
+        self.status.counters.prr_measured_hz.set(0.0);
         let acquisition = Arc::new(acquisition);
         let layout = BlockLayout::for_acquisition(&acquisition, self.config.block);
         if self.pool.as_ref().is_none_or(|(pool, _)| pool.layout() != layout) {
@@ -203,15 +241,19 @@ impl Running {
             }
             self.status.counters.capture_ticks.add(1);
             let (pool, spare) = self.pool.as_mut().expect("adopt made a pool");
-            let free = if self.source.is_live() {
-                pool.take()
-            } else {
-                match pool.take_within(READ_DEADLINE) {
-                    Some(blank) => Some(blank),
-                    None => continue,
-                }
+            let free = pool.take();
+            show_blocks(&self.status.counters, pool);
+            let patience = match (self.source.is_live(), self.source.holds_unread()) {
+                (false, _) => READ_DEADLINE,
+                (true, true) => BLOCK_WAIT,
+                (true, false) => Duration::ZERO,
             };
-            let mut blank = free;
+            let mut blank = if free.is_none() && !patience.is_zero() {
+                let Some(blank) = pool.take_within(patience) else { continue };
+                Some(blank)
+            } else {
+                free
+            };
             let block = blank.as_mut().unwrap_or(spare).block();
             block.clear(acquisition);
             match self.source.read_block(block, READ_DEADLINE)? {
@@ -232,77 +274,63 @@ impl Running {
     fn pass_on(&mut self, mut blank: Option<Blank>, acquisition: &Arc<Acquisition>) {
         let (_, spare) = self.pool.as_mut().expect("adopt made a pool");
         let block = blank.as_mut().unwrap_or(spare).block();
-        let (traces, lost) = (block.traces as u64, block.gap_before);
+        let traces = block.traces as u64;
         let last_utc_ns = block.utc_ns.saturating_add(acquisition.prr.traces_to_ns(traces));
         let power = optical_power(block);
-        block.gap_before += self.owed_gap;
-        let gap = block.gap_before;
+        self.account.read(block, &self.status.counters);
 
         self.tell(Event::Block { acquisition: Arc::clone(acquisition), power });
         let counters = &self.status.counters;
-        counters.traces.add(traces);
         let light = matches!(self.monitor.phase(), Phase::Acquiring(_));
-        let sent = match blank {
-            Some(blank) if light => match self.filled_tx.try_send(blank.seal()) {
-                Ok(()) => true,
-                // Only when epochs change faster than the pipeline drains two whole pools, or when it is gone.
-                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                    counters.traces_dropped_no_block.add(traces);
-                    false
-                }
-            },
-            Some(_) => false,
-            None => {
-                counters.traces_dropped_no_block.add(traces);
-                false
-            }
+        let place = match blank {
+            Some(_) if !light => Some(Place::Dark),
+            // Not sent: epochs change faster than the pipeline drains two whole pools, or it is gone.
+            Some(blank) => self.filled_tx.try_send(blank.seal()).err().map(|_| Place::NoBlock),
+            None => Some(Place::NoBlock),
         };
-        if sent {
-            self.owed_gap = 0;
-            counters.blocks.add(1);
-            if gap > 0 {
-                counters.gaps.add(1);
-                counters.gap_traces.add(gap);
-            }
-        } else {
-            self.owed_gap += lost + traces;
+        match place {
+            None => self.account.passed_on(traces, counters),
+            Some(place) => self.account.dropped(traces, place, counters),
         }
         counters.capture_queue_blocks.set(self.filled_tx.len() as f64);
         self.status.set_last_trace(last_utc_ns);
-        self.watch_rate(acquisition);
-    }
-
-    fn watch_rate(&mut self, acquisition: &Acquisition) {
-        let counters = &self.status.counters;
-        counters.traces_lost_before_ring.raise_to(self.source.lost_before_source());
-        let Some(measured) = self.source.measured_prr_hz() else { return };
-        counters.prr_measured_hz.set(measured);
-        let declared = acquisition.prr.to_f64();
-        let deviation_ppm = (measured / declared - 1.0) * 1e6;
-        // Back only at half the tolerance, so that a rate on the edge is reported once.
-        let edge = if self.off_rate { 0.5 } else { 1.0 } * self.config.prr_tolerance_ppm;
-        let off = deviation_ppm.abs() > edge;
-        if off != self.off_rate {
-            self.off_rate = off;
-            if off {
-                warn!(measured, declared, deviation_ppm, "the measured PRR deviates from the declared one");
-            } else {
-                info!(measured, declared, "the measured PRR agrees with the declared one again");
-            }
+        // Health compares it with the declared one.
+        if let Some(measured) = self.source.measured_prr_hz() {
+            self.status.counters.prr_measured_hz.set(measured);
         }
+        self.settle();
     }
 
     fn tell(&mut self, event: Event) {
-        let Some(phase) = self.monitor.on(self.started.elapsed(), event) else { return };
-        match phase {
-            Phase::WaitingForFiber(DarkReason::Starting) => {}
-            Phase::WaitingForFiber(reason) => warn!(%reason, "waiting for fiber"),
-            Phase::Stalled(_) => warn!("stalled: light, but no traces"),
-            Phase::Acquiring(a) => info!(epoch = a.epoch, "acquiring"),
-            Phase::Draining => info!("draining"),
+        let now = self.started.elapsed();
+        let line = match self.monitor.on(now, event) {
+            Some(phase) => {
+                self.status.set_phase(phase.clone());
+                self.said.say(now, phase.clone())
+            }
+            None => self.said.due(now),
+        };
+        if let Some((phase, more)) = line {
+            say(&phase, &telemetry::and_more(more));
         }
-        self.status.set_phase(phase.clone());
     }
+}
+
+/// One line of the log; `more` says how many changes were left out before it.
+fn say(phase: &Phase, more: &str) {
+    match phase {
+        Phase::WaitingForFiber(DarkReason::Starting) => {}
+        Phase::WaitingForFiber(reason) => warn!(%reason, "waiting for fiber{more}"),
+        Phase::Stalled(_) => warn!("stalled: light, but no traces{more}"),
+        Phase::Acquiring(a) => info!(epoch = a.epoch, "acquiring{more}"),
+        Phase::Draining => info!("draining{more}"),
+    }
+}
+
+fn show_blocks(counters: &Counters, pool: &BlockPool) {
+    counters.capture_free_blocks.set(pool.free() as f64);
+    // All but the spare one.
+    counters.capture_pool_blocks.set(pool.total().saturating_sub(1) as f64);
 }
 
 /// Variance over channels of the block's last trace in squared counts; for complex samples the mean squared magnitude.

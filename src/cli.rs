@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::config::{DEFAULT_RING, ReplaySpeed, is_name, listen_address, loopback_address};
+use crate::config::{ReplaySpeed, SIMULATED_RING, is_name, listen_address, loopback_address};
 
 const ABOUT: &str = "Acquisition and DSP daemon for fiber-optic interrogators (distributed acoustic sensing)";
 
@@ -104,8 +104,13 @@ password file under ${CREDENTIALS_DIRECTORY} need not be there yet.")]
     /// Be an interrogator: write a synthetic fiber into a ring in real time
     #[command(after_help = "\
 Examples:
-  fiberd simulate &                            the built-in scene into /dev/shm/fiberd.ring
+  fiberd simulate &                            the built-in scene into /dev/shm/fiberd-simulated.ring
+  FIBERD__SOURCE__PATH=/dev/shm/fiberd-simulated.ring fiberd run --config fiberd.toml
   fiberd simulate --scene scene.toml --ring /dev/shm/other.ring --for 60
+
+The ring is not the one that `fiberd run` reads by itself, so that invented data never pass for real. Where \
+a ring is already, it is replaced only when its heartbeat has stood still for a second; a producer that \
+lives is left alone, with exit code 69.
 
 A scene is a small TOML file: fiber, noise, and what happens where and when (a walking person, a \
 vehicle, digging, a pump, a break). The same seed gives the same samples on every machine.
@@ -130,13 +135,13 @@ come from the file; views and broker from --config, or else the built-in ones.")
     /// Record raw traces into a capture file
     #[command(after_help = "\
 Examples:
-  fiberd record raw.fdas --for 60              a minute from /dev/shm/fiberd.ring
+  fiberd record raw.fdas --for 60              a minute from /dev/shm/fiberd/ring
   fiberd record raw.fdas --ring /dev/uio0 --traces 20000
   fiberd record scene.fdas --scene scene.toml --for 10
   fiberd record copy.fdas --replay vendor.h5   another format into our own
 
-Samples are stored as they came, with checksums. Ctrl-C ends a recording in order: everything up to \
-then is kept. A new acquisition (epoch) begins a new file beside the first.")]
+Samples are stored as they came, with checksums. Ctrl-C, SIGTERM and a terminal that hangs up (SIGHUP) \
+end a recording in order: everything up to then is kept. A new acquisition (epoch) begins a new file beside the first.")]
     Record(Record),
 
     /// Say what is in a captured file, or what this machine computes with
@@ -245,7 +250,7 @@ pub struct Simulate {
     #[arg(long, value_name = "FILE")]
     pub scene: Option<PathBuf>,
     /// The ring to write
-    #[arg(long, value_name = "PATH", default_value = DEFAULT_RING)]
+    #[arg(long, value_name = "PATH", default_value = SIMULATED_RING)]
     pub ring: PathBuf,
     /// End by itself after this time, in seconds
     #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
@@ -302,7 +307,7 @@ pub struct Record {
     /// The capture to write; must not exist
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Record this ring [default: /dev/shm/fiberd.ring]
+    /// Record this ring [default: /dev/shm/fiberd/ring]
     #[arg(long, value_name = "PATH", group = "input")]
     pub ring: Option<PathBuf>,
     /// Record these captures, as fast as they can be read

@@ -5,6 +5,8 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use fiberd::app::{self, AppError, DemoOptions, RunOptions, Show};
@@ -17,6 +19,9 @@ use fiberd::source::ring::{Ring, RingError, RingOptions};
 use fiberd::source::synthetic::{self, Scene, SceneError, SceneSource, SimulateError, SimulateOptions};
 use fiberd::source::{Interrogator, SourceError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// How long the last sign of progress may take to be taken away.
+const METER_GRACE: Duration = Duration::from_secs(1);
 
 /// Why a command ends with another code than 0.
 pub(crate) struct Failure {
@@ -64,6 +69,7 @@ impl From<SimulateError> for Failure {
             SimulateError::Scene(error) => error.into(),
             SimulateError::Ring(error @ RingError::Io { .. }) => Self::new(74, error),
             SimulateError::Ring(error @ RingError::Spec(_)) => Self::new(65, error),
+            SimulateError::Ring(error @ RingError::Taken { .. }) => Self::new(69, error),
         }
     }
 }
@@ -113,9 +119,14 @@ pub(crate) fn run(args: &cli::Run) -> Result<(), Failure> {
     if args.with_parent && !end_with_parent()? {
         return Ok(());
     }
-    let mut config = load(&args.config, &Environment::of_process())?;
-    config.http.listen = args.http.unwrap_or(config.http.listen);
-    let options = RunOptions { show: Show::Log, run_for: args.run_for, fit_views: false };
+    let config = load(&args.config, &Environment::of_process())?;
+    let options = RunOptions {
+        run_for: args.run_for,
+        file: Some(args.config.clone()),
+        listen: args.http,
+        reload: true,
+        ..RunOptions::default()
+    };
     Ok(app::run(config, &options)?)
 }
 
@@ -158,7 +169,7 @@ pub(crate) fn simulate(args: &cli::Simulate) -> Result<(), Failure> {
     if !args.json {
         say(format_args!("{channels} channels over {length_km:.3} km at {prr} Hz into {ring}"))?;
     }
-    let mut meter = Meter::new(None);
+    let meter = Meter::new(None);
     let done = synthetic::simulate(&options, &stop, &mut |p| {
         let light = if p.light { "light" } else { "no light" };
         let load = 100.0 * p.load;
@@ -184,12 +195,17 @@ pub(crate) fn replay(args: &cli::Replay) -> Result<(), Failure> {
         None => Config::parse("built-in configuration", "", &environment)?,
     };
     config.replay(args.files.clone(), args.speed, args.looping, args.site.clone());
-    config.http.listen = args.http.unwrap_or(config.http.listen);
     if args.no_broker {
         config.broker = None;
     }
-    let options =
-        RunOptions { show: Show::Live { plain: args.plain }, run_for: args.run_for, fit_views: args.config.is_none() };
+    let options = RunOptions {
+        show: Show::Live { plain: args.plain },
+        run_for: args.run_for,
+        fit_views: args.config.is_none(),
+        file: args.config.clone(),
+        listen: args.http,
+        reload: false,
+    };
     Ok(app::run(config, &options)?)
 }
 
@@ -199,7 +215,7 @@ pub(crate) fn record(args: &cli::Record) -> Result<(), Failure> {
     let source = record_source(args)?;
     let limits = record::Limits { duration: args.run_for, traces: args.traces };
     let length = limits.traces.or_else(|| limits.duration.map(|d| d.as_millis() as u64));
-    let mut meter = Meter::new(length);
+    let meter = Meter::new(length);
     let recorded = record::record(source, &args.file, limits, &stop, &mut |p| {
         let done = if limits.traces.is_some() { p.traces } else { p.recorded.as_millis() as u64 };
         let missing = if p.gap_traces > 0 { format!(", {} traces missing", p.gap_traces) } else { String::new() };
@@ -299,11 +315,12 @@ fn all_there<'p>(files: impl IntoIterator<Item = &'p std::path::PathBuf>) -> Res
     Ok(())
 }
 
-/// Raised by SIGINT and SIGTERM; a second one ends the process at once.
+/// Raised by SIGINT, SIGTERM, and SIGHUP unless that is ignored, as under nohup; a second one ends the process at once.
 fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    let hangup = (!ignores_hangup()).then_some(SIGHUP);
+    for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
         // The order matters: the first signal must find the flag still down.
         signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
@@ -311,35 +328,70 @@ fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     Ok(stop)
 }
 
-/// Progress on stderr: a bar or a spinner on a terminal, a line every five seconds elsewhere.
+/// Whether whoever started this wants it to outlive its terminal.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // Signal n is bit n - 1, and SIGHUP is 1.
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
+}
+
+/// Progress on stderr: a bar or a spinner on a terminal, a line every five seconds elsewhere. Written by a thread of its
+/// own: whoever reads or writes traces must not wait for a reader of stderr that stands still. What comes while that
+/// thread is busy is left out.
 struct Meter {
-    bar: ProgressBar,
-    on_terminal: bool,
-    last_line: Option<Instant>,
+    news: Option<SyncSender<(u64, String)>>,
+    cleared: mpsc::Receiver<()>,
 }
 
 impl Meter {
     /// `length` in whatever unit [`show`](Self::show) is told; `None` when nobody knows the end.
     fn new(length: Option<u64>) -> Self {
-        let template = if length.is_some() { "{wide_bar} {percent:>3} %  {msg}" } else { "{spinner} {msg}" };
-        let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
-        Self { bar, on_terminal: io::stderr().is_terminal(), last_line: None }
+        let (news, news_rx) = mpsc::sync_channel(1);
+        let (cleared_tx, cleared) = mpsc::channel();
+        // Without a thread nothing is shown.
+        let _ = thread::Builder::new().name("das-meter".into()).spawn(move || {
+            show_all(length, &news_rx);
+            let _ = cleared_tx.send(());
+        });
+        Self { news: Some(news), cleared }
     }
 
-    fn show(&mut self, done: u64, text: String) {
-        if self.on_terminal {
-            self.bar.set_position(done);
-            self.bar.set_message(text);
-        } else if self.last_line.is_none_or(|at| at.elapsed() >= Duration::from_secs(5)) {
-            self.last_line = Some(Instant::now());
+    fn show(&self, done: u64, text: String) {
+        if let Some(news) = &self.news {
+            let _ = news.try_send((done, text));
+        }
+    }
+
+    /// Takes the bar away, so that what is said next stands alone.
+    fn finish(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.news = None;
+        let _ = self.cleared.recv_timeout(METER_GRACE);
+    }
+}
+
+fn show_all(length: Option<u64>, news: &mpsc::Receiver<(u64, String)>) {
+    let template = if length.is_some() { "{wide_bar} {percent:>3} %  {msg}" } else { "{spinner} {msg}" };
+    let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    let on_terminal = io::stderr().is_terminal();
+    let mut last_line = None::<Instant>;
+    for (done, text) in news {
+        if on_terminal {
+            bar.set_position(done);
+            bar.set_message(text);
+        } else if last_line.is_none_or(|at| at.elapsed() >= Duration::from_secs(5)) {
+            last_line = Some(Instant::now());
             eprintln!("{text}");
         }
     }
-
-    fn finish(&self) {
-        self.bar.finish_and_clear();
-    }
+    bar.finish_and_clear();
 }

@@ -4,6 +4,7 @@
 //! What several streams show alike crosses as one frame and becomes one for each stream on the far side.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use tokio::sync::{Notify, watch};
 
 use crate::frame::Frame;
-use crate::status::Counters;
+use crate::status::{Counter, Counters};
 
 /// The pipeline's side.
 #[derive(Clone)]
@@ -21,16 +22,20 @@ pub struct Egress {
     frame_rx: Receiver<Frame>,
     news: Arc<Notify>,
     counters: Arc<Counters>,
+    shared: Arc<Shared>,
     onlooker: Option<Onlooker>,
     /// Where frames of clients' jobs go instead.
     jobs: Option<Box<Self>>,
+    /// Whether this is the fence of clients' jobs, which are counted apart.
+    of_jobs: bool,
     // Says nothing; that it is dropped is the message.
     _alive: watch::Sender<()>,
     patience: Option<Patience>,
 }
 
-/// Whether it is worth waiting for the publisher. Only for sources that can wait: a replay as fast as it goes.
-pub type Patience = Arc<dyn Fn() -> bool + Send + Sync>;
+/// Whether it is worth waiting (any longer) for the publisher, given how long one frame has waited already. Only for
+/// sources that can wait: a replay as fast as it goes. It must end when the daemon is to stop.
+pub type Patience = Arc<dyn Fn(Duration) -> bool + Send + Sync>;
 
 /// How long one turn of patience lasts before the question is asked again.
 const PATIENCE_TURN: Duration = Duration::from_millis(50);
@@ -38,11 +43,22 @@ const PATIENCE_TURN: Duration = Duration::from_millis(50);
 /// Sees each frame in passing, for a live view on the same terminal. It must not wait: it runs on the dsp thread.
 pub type Onlooker = Arc<dyn Fn(&Frame) + Send + Sync>;
 
+/// What both sides know.
+#[derive(Default)]
+struct Shared {
+    /// Frames inside, for each stream.
+    inside: AtomicUsize,
+    /// Whether the pipeline's side waits for room.
+    patient: AtomicBool,
+}
+
 /// The publisher's side.
 pub struct Outlet {
     frame_rx: Receiver<Frame>,
     /// Frames of streams that share one that was taken already.
-    shared: Mutex<VecDeque<Frame>>,
+    sharers: Mutex<VecDeque<Frame>>,
+    counters: Arc<Counters>,
+    shared: Arc<Shared>,
     news: Arc<Notify>,
     alive: watch::Receiver<()>,
 }
@@ -52,9 +68,28 @@ pub fn fence(frames: usize, counters: Arc<Counters>) -> (Egress, Outlet) {
     let (frame_tx, frame_rx) = bounded(frames.max(1));
     let news = Arc::new(Notify::new());
     let alive = watch::Sender::new(());
-    let (shared, alive_rx) = (Mutex::default(), alive.subscribe());
-    let outlet = Outlet { frame_rx: frame_rx.clone(), shared, news: Arc::clone(&news), alive: alive_rx };
-    (Egress { frame_tx, frame_rx, news, counters, onlooker: None, jobs: None, patience: None, _alive: alive }, outlet)
+    let shared = Arc::<Shared>::default();
+    let outlet = Outlet {
+        frame_rx: frame_rx.clone(),
+        sharers: Mutex::default(),
+        counters: Arc::clone(&counters),
+        shared: Arc::clone(&shared),
+        news: Arc::clone(&news),
+        alive: alive.subscribe(),
+    };
+    let egress = Egress {
+        frame_tx,
+        frame_rx,
+        news,
+        counters,
+        shared,
+        onlooker: None,
+        jobs: None,
+        of_jobs: false,
+        patience: None,
+        _alive: alive,
+    };
+    (egress, outlet)
 }
 
 impl Egress {
@@ -68,7 +103,8 @@ impl Egress {
     /// The same fence with another one for the frames of clients' jobs, so that neither a slow broker nor a burst of
     /// displays is in the other's way.
     #[must_use]
-    pub fn with_jobs(mut self, jobs: Self) -> Self {
+    pub fn with_jobs(mut self, mut jobs: Self) -> Self {
+        jobs.of_jobs = true;
         self.jobs = Some(Box::new(jobs));
         self
     }
@@ -77,42 +113,57 @@ impl Egress {
     #[must_use]
     pub fn patient(mut self, patience: Patience) -> Self {
         self.patience = Some(patience);
+        self.shared.patient.store(true, Ordering::Relaxed);
         self
     }
 
-    /// Takes `frame` over. Never waits unless it is [`patient`](Self::patient): a full fence drops its oldest frame and
-    /// counts it.
+    /// Takes `frame` over. Never waits unless it is [`patient`](Self::patient), and then asks again every 50 ms whether
+    /// to: a full fence drops its oldest frame and counts it.
     pub fn offer(&self, frame: Frame) {
         if let Some(jobs) = self.jobs.as_ref().filter(|_| !frame.stream.job.is_empty()) {
             return jobs.offer(frame);
         }
         let mut frame = frame;
-        self.counters.frames_made.add(streams(&frame));
+        self.made().add(streams(&frame) as u64);
         if let Some(onlooker) = &self.onlooker {
             onlooker(&frame);
         }
+        let mut waited = Duration::ZERO;
+        // Counted as inside before it is: the far side may take it at once.
+        self.shared.inside.fetch_add(streams(&frame), Ordering::Relaxed);
         loop {
             match self.frame_tx.try_send(frame) {
                 Ok(()) => break,
-                Err(TrySendError::Full(back)) if self.patience.as_ref().is_some_and(|worth_it| worth_it()) => {
+                Err(TrySendError::Full(back)) if self.patience.as_ref().is_some_and(|worth_it| worth_it(waited)) => {
                     match self.frame_tx.send_timeout(back, PATIENCE_TURN) {
                         Ok(()) => break,
-                        Err(later) => frame = later.into_inner(),
+                        Err(later) => {
+                            frame = later.into_inner();
+                            waited += PATIENCE_TURN;
+                        }
                     }
                 }
                 Err(TrySendError::Full(back)) => {
                     if let Ok(oldest) = self.frame_rx.try_recv() {
-                        self.counters.frames_dropped_at_egress.add(streams(&oldest));
+                        self.drop_counted(&oldest);
                     }
                     frame = back;
                 }
-                Err(TrySendError::Disconnected(back)) => {
-                    self.counters.frames_dropped_at_egress.add(streams(&back));
-                    return;
-                }
+                Err(TrySendError::Disconnected(back)) => return self.drop_counted(&back),
             }
         }
         self.news.notify_one();
+    }
+
+    fn made(&self) -> &Counter {
+        if self.of_jobs { &self.counters.job_frames_made } else { &self.counters.frames_made }
+    }
+
+    fn drop_counted(&self, frame: &Frame) {
+        let c = &self.counters;
+        let dropped = if self.of_jobs { &c.job_frames_dropped_at_egress } else { &c.frames_dropped_at_egress };
+        dropped.add(streams(frame) as u64);
+        self.shared.inside.fetch_sub(streams(frame), Ordering::Relaxed);
     }
 
     /// Frames that wait.
@@ -122,8 +173,8 @@ impl Egress {
 }
 
 /// Streams that a frame is one of.
-fn streams(frame: &Frame) -> u64 {
-    1 + frame.sharers.len() as u64
+fn streams(frame: &Frame) -> usize {
+    1 + frame.sharers.len()
 }
 
 impl Drop for Egress {
@@ -161,23 +212,36 @@ impl Outlet {
         self.next_shared().or_else(|| Some(self.first_of(self.frame_rx.recv_timeout(timeout).ok()?)))
     }
 
-    /// Frames that wait.
+    /// Frames that wait, for each stream.
     pub fn depth(&self) -> usize {
-        self.frame_rx.len() + self.shared.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.shared.inside.load(Ordering::Relaxed)
+    }
+
+    /// Whether the pipeline waits when the fence is full, because its source can.
+    pub fn is_patient(&self) -> bool {
+        self.shared.patient.load(Ordering::Relaxed)
+    }
+
+    /// Where what is taken is counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     fn next_shared(&self) -> Option<Frame> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        let frame = self.sharers.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
+        self.shared.inside.fetch_sub(1, Ordering::Relaxed);
+        Some(frame)
     }
 
-    /// The frame of the first of its streams; those of the others wait in `shared`.
+    /// The frame of the first of its streams; those of the others wait in `sharers`.
     fn first_of(&self, frame: Frame) -> Frame {
+        self.shared.inside.fetch_sub(1, Ordering::Relaxed);
         if frame.sharers.is_empty() {
             return frame;
         }
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.extend(frame.of_each_stream());
-        shared.pop_front().expect("a frame has a stream of its own")
+        let mut sharers = self.sharers.lock().unwrap_or_else(PoisonError::into_inner);
+        sharers.extend(frame.of_each_stream());
+        sharers.pop_front().expect("a frame has a stream of its own")
     }
 }
 
@@ -211,7 +275,7 @@ mod tests {
         let worth_it = Arc::new(AtomicBool::new(true));
         let asked = Arc::clone(&worth_it);
         let (egress, outlet) = fence(2, Arc::clone(&counters));
-        let egress = egress.patient(Arc::new(move || asked.load(Ordering::Relaxed)));
+        let egress = egress.patient(Arc::new(move |_| asked.load(Ordering::Relaxed)));
         let offering = std::thread::spawn(move || {
             (0..100).for_each(|n| egress.offer(numbered(n)));
             egress
@@ -222,6 +286,15 @@ mod tests {
         worth_it.store(false, Ordering::Relaxed);
         (0..5).for_each(|n| egress.offer(numbered(n)));
         assert_eq!(drain(&outlet), [3, 4]);
+    }
+
+    #[test]
+    fn patience_is_asked_again_while_a_frame_waits() {
+        let counters = Arc::new(Counters::default());
+        let (egress, outlet) = fence(1, Arc::clone(&counters));
+        let egress = egress.patient(Arc::new(|waited| waited < 3 * PATIENCE_TURN));
+        (0..2).for_each(|n| egress.offer(numbered(n)));
+        assert_eq!((drain(&outlet), counters.frames_dropped_at_egress.get()), (vec![1], 1));
     }
 
     #[tokio::test]
@@ -261,5 +334,29 @@ mod tests {
         assert_eq!(got, [(own.stream.name.as_str(), 8), ("a", 11), ("b", 6)]);
         assert!(frames.iter().all(|f| f.values.flat() == own.values.flat() && f.sharers.is_empty()));
         assert_eq!((counters.frames_made.get(), counters.frames_dropped_at_egress.get()), (6, 3));
+    }
+
+    #[test]
+    fn what_is_inside_is_counted_by_stream_and_frames_of_jobs_apart() {
+        let counters = Arc::new(Counters::default());
+        let (egress, outlet) = fence(2, Arc::clone(&counters));
+        let (for_jobs, of_jobs) = fence(1, Arc::clone(&counters));
+        let egress = egress.with_jobs(for_jobs);
+        let own = Frame::example();
+        let of_a_job = Arc::new(Stream { job: "1".into(), ..Stream::clone(&own.stream) });
+        let sharers: Arc<[Sharer]> = Arc::new([Sharer { stream: Arc::clone(&own.stream), sequence_offset: 1 }]);
+        for sequence in 0..3 {
+            egress.offer(Frame { sequence, sharers: Arc::clone(&sharers), ..Frame::example() });
+            egress.offer(Frame { sequence, stream: Arc::clone(&of_a_job), ..Frame::example() });
+        }
+        assert_eq!((outlet.depth(), of_jobs.depth()), (4, 1));
+        let c = &counters;
+        assert_eq!((c.frames_made.get(), c.frames_dropped_at_egress.get()), (6, 2));
+        assert_eq!((c.job_frames_made.get(), c.job_frames_dropped_at_egress.get()), (3, 2));
+        drain(&of_jobs);
+        for left in (0..4).rev() {
+            assert!(outlet.take_within(Duration::ZERO).is_some());
+            assert_eq!(outlet.depth(), left);
+        }
     }
 }

@@ -4,9 +4,10 @@
 //! waterfall has one bin (the band energy), a single-channel spectrogram one channel.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use ndarray::Array3;
 
@@ -136,6 +137,9 @@ pub const FLAG_EPOCH_START: u32 = 8;
 /// Frame flag: windows of these lines saw float input that was NaN, infinite or absurdly large, in any channel that is
 /// processed, and was replaced by zero.
 pub const FLAG_NONFINITE_INPUT: u32 = 16;
+/// Frame flag: windows of these lines reach back before the beginning of what is known; zeros stand there, and powers are
+/// made larger by the window function's energy over the part that is there. Frames of jobs only.
+pub const FLAG_SHORT_WINDOW: u32 = 32;
 
 /// Another stream that shows the same: its frames have the same values.
 #[derive(Clone, Debug)]
@@ -184,7 +188,8 @@ pub struct Frame {
 }
 
 /// The values of a frame, in pieces as the tiles made them: one behind the other they are in C order `(line, channel,
-/// bin)`. Their memory flies home to its [`ValuesPool`] when the last frame that shows them is dropped.
+/// bin)`. Their memory flies home to its [`ValuesPool`] when the last frame that shows them is dropped. What readers want
+/// as float16 is made once for all frames that share the values.
 #[derive(Debug)]
 pub struct Values(Hold);
 
@@ -198,6 +203,7 @@ enum Hold {
 struct Pooled {
     pieces: Vec<Vec<f32>>,
     home: Option<Sender<Vec<Vec<f32>>>>,
+    halves: OnceLock<Bytes>,
 }
 
 impl Values {
@@ -215,6 +221,15 @@ impl Values {
             Hold::Own(own) => Some(&mut own.pieces),
             Hold::Shared(_) => None,
         }
+    }
+
+    /// The values as float16, which `make` writes from the pieces when nobody has asked before.
+    pub fn halves(&self, make: impl FnOnce(&[Vec<f32>]) -> Bytes) -> &Bytes {
+        let pooled = match &self.0 {
+            Hold::Own(own) => own,
+            Hold::Shared(shared) => shared.as_ref(),
+        };
+        pooled.halves.get_or_init(|| make(&pooled.pieces))
     }
 
     /// How many values.
@@ -250,7 +265,7 @@ impl Values {
 
 impl From<Vec<f32>> for Values {
     fn from(memory: Vec<f32>) -> Self {
-        Self(Hold::Own(Pooled { pieces: vec![memory], home: None }))
+        Self(Hold::Own(Pooled { pieces: vec![memory], home: None, halves: OnceLock::new() }))
     }
 }
 
@@ -282,7 +297,7 @@ impl ValuesPool {
     pub fn take(&self) -> Values {
         let fresh = || self.lens.iter().map(|&len| vec![0.0; len]).collect();
         let pieces = self.free.try_recv().unwrap_or_else(|_| fresh());
-        Values(Hold::Own(Pooled { pieces, home: Some(self.home.clone()) }))
+        Values(Hold::Own(Pooled { pieces, home: Some(self.home.clone()), halves: OnceLock::new() }))
     }
 }
 

@@ -30,12 +30,18 @@
 //! | band energy | sum of power over the bins of a band, both ends included |
 //! | epoch | generation of an acquisition |
 //! | gap, stall | missing traces; light without data |
+//! | book | an equation between counters that must hold, so that nothing vanishes uncounted |
 //! | tile, lane | neighbouring channels worked on together; one transform over the channels of a tile (of a vector: one channel) |
 //! | group, cell | as many neighbouring channels as fit into a vector; as many whose counts fill a cache line |
 //! | past, store | blocks that windows still reach into; the newest conditioned traces of a tile |
+//! | part (of the daemon) | a thread or task that the supervisor in [`app`] looks after, by name |
 //! | worker, crew | kernel and scratch of one thread; all threads that work on tiles |
 //! | sliding | made from the window before, by what comes and what goes, instead of from all its traces |
 //! | plan, output, want | a transform with its line grid; what comes out of it; an output for some channels of a tile |
+//! | short window | one that reaches back before what is known: zeros stand there, and its frames say so |
+//! | load, demand | share of real time that was needed; that will be needed once all windows are full |
+//! | meter, rates | what a piece of work costs, measured while it is done; measured on this host at the start |
+//! | budget | what the pipeline may need; beyond it the costliest jobs end |
 //! | sharer | a stream whose frames have the same values as another's |
 //! | capture (file) | raw blocks on disk, `.fdas` |
 //! | finding, condition | what a stage says stands in its way until it takes it back; what health makes of that and of all counts |
@@ -45,9 +51,12 @@
 //! | bus, command | the broker as it brings orders; one of them, for a job or for the daemon |
 //! | errand, pace | work with a broker connection of its own; which frames of a job are worth sending there |
 //! | spool | frames that wait for the broker |
+//! | refused, held, given up | not taken by the broker; kept to be sent again; lost for that reason |
+//! | account, books | what came in and what became of it; all accounts of a kind of frame |
 //! | client, seat | an address (of IPv6 its /64) that asks; the place of one of its connections |
 //! | token, role | a secret that a client shows; what its holder may do: read, or control as well |
-//! | feed, reader | the newest frames of one stream of a job; one who reads them at its own pace |
+//! | feed, reader | the newest frame of one stream of a job, and those that a reader has yet to read; one who reads them at its own pace |
+//! | behind, lag | lines that a reader has yet to read; how far it may be behind before it loses the oldest |
 //! | door, row | a way out for the lines of a job: gRPC, WebSocket, polling; the same line of all its streams |
 
 pub mod acquisition;
@@ -63,6 +72,7 @@ pub mod egress;
 pub mod frame;
 pub mod health;
 pub mod jobs;
+pub mod log_limit;
 pub mod metrics;
 pub mod notify;
 pub mod pipeline;

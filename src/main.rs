@@ -3,6 +3,9 @@
 mod commands;
 
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use clap::Parser;
 use fiberd::cli::{Bench, Cli, Command};
@@ -11,6 +14,9 @@ use crate::commands::Failure;
 
 /// sysexits: wrong arguments.
 const USAGE: u8 = 64;
+
+/// How long the reason of a failure may take to be written.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -35,8 +41,20 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, text }) => {
-            eprintln!("{text}");
+            say_last(text);
             ExitCode::from(code)
         }
+    }
+}
+
+/// To stderr, but without waiting long for a reader that stands still: the exit code says it as well.
+fn say_last(text: String) {
+    let (said_tx, said_rx) = mpsc::channel();
+    let say = move || {
+        eprintln!("{text}");
+        let _ = said_tx.send(());
+    };
+    if thread::Builder::new().spawn(say).is_ok() {
+        let _ = said_rx.recv_timeout(LAST_WORDS);
     }
 }

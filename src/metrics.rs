@@ -156,6 +156,9 @@ const fn broker_word(state: &BrokerState) -> &'static str {
     }
 }
 
+const LAUNCHED: &str = "Traces launched, as far as is known, from the first one read of each acquisition on.";
+const MISSED: &str = "Traces of the gaps above that the source did not deliver: lost before the ring, overwritten before they were read, written without light, damaged, or unread at the end of their acquisition.";
+
 /// Every metric there is, in the order in which it is exposed.
 pub const TABLE: &[Metric] = &[
     Metric {
@@ -222,31 +225,48 @@ pub const TABLE: &[Metric] = &[
         |look| look.report.last_trace_ms.map(|ms| ms as f64 / 1e3),
     ),
     // capture
+    count("fiberd_traces_launched_total", "traces", LAUNCHED, |look| look.counters.traces_launched.get() as f64),
     count("fiberd_traces_total", "traces", "Traces read from the source.", |look| look.counters.traces.get() as f64),
     count("fiberd_blocks_total", "blocks", "Blocks passed from capture to the pipeline.", |look| {
         look.counters.blocks.get() as f64
+    }),
+    count("fiberd_traces_passed_on_total", "traces", "Traces in the blocks passed to the pipeline.", |look| {
+        look.counters.traces_passed_on.get() as f64
     }),
     count("fiberd_gaps_total", "gaps", "Times that traces were missing.", |look| look.counters.gaps.get() as f64),
     count("fiberd_gap_traces_total", "traces", "Traces missing, for whatever reason.", |look| {
         look.counters.gap_traces.get() as f64
     }),
+    count("fiberd_traces_missed_in_source_total", "traces", MISSED, |look| {
+        look.counters.traces_missed_in_source.get() as f64
+    }),
     Metric {
         name: "fiberd_traces_dropped_total",
         unit: "traces",
-        help: "Traces of the gaps above by the place that lost them: before_ring (declared by the producer) or no_block (no free block, the pipeline was too slow).",
+        help: "Traces of the gaps above by the place that lost them: before_ring (declared by the producer; also among those missed in the source), no_block (no free block, the pipeline was too slow) or dark (below the dark threshold).",
         read: Read::CountBy("place", |look| {
             vec![
                 ("before_ring", look.counters.traces_lost_before_ring.get() as f64),
                 ("no_block", look.counters.traces_dropped_no_block.get() as f64),
+                ("dark", look.counters.traces_dropped_dark.get() as f64),
             ]
         }),
     },
     gauge("fiberd_capture_queue_blocks", "blocks", "Blocks that wait for the pipeline.", |look| {
         Some(look.report.capture_queue_blocks)
     }),
+    gauge("fiberd_capture_free_blocks", "blocks", "Free blocks, besides the one that is being filled.", |look| {
+        Some(look.counters.capture_free_blocks.get())
+    }),
+    gauge("fiberd_capture_pool_blocks", "blocks", "All blocks of the pool; 0 before the first acquisition.", |look| {
+        Some(look.counters.capture_pool_blocks.get())
+    }),
     // pipeline
     count("fiberd_blocks_processed_total", "blocks", "Blocks that went through the pipeline.", |look| {
         look.counters.blocks_processed.get() as f64
+    }),
+    count("fiberd_traces_processed_total", "traces", "Traces in the blocks that went through the pipeline.", |look| {
+        look.counters.traces_processed.get() as f64
     }),
     count("fiberd_lines_total", "lines", "Lines computed.", |look| look.counters.lines.get() as f64),
     count(
@@ -264,19 +284,62 @@ pub const TABLE: &[Metric] = &[
         "Time spent on a block divided by the length of the block; 1 is as much as can be borne.",
         |look| Some(look.report.pipeline_load),
     ),
+    gauge(
+        "fiberd_pipeline_demand_ratio",
+        "ratio",
+        "Share of real time that all transforms and views cost by what their last windows took, once all windows are full.",
+        |look| Some(look.counters.pipeline_demand.get()),
+    ),
+    count(
+        "fiberd_pipeline_plans_total",
+        "plans",
+        "Times that the pipeline was planned anew for a new acquisition.",
+        |look| look.counters.pipeline_plans.get() as f64,
+    ),
+    count(
+        "fiberd_jobs_overloaded_total",
+        "jobs",
+        "Jobs that the pipeline ended because all together were more than its budget.",
+        |look| look.counters.jobs_overloaded.get() as f64,
+    ),
     // frames and broker
-    count("fiberd_frames_made_total", "frames", "Frames made by the pipeline.", |look| {
+    count("fiberd_frames_made_total", "frames", "Frames of standing views made by the pipeline.", |look| {
         look.counters.frames_made.get() as f64
     }),
     Metric {
         name: "fiberd_frames_dropped_total",
         unit: "frames",
-        help: "Frames dropped, by place: egress (the publisher was too slow or the broker away).",
-        read: Read::CountBy("place", |look| vec![("egress", look.counters.frames_dropped_at_egress.get() as f64)]),
+        help: "Frames dropped, by place: egress (the publisher was too slow or the broker away), too_large (larger than what the broker takes, so not sent) or broker (refused and given up).",
+        read: Read::CountBy("place", |look| {
+            let c = look.counters;
+            vec![
+                ("egress", c.frames_dropped_at_egress.get() as f64),
+                ("too_large", c.frames_too_large.get() as f64),
+                ("broker", c.frames_given_up.get() as f64),
+            ]
+        }),
     },
+    count(
+        "fiberd_frames_without_broker_total",
+        "frames",
+        "Frames that nobody publishes, because the configuration names no broker.",
+        |look| look.counters.frames_without_broker.get() as f64,
+    ),
     gauge("fiberd_frames_waiting", "frames", "Frames that wait for the broker.", |look| {
         Some(look.report.frames_waiting)
     }),
+    gauge(
+        "fiberd_frames_unanswered",
+        "frames",
+        "Those of them that were handed to the broker and have no final answer.",
+        |look| Some(look.counters.frames_unanswered.get()),
+    ),
+    gauge(
+        "fiberd_frames_held",
+        "frames",
+        "Those of them that the broker has refused and that are sent again later.",
+        |look| Some(look.counters.frames_held.get()),
+    ),
     count("fiberd_frames_published_total", "frames", "Frames handed to the broker.", |look| {
         look.counters.frames_published.get() as f64
     }),
@@ -289,9 +352,12 @@ pub const TABLE: &[Metric] = &[
     count("fiberd_frames_unroutable_total", "frames", "Frames that no queue wanted.", |look| {
         look.counters.frames_unroutable.get() as f64
     }),
-    count("fiberd_frames_refused_total", "frames", "Frames that the broker refused.", |look| {
-        look.counters.frames_refused.get() as f64
-    }),
+    count(
+        "fiberd_frames_refused_total",
+        "frames",
+        "Times that the broker refused a frame; durable ones are sent again.",
+        |look| look.counters.frames_refused.get() as f64,
+    ),
     count(
         "fiberd_frames_unconfirmed_total",
         "frames",
@@ -320,8 +386,20 @@ pub const TABLE: &[Metric] = &[
         look.counters.broker_failures.get() as f64
     }),
     // frames of jobs, and commands
+    count("fiberd_job_frames_made_total", "frames", "Frames of jobs made by the pipeline.", |look| {
+        look.counters.job_frames_made.get() as f64
+    }),
+    count("fiberd_job_frames_offered_total", "frames", "Frames of jobs that there were for the broker.", |look| {
+        look.counters.job_frames_offered.get() as f64
+    }),
+    gauge("fiberd_job_frames_waiting", "frames", "Frames of jobs that wait to be sent to the broker.", |look| {
+        Some(look.counters.job_frames_waiting.get())
+    }),
     count("fiberd_job_frames_published_total", "frames", "Frames of jobs handed to the broker.", |look| {
         look.counters.job_frames_published.get() as f64
+    }),
+    gauge("fiberd_job_frames_unanswered", "frames", "Frames of jobs under way to the broker.", |look| {
+        Some(look.counters.job_frames_unanswered.get())
     }),
     count(
         "fiberd_job_frames_confirmed_total",
@@ -335,19 +413,29 @@ pub const TABLE: &[Metric] = &[
     Metric {
         name: "fiberd_job_frames_dropped_total",
         unit: "frames",
-        help: "Frames of jobs dropped, by place: queue (newer ones came first) or broker (refused, or under way when the connection was lost).",
+        help: "Frames of jobs dropped, by place: egress (not delivered to their jobs in time), queue (newer ones came first), late (waited too long to be live) or broker (refused, or under way when the connection was lost).",
         read: Read::CountBy("place", |look| {
             let c = look.counters;
-            vec![("queue", c.job_frames_dropped.get() as f64), ("broker", c.job_frames_lost.get() as f64)]
+            vec![
+                ("queue", c.job_frames_dropped.get() as f64),
+                ("late", c.job_frames_late.get() as f64),
+                ("broker", c.job_frames_lost.get() as f64),
+                ("egress", c.job_frames_dropped_at_egress.get() as f64),
+            ]
         }),
     },
     Metric {
         name: "fiberd_job_frames_held_back_total",
         unit: "frames",
-        help: "Frames of jobs that were not sent, by reason: unwanted (no queue is bound) or throttled (a queue that the job watches is deep).",
+        help: "Frames of jobs that were not sent, by reason: unwanted (no queue is bound), throttled (a queue that the job watches is deep), not_connected (no connection, or a blocked one) or too_large (larger than what the broker takes).",
         read: Read::CountBy("reason", |look| {
             let c = look.counters;
-            vec![("unwanted", c.job_frames_unwanted.get() as f64), ("throttled", c.job_frames_throttled.get() as f64)]
+            vec![
+                ("unwanted", c.job_frames_unwanted.get() as f64),
+                ("throttled", c.job_frames_throttled.get() as f64),
+                ("not_connected", c.job_frames_not_connected.get() as f64),
+                ("too_large", c.job_frames_too_large.get() as f64),
+            ]
         }),
     },
     Metric {
@@ -376,6 +464,36 @@ pub const TABLE: &[Metric] = &[
         |look| look.counters.jobs_refused.get() as f64,
     ),
     count(
+        "fiberd_jobs_ended_for_room_total",
+        "jobs",
+        "Jobs that nobody had looked at since their start and that ended because another one needed their room.",
+        |look| look.counters.jobs_ended_for_room.get() as f64,
+    ),
+    gauge(
+        "fiberd_job_memory_bytes",
+        "bytes",
+        "Memory that jobs take: transforms, newest lines, and what readers may be behind.",
+        |look| Some(look.counters.job_memory_bytes.get()),
+    ),
+    gauge(
+        "fiberd_job_reader_lag_ratio",
+        "1",
+        "By how much of the usual readers of jobs may be behind before they lose lines; less than 1 when memory is short, 0 before the first look.",
+        |look| Some(look.counters.job_reader_share.get()),
+    ),
+    count(
+        "fiberd_job_polls_refused_total",
+        "requests",
+        "Polls that were refused because answers that nobody reads hold as much memory as they may.",
+        |look| look.counters.job_polls_refused.get() as f64,
+    ),
+    count(
+        "fiberd_websockets_refused_total",
+        "connections",
+        "WebSockets that were refused because as many as may be were open, in all or of one client.",
+        |look| look.counters.sockets_refused.get() as f64,
+    ),
+    count(
         "fiberd_job_lines_lost_total",
         "lines",
         "Lines of jobs that their readers were too slow for, added up over readers.",
@@ -402,6 +520,12 @@ pub const TABLE: &[Metric] = &[
         |look| look.counters.connections_spared.get() as f64,
     ),
     // the daemon itself
+    count(
+        "fiberd_log_lines_lost_total",
+        "lines",
+        "Lines of the log that were lost because whoever reads it was too slow or refused them.",
+        |look| look.counters.log_lines_lost.get() as f64,
+    ),
     Metric {
         name: "fiberd_stage_ticks_total",
         unit: "turns",

@@ -262,11 +262,8 @@ impl Job<'_> {
                         self.recorder.hand_over(lease)
                     };
                 }
-                ReadOutcome::TimedOut => blank.give_back(),
-                outcome => {
-                    blank.give_back();
-                    return Ok(outcome == ReadOutcome::EndOfStream);
-                }
+                ReadOutcome::TimedOut => {}
+                outcome => return Ok(outcome == ReadOutcome::EndOfStream),
             }
         }
         Ok(false)

@@ -1,6 +1,8 @@
 //! What the daemon knows about itself, in one place for everybody who asks: HTTP, metrics, systemd, the bus, the
 //! terminal. Hot-path threads only add to atomics; readers take a [`Report`].
 
+mod books;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,6 +11,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use tokio::sync::watch;
 
+pub use self::books::Book;
 use crate::acquisition::{DarkReason, Phase};
 
 /// A number that only grows.
@@ -103,18 +106,29 @@ pub struct Counters {
     pub pipeline_ticks: Counter,
     /// Turns of the publisher loop.
     pub publisher_ticks: Counter,
-    // capture
+    // capture; how these belong together: `traces_books`
+    /// Traces launched, as far as is known: those between the first and the last one read of each acquisition, by their
+    /// indices, and those that the source says it left behind.
+    pub traces_launched: Counter,
     /// Traces read from the source.
     pub traces: Counter,
     /// Blocks passed on.
     pub blocks: Counter,
+    /// Traces in the blocks passed on.
+    pub traces_passed_on: Counter,
     /// Times that traces were missing.
     pub gaps: Counter,
-    /// Traces missing, for whatever reason.
+    /// Traces missing, for whatever reason; counted as soon as it is known, whether or not a block comes to mark it.
     pub gap_traces: Counter,
+    /// Traces that the source did not deliver: lost before the ring, overwritten before they were read, written without
+    /// light, damaged on disk, or still unread when their acquisition ended.
+    pub traces_missed_in_source: Counter,
     /// Traces thrown away because no block was free: the first of the two places that may drop.
     pub traces_dropped_no_block: Counter,
-    /// Traces that the producer itself declared lost.
+    /// Traces thrown away because there was no light in their block (dark threshold).
+    pub traces_dropped_dark: Counter,
+    /// Traces that the producer itself declared lost. They are among those that the source did not deliver, unless they
+    /// were lost before the first trace was read or behind the last one.
     pub traces_lost_before_ring: Counter,
     /// Acquisitions begun.
     pub epochs: Counter,
@@ -124,34 +138,56 @@ pub struct Counters {
     pub prr_measured_hz: Gauge,
     /// Blocks waiting for the pipeline.
     pub capture_queue_blocks: Gauge,
+    /// Free blocks, besides the one that is being filled.
+    pub capture_free_blocks: Gauge,
+    /// All blocks of the pool, with those that were added for windows that reach back; 0 before the first acquisition.
+    pub capture_pool_blocks: Gauge,
     // pipeline
     /// Blocks processed.
     pub blocks_processed: Counter,
+    /// Traces in the blocks processed.
+    pub traces_processed: Counter,
     /// Lines computed.
     pub lines: Counter,
-    /// From one line to the next of the quickest view that is planned, in seconds; 0 while none is.
-    pub line_period_s: Gauge,
+    /// The quickest standing view has a line within this many seconds, be its windows empty; 0 while none is planned.
+    pub lines_due_s: Gauge,
     /// Non-finite input samples replaced by zero.
     pub nonfinite_samples: Counter,
     /// Time spent on a block divided by the block's own length, smoothed over about a second.
     pub pipeline_load: Gauge,
+    /// Share of real time that all transforms and views cost by what their last windows took, once all windows are full.
+    pub pipeline_demand: Gauge,
+    /// Times that the pipeline was planned anew, so that nothing was known of what its work costs.
+    pub pipeline_plans: Counter,
+    /// Jobs that the pipeline ended because all together were more than its budget.
+    pub jobs_overloaded: Counter,
     /// Steps of the time base.
     pub clock_steps: Counter,
-    // egress and publishing
-    /// Frames made.
+    // egress and publishing; how these add up stands in `status::books`
+    /// Frames of standing views made, for each stream.
     pub frames_made: Counter,
     /// Frames thrown away because the publisher was too slow or absent: the second place that may drop.
     pub frames_dropped_at_egress: Counter,
+    /// Frames that nobody publishes, because the configuration names no broker.
+    pub frames_without_broker: Counter,
+    /// Frames that were not sent because they are larger than what the broker takes.
+    pub frames_too_large: Counter,
     /// Frames waiting at the fence and in the publisher.
     pub frames_waiting: Gauge,
-    /// Frames handed to the broker.
+    /// Those of them that were published and have no final answer: under way, or refused and to be sent again.
+    pub frames_unanswered: Gauge,
+    /// Those of them that the broker has refused and that wait to be sent again.
+    pub frames_held: Gauge,
+    /// Frames handed to the broker, each once however often it is sent.
     pub frames_published: Counter,
     /// Frames confirmed by the broker.
     pub frames_confirmed: Counter,
     /// Frames that no queue wanted.
     pub frames_unroutable: Counter,
-    /// Frames that the broker refused.
+    /// Times that the broker refused a frame. Durable ones are sent again.
     pub frames_refused: Counter,
+    /// Frames lost because the broker refused them: not durable, too many of them, or too large.
+    pub frames_given_up: Counter,
     /// Frames that had no answer from the broker when the daemon stopped; until then they are sent again.
     pub frames_unconfirmed: Counter,
     /// Bytes of confirmed frames.
@@ -165,7 +201,27 @@ pub struct Counters {
     /// From the last trace of a frame in hand to its confirm.
     pub confirm_latency: Histogram,
     // frames of jobs, and commands
-    /// Frames of jobs handed to the broker.
+    /// Frames of jobs made, for each stream.
+    pub job_frames_made: Counter,
+    /// Those thrown away because they were not delivered to their jobs in time.
+    pub job_frames_dropped_at_egress: Counter,
+    /// Frames of jobs that there were for the broker.
+    pub job_frames_offered: Counter,
+    /// Those that were not sent because no queue is bound.
+    pub job_frames_unwanted: Counter,
+    /// Those that were not sent because a queue that their job watches is deep.
+    pub job_frames_throttled: Counter,
+    /// Those that were not sent because there was no connection, or a blocked one.
+    pub job_frames_not_connected: Counter,
+    /// Those thrown away because newer ones came before they could be sent.
+    pub job_frames_dropped: Counter,
+    /// Those thrown away because they had waited too long to be shown as live.
+    pub job_frames_late: Counter,
+    /// Those that were not sent because they are larger than what the broker takes.
+    pub job_frames_too_large: Counter,
+    /// Those that wait to be sent.
+    pub job_frames_waiting: Gauge,
+    /// Those handed to the broker.
     pub job_frames_published: Counter,
     /// Those that the broker confirmed and put into a queue.
     pub job_frames_confirmed: Counter,
@@ -173,12 +229,8 @@ pub struct Counters {
     pub job_frames_unroutable: Counter,
     /// Those that the broker refused, or that were under way when the connection was lost.
     pub job_frames_lost: Counter,
-    /// Frames of jobs thrown away because newer ones came before they could be sent.
-    pub job_frames_dropped: Counter,
-    /// Frames of jobs that were not sent because no queue is bound.
-    pub job_frames_unwanted: Counter,
-    /// Frames of jobs that were not sent because a queue that their job watches is deep.
-    pub job_frames_throttled: Counter,
+    /// Those under way, without an answer.
+    pub job_frames_unanswered: Gauge,
     /// Commands that were done.
     pub commands_done: Counter,
     /// Commands that were refused.
@@ -194,6 +246,16 @@ pub struct Counters {
     pub jobs_ended: Counter,
     /// Jobs that were possible when they were asked for, and not started.
     pub jobs_refused: Counter,
+    /// Of the jobs that ended: those that nobody had looked at and whose room another job needed.
+    pub jobs_ended_for_room: Counter,
+    /// Memory that jobs take, bytes: transforms, newest lines, and what their readers may be behind.
+    pub job_memory_bytes: Gauge,
+    /// Share of the usual by which readers of jobs may be behind, 0…1.
+    pub job_reader_share: Gauge,
+    /// Polls that were refused because answers under way hold as much memory as they may.
+    pub job_polls_refused: Counter,
+    /// WebSocket connections that were refused because there are as many as may be, in all or of one client.
+    pub sockets_refused: Counter,
     /// Lines that who read jobs lost because they were behind, added up over readers.
     pub job_lines_lost: Counter,
     /// Requests that were done.
@@ -206,6 +268,9 @@ pub struct Counters {
     pub requests_failed: Counter,
     /// Connections of the control API that were closed to make room for others.
     pub connections_spared: Counter,
+    // the log
+    /// Lines of the log that were lost because whoever reads it was too slow, or refused them.
+    pub log_lines_lost: Counter,
 }
 
 /// A stage whose heartbeat is watched. It ticks at least once a second, whatever it waits for.
@@ -309,8 +374,17 @@ pub enum FindingKind {
     ViewLeftOut,
     /// None of the standing views fits the present acquisition.
     NoViewFits,
-    /// The broker refuses what the configuration asks of it: login, virtual host, topology, certificate.
+    /// The source does something against its interface, although traces come.
+    SourceFlawed,
+    /// Readers of jobs may be behind by less than usual, for want of memory.
+    ReadersShortened,
+    /// The broker refuses what the configuration asks of it: login, virtual host, topology, certificate. The subject is
+    /// what the connection is for.
     BrokerRefused,
+    /// The broker refuses frames: a queue that they go to is full. The subject is whose frames.
+    FramesRefused,
+    /// Frames are larger than what the broker takes, so they are not sent. The subject is whose frames.
+    FramesTooLarge,
 }
 
 /// What stages have found and not taken back, by kind and subject. Set at changes, never on the hot path.
@@ -507,12 +581,12 @@ impl Status {
         });
     }
 
-    /// The word for the present phase, and the reason when it is not "acquiring", for operators.
+    /// The word for the present phase, and the reason why it is not "acquiring", in words for everybody.
     pub fn outlook(&self) -> (&'static str, Option<String>) {
         self.outlook_of(&self.phase().phase)
     }
 
-    /// As [`outlook`](Self::outlook), for a phase that was taken before, in words for everybody.
+    /// As [`outlook`](Self::outlook), for a phase that was taken before.
     pub fn outlook_of(&self, phase: &Phase) -> (&'static str, Option<String>) {
         match phase {
             Phase::WaitingForFiber(reason) => (phase.name(), Some(reason.for_everybody())),
@@ -551,10 +625,7 @@ impl Status {
             version: env!("CARGO_PKG_VERSION"),
             site: self.site.clone(),
             phase: word,
-            reason: match &phase {
-                Phase::WaitingForFiber(reason) => Some(reason.to_string()),
-                _ => reason,
-            },
+            reason,
             since_ms,
             now_ms: now_ms(),
             uptime_s: self.uptime_s(),

@@ -44,7 +44,7 @@ impl Server {
         let config = Arc::new(config);
         // Nobody listens to the commands: these tests have no pipeline.
         let jobs = Jobs::new(&config, Arc::clone(&status), control().0).unwrap();
-        let health = Health::new(Arc::clone(&status), health::Limits { prr_tolerance_ppm: 100.0 });
+        let health = Health::new(Arc::clone(&status), health::Limits { prr_tolerance_ppm: 100.0, max_load: 0.8 });
         let router = api::router(ApiState { status: Arc::clone(&status), config, jobs, health });
         let (stop, stopped) = oneshot::channel::<()>();
         let (address_tx, address_rx) = std::sync::mpsc::channel();
@@ -139,11 +139,26 @@ fn live_metadata_has_the_agreed_fields_with_and_without_fiber() {
     server.acquire(Acquisition { fiber_start_m: 99.6, ..Acquisition::example() });
     let live = json!({
         "prr": 2000.0, "dx": 1.021_369_8, "dy": null, "number_of_channels": 2337, "num_samples_per_trace": 2337,
-        "dtype": "int16", "fiber_start_meters": 100, "fiber_length_meters": 2387,
+        "dtype": "int16", "fiber_start_meters": 99, "fiber_length_meters": 2487, "fiber_start_m": 99.6,
         "sw_version": env!("CARGO_PKG_VERSION"), "fiber_description": "example fiber", "state": "acquiring",
         "reason": null, "gap_count": 3, "measured_prr": 1999.99, "last_trace_time": 1_800_000_000.25,
     });
     agreed(&get(server.address, "/live_metadata").json(), live);
+    // Exact, and of a fiber that begins behind the instrument.
+    let exact = ["fiber_end_m", "fiber_span_m"].map(|key| get(server.address, "/live_metadata").json()[key].as_f64());
+    let span = 2337.0 * 1.021_369_8;
+    assert_eq!(exact, [Some(99.6 + span), Some(span)]);
+    for (start_m, start, end) in [
+        (33_192.0, json!(33_192), json!(35_579)),
+        (0.0, json!(0), json!(2387)),
+        (-5.5, Value::Null, json!(2382)),
+        (-9000.0, Value::Null, Value::Null),
+    ] {
+        server.acquire(Acquisition { fiber_start_m: start_m, ..Acquisition::example() });
+        let metadata = get(server.address, "/live_metadata").json();
+        assert_eq!((&metadata["fiber_start_meters"], &metadata["fiber_length_meters"]), (&start, &end), "{start_m}");
+        assert_eq!(metadata["fiber_start_m"], start_m);
+    }
 }
 
 fn any_phase() -> impl Strategy<Value = Phase> {
@@ -187,11 +202,19 @@ proptest! {
             let live = phase.acquisition().is_some();
             server.status.set_phase(phase);
             let m = get(server.address, "/live_metadata").json();
-            let integer_or_null = |v: &Value| if live { v.is_i64() } else { v.is_null() };
+            let integer_or_null = |v: &Value| v.is_null() || (live && v.is_i64());
             prop_assert!(m["prr"].is_f64() && m["dx"].is_f64(), "{}", m);
             prop_assert!(m["dy"].is_null() || m["dy"].is_f64(), "{}", m);
             prop_assert!(m["number_of_channels"].is_u64() && m["num_samples_per_trace"].is_u64(), "{}", m);
-            prop_assert!(integer_or_null(&m["fiber_start_meters"]) && integer_or_null(&m["fiber_length_meters"]), "{}", m);
+            let (start, end) = (&m["fiber_start_meters"], &m["fiber_length_meters"]);
+            prop_assert!(integer_or_null(start) && integer_or_null(end), "{}", m);
+            // Numbers so large that a metre is nothing beside them are no fiber.
+            if let (Some(start), Some(end)) = (start.as_i64(), end.as_i64())
+                && m["fiber_span_m"].as_f64().is_some_and(|span| span > 0.0)
+                && end < 1 << 50
+            {
+                prop_assert!(0 <= start && start < end, "{}", m);
+            }
             prop_assert!(["dtype", "sw_version", "fiber_description", "state"].iter().all(|k| m[k].is_string()), "{}", m);
             prop_assert_eq!(m["sw_version"] == "waiting for fiber", !live);
         }

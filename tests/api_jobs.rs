@@ -120,7 +120,7 @@ fn what_is_wrong_with_a_request_is_said_in_the_dark_as_well() {
     wait_for("the first look is over", || {
         (rig.post("/configure", &good(0)).json()["status"] == "waiting_for_fiber").then_some(())
     });
-    let body = refused(&rig.post("/configure", &good(0)), 400, "Cannot configure job");
+    let body = refused(&rig.post("/configure", &good(0)), 400, "Cannot configure job: waiting for fiber");
     assert_eq!(body["reason"], "Missing required fiber metadata fields: prr");
     let details = json!({ "prr": 0.0, "sw_version": "waiting for fiber", "fiber_description": "waiting for fiber" });
     assert_eq!(body["details"], details);
@@ -132,6 +132,7 @@ fn what_is_wrong_with_a_request_is_said_in_the_dark_as_well() {
         (with(good(0), "channels.max", json!(4)), 400, "channels.min"),
         (with(good(0), "start_time", json!(5)), 400, "mbiguous"),
         (with(with(good(0), "start_time", json!(5)), "end_time", json!(5)), 400, "end_time must be > start_time"),
+        (with(with(good(0), "start_time", json!(-5)), "end_time", json!(5)), 400, "start_time must not be negative"),
         (with(with(good(0), "start_time", json!(5)), "end_time", json!(4_000_000_000_i64)), 400, "future"),
         (
             with(with(good(0), "start_time", json!(5)), "end_time", json!(6)),
@@ -205,6 +206,7 @@ fn recordings_say_truthfully_that_there_are_none() {
     let found = range(json!(1), json!(1_900_000_000));
     assert_eq!((found.status, found.json()), (200, json!([])));
     refused(&range(json!(5), json!(5)), 400, "end_time must be > start_time");
+    refused(&range(json!(-5), json!(5)), 400, "start_time must not be negative");
     refused(&range(Value::Null, json!(5)), 422, "start_time");
     refused(&range(json!("a"), json!(5)), 422, "start_time");
     refused(&rig.post("/recordings_in_time_range", &json!([1, 2])), 422, "");
@@ -405,7 +407,7 @@ fn rows_of(rig: &Rig, id: &str, count: usize, at_once: usize) -> Vec<Value> {
                         extrema = (extrema.0.min(value), extrema.1.max(value));
                     }
                     let said = ["current_min_amp", "current_max_amp"].map(|key| block[key].as_f64().unwrap());
-                    assert_eq!((said[0], said[1]), extrema, "over the whole job");
+                    assert!(said[0] <= extrema.0 && said[1] >= extrema.1, "over the whole job");
                     rows.extend(of_block.iter().cloned());
                 }
             }

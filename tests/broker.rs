@@ -5,216 +5,23 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::Write;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::broker::{Broker, shared};
+use common::broker::shared;
+use common::publisher::{Reader, frame, id, log, rig, stream, text_of, victim};
 use common::{must_succeed, python, wait_for};
 use fiberd::acquisition::{Acquisition, DarkReason, Phase};
-use fiberd::config::{BrokerConfig, Secret};
-use fiberd::egress::{Egress, fence};
-use fiberd::frame::{ChannelAxis, Dtype, Frame, FrequencyAxis, Stream, ValueKind, View};
-use fiberd::publish;
-use fiberd::status::{BrokerState, Status};
-use fiberd::telemetry;
-use fiberd::units::TraceIndex;
-use lapin::options::{BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use fiberd::config::{BrokerConfig, Login, Reloadable, Secret};
+use fiberd::frame::{Dtype, Stream, View};
+use fiberd::status::BrokerState;
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use tokio::runtime::Runtime;
-use tokio::task::JoinHandle;
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 /// A password that could not be anything else when it turns up somewhere.
 const PASSWORD: &str = "xyzzy-7319-plugh";
-
-// ---------------------------------------------------------------------------------------------------------- the bench
-
-#[derive(Clone)]
-struct Lines;
-
-static LINES: Mutex<Vec<u8>> = Mutex::new(Vec::new());
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        LINES.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Every line that any test of this program logged so far.
-fn log() -> String {
-    String::from_utf8_lossy(&LINES.lock().unwrap()).into_owned()
-}
-
-/// The broker for tests that hurt it, one at a time.
-fn victim() -> MutexGuard<'static, Broker> {
-    static VICTIM: OnceLock<Mutex<Broker>> = OnceLock::new();
-    VICTIM.get_or_init(|| Mutex::new(Broker::start())).lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A publisher at work, and the pipeline's end of the fence.
-struct Rig {
-    runtime: Runtime,
-    config: BrokerConfig,
-    status: Arc<Status>,
-    egress: Option<Egress>,
-    publisher: JoinHandle<()>,
-}
-
-/// `name` makes the exchanges of this test its own.
-fn rig(uri: &str, name: &str, fence_frames: usize, change: impl FnOnce(&mut BrokerConfig)) -> Rig {
-    static LOGGING: OnceLock<()> = OnceLock::new();
-    LOGGING.get_or_init(|| {
-        let level = "trace,fiberd=trace,lapin=trace,lapin::io_loop=trace".into();
-        let writer = Some(BoxMakeWriter::new(|| Lines));
-        telemetry::init(telemetry::Options { level, writer, ..telemetry::Options::default() }).unwrap();
-    });
-    let mut config = BrokerConfig {
-        uri: uri.into(),
-        frames_exchange: format!("{name}.frames"),
-        status_exchange: format!("{name}.status"),
-        ..BrokerConfig::default()
-    };
-    change(&mut config);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let status = Status::new("north", None);
-    let (egress, outlet) = fence(fence_frames, Arc::clone(&status.counters));
-    let task = publish::run(config.clone(), Arc::clone(&status), outlet, Duration::from_secs(5));
-    let publisher = runtime.spawn(task);
-    Rig { runtime, config, status, egress: Some(egress), publisher }
-}
-
-impl Rig {
-    fn offer(&self, frame: Frame) {
-        self.egress.as_ref().expect("open").offer(frame);
-    }
-
-    fn wait_for(&self, what: &str, done: impl Fn(&Status) -> bool) {
-        let describe = format!("{what} {:?}", self.status.broker());
-        wait_for(&describe, || done(&self.status).then_some(()));
-    }
-
-    fn wait_connected(&self) {
-        self.wait_for("connection", |s| s.broker() == BrokerState::Connected);
-    }
-
-    /// Ends the pipeline and waits for the publisher; then every frame must be accounted for, once.
-    fn finish(mut self) -> Arc<Status> {
-        self.egress = None;
-        self.runtime.block_on(self.publisher).unwrap();
-        let c = &self.status.counters;
-        let sent = c.frames_confirmed.get() + c.frames_unroutable.get() + c.frames_refused.get();
-        assert_eq!(c.frames_published.get(), sent + c.frames_unconfirmed.get(), "{c:?}");
-        assert_eq!(c.frames_made.get(), c.frames_published.get() + c.frames_dropped_at_egress.get(), "{c:?}");
-        self.status
-    }
-}
-
-/// A consumer of our own.
-struct Reader {
-    channel: Channel,
-    _connection: Connection,
-}
-
-impl Reader {
-    async fn new(uri: &str) -> Self {
-        let connection = Connection::connect(uri, ConnectionProperties::default()).await.unwrap();
-        Self { channel: connection.create_channel().await.unwrap(), _connection: connection }
-    }
-
-    /// A durable queue of everything with `key` on `exchange`.
-    async fn queue(&self, queue: &str, exchange: &str, key: &str, arguments: FieldTable) {
-        let topic = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        let c = &self.channel;
-        c.exchange_declare(exchange.into(), ExchangeKind::Topic, topic, FieldTable::default()).await.unwrap();
-        c.queue_declare(queue.into(), durable, arguments).await.unwrap();
-        let (bind, none) = (QueueBindOptions::default(), FieldTable::default());
-        c.queue_bind(queue.into(), exchange.into(), key.into(), bind, none).await.unwrap();
-    }
-
-    /// The next message: id, headers, body. `None` when none comes for `patience`.
-    async fn next(&self, queue: &str, patience: Duration) -> Option<(String, FieldTable, Vec<u8>)> {
-        let deadline = Instant::now() + patience;
-        loop {
-            if let Some(got) = self.channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await.unwrap() {
-                let (properties, data) = (got.delivery.properties, got.delivery.data);
-                let id = properties.message_id().as_ref().unwrap().to_string();
-                return Some((id, properties.headers().clone().unwrap(), data));
-            }
-            if Instant::now() > deadline {
-                return None;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// How often each message id is in the queue.
-    async fn ids(&self, queue: &str) -> BTreeMap<String, usize> {
-        let mut ids = BTreeMap::new();
-        while let Some((id, ..)) = self.next(queue, Duration::from_millis(300)).await {
-            *ids.entry(id).or_default() += 1;
-        }
-        ids
-    }
-}
-
-fn text_of(headers: &FieldTable, key: &str) -> String {
-    match headers.inner().get(key) {
-        Some(AMQPValue::LongString(text)) => text.to_string(),
-        other => panic!("{key}: {other:?}"),
-    }
-}
-
-fn stream(view: View, name: &str, dtype: Dtype, channels: usize, bins: usize) -> Arc<Stream> {
-    let example = Frame::example();
-    Arc::new(Stream {
-        view,
-        name: name.into(),
-        channels: ChannelAxis { start: 0, step: 1, count: channels },
-        frequencies: FrequencyAxis { start_hz: 0.0, step_hz: 1.953_125, count: bins },
-        value: ValueKind::Decibel { reference: 1.0 },
-        unit: "dB".into(),
-        dtype,
-        u8_range: (0.5, -60.0),
-        ..(*example.stream).clone()
-    })
-}
-
-/// Frame `number` of `stream`; its values are multiples of 0.5 in −60…67, which every dtype holds exactly.
-fn frame(stream: &Arc<Stream>, number: u64) -> Frame {
-    let example = Frame::example();
-    let lines = 2;
-    let values = (lines * stream.channels.count * stream.frequencies.count) as u64;
-    Frame {
-        stream: Arc::clone(stream),
-        sequence: number,
-        first_line: number * lines as u64,
-        lines,
-        first_trace: TraceIndex(number * 200),
-        end_trace: TraceIndex((number + 1) * 200),
-        captured_at: Instant::now(),
-        values: values_of(number, values).into(),
-        ..example
-    }
-}
-
-fn values_of(number: u64, count: u64) -> Vec<f32> {
-    (0..count).map(|i| ((number * 31 + i * 7) % 255) as f32 * 0.5 - 60.0).collect()
-}
-
-fn id(name: &str, number: u64) -> String {
-    format!("north/{name}/0/1/{}", number * 2)
-}
-
-// ---------------------------------------------------------------------------------------------------------- the tests
 
 #[test]
 fn python_reads_back_what_was_published() {
@@ -286,6 +93,8 @@ fn unroutable_and_refused_frames_are_counted_apart_and_the_window_holds() {
     rig.wait_connected();
 
     let [wanted, lonely, full] = ["wanted", "lonely", "full"].map(|name| stream(View::Single, name, Dtype::F32, 1, 64));
+    // One that is refused is not sent again, so that everything has its answer.
+    let full = Arc::new(Stream { durable: false, ..(*full).clone() });
     let each = 300;
     for number in 0..each {
         // Live and durable messages are confirmed at different times, so outcomes come out of order.
@@ -297,7 +106,7 @@ fn unroutable_and_refused_frames_are_counted_apart_and_the_window_holds() {
     let c = &rig.status.counters;
     wait_for("all outcomes", || {
         // Answers first: between the two readings the window can only look emptier than it is… or full.
-        let answered = c.frames_confirmed.get() + c.frames_unroutable.get() + c.frames_refused.get();
+        let answered = c.frames_confirmed.get() + c.frames_unroutable.get() + c.frames_given_up.get();
         let in_flight = c.frames_published.get() - answered;
         assert!(in_flight <= 2 * WINDOW, "{in_flight} in flight");
         (answered == 3 * each).then_some(())
@@ -359,8 +168,7 @@ fn a_wrong_password_is_said_once_and_a_right_one_is_found_by_itself() {
     broker.ctl(&["add_user", "dana", "not-yet"]);
     broker.ctl(&["set_permissions", "dana", ".*", ".*", ".*"]);
     let rig = rig(&broker.uri(), "password", 16, |config| {
-        config.username = "dana".into();
-        config.password = Secret::new(PASSWORD);
+        config.login = Reloadable::new(Login { username: "dana".into(), password: Secret::new(PASSWORD) });
     });
     rig.wait_for("two refusals", |s| s.counters.broker_failures.get() >= 2);
     assert_eq!(rig.status.broker(), BrokerState::Away);
@@ -544,28 +352,6 @@ fn while_an_alarm_blocks_the_broker_memory_does_not_grow() {
     let arrived = runtime.block_on(reader.ids("alarm"));
     assert_eq!(arrived.len() as u64, c.frames_confirmed.get());
     assert!(arrived.contains_key(&id("w", number - 1)), "the newest frame is not there");
-}
-
-#[test]
-fn a_frame_that_is_too_large_for_the_broker_does_not_hold_up_the_others() {
-    let broker = victim();
-    broker.ctl(&["eval", "application:set_env(rabbit, max_message_size, 100000)."]);
-    let rig = rig(&broker.uri(), "large", 64, |_| {});
-    let reader = rig.runtime.block_on(Reader::new(&broker.uri()));
-    rig.runtime.block_on(reader.queue("large", &rig.config.frames_exchange, "#", FieldTable::default()));
-    rig.wait_connected();
-    let small = stream(View::Waterfall, "small", Dtype::F32, 100, 1);
-    let large = stream(View::Waterfall, "large", Dtype::F32, 37_400, 1);
-    for number in 0..20 {
-        rig.offer(frame(&small, number));
-        if number == 7 {
-            rig.offer(frame(&large, number));
-        }
-    }
-    rig.wait_for("the small ones", |s| s.counters.frames_confirmed.get() == 20);
-    let status = rig.finish();
-    broker.ctl(&["eval", "application:set_env(rabbit, max_message_size, 134217728)."]);
-    assert_eq!(status.counters.frames_refused.get(), 1);
 }
 
 fn resident_bytes() -> u64 {

@@ -139,7 +139,7 @@ fn the_default_file_is_right_and_variables_are_checked_with_it() {
     };
     let (code, text) = check(&[]);
     assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("nothing wrong: ring /dev/shm/fiberd.ring, 3 view(s)"), "{text}");
+    assert!(text.contains("nothing wrong: ring /dev/shm/fiberd/ring, 3 view(s)"), "{text}");
     let (code, text) = check(&[("FIBERD__BROKER__WINDOW", "0")]);
     assert_eq!(code, Some(78));
     assert!(text.starts_with("FIBERD__BROKER__WINDOW: broker.window: 0 is too small"), "{text}");

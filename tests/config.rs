@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fiberd::config::{Config, Environment, HttpConfig, Origin, ReplaySpeed, Role, SourceConfig};
+use fiberd::config::{Config, Environment, HttpConfig, Origin, Reloadable, ReplaySpeed, Role, SourceConfig};
 use fiberd::frame::{Dtype, ValueKind};
 use fiberd::units::Rational;
 use proptest::prelude::*;
@@ -208,7 +208,7 @@ fn secrets_come_from_files_and_are_never_shown() {
     for content in ["correct horse ", "correct horse \n", "correct horse \r\n"] {
         fs::write(&file, content).unwrap();
         let config = Config::parse("t.toml", toml, &environment).unwrap();
-        assert_eq!(config.broker.as_ref().unwrap().password.reveal(), "correct horse ");
+        assert_eq!(config.broker.as_ref().unwrap().login.get().password.reveal(), "correct horse ");
         let shown = format!("{config:?} {config:#?} {environment:?}");
         assert!(!shown.contains("correct horse"), "{shown}");
     }
@@ -291,7 +291,7 @@ fn beyond_loopback_there_must_be_credentials() {
         assert!(found.len() == 1 && found[0].starts_with("t.toml:2:10: http.listen: "), "{found:?}");
         let config = Config::parse("t.toml", &(http + &tokens), &nothing()).unwrap();
         assert_eq!(config.http.exposure(), Ok(()));
-        let open = HttpConfig { tokens: None, ..config.http };
+        let open = HttpConfig { tokens: Reloadable::default(), ..config.http };
         assert!(open.exposure().is_err(), "as when --http goes over a file without credentials");
     }
 }
@@ -316,7 +316,8 @@ fn tokens_come_from_a_file_that_others_cannot_read() {
     for mode in [0o600, 0o400, 0o640, 0o440] {
         chmod(&file, mode);
         let config = Config::parse("t.toml", toml, &environment).unwrap();
-        let tokens = config.http.tokens.as_ref().unwrap();
+        let tokens = config.http.tokens.get();
+        let tokens = tokens.as_ref().as_ref().unwrap();
         let seen: Vec<_> = tokens.iter().map(|t| (t.name.as_str(), t.role)).collect();
         assert_eq!(seen, [("desk", Role::Control), ("display", Role::Read)]);
         assert!(!format!("{config:?}").contains("hunter2"));
@@ -342,7 +343,7 @@ fn tokens_come_from_a_file_that_others_cannot_read() {
     assert!(problems(toml, &nothing())[0].contains("CREDENTIALS_DIRECTORY is not set"));
     // Checked on a desk, the unit's credentials are not there; a config that was read so lets nobody in.
     let offline = Config::parse("t.toml", toml, &nothing().offline()).unwrap();
-    assert_eq!(offline.http.tokens.map(|tokens| tokens.len()), Some(0));
+    assert_eq!(offline.http.tokens.get().as_ref().as_ref().map(Vec::len), Some(0));
 }
 
 #[test]

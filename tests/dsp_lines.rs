@@ -162,7 +162,7 @@ impl Rig {
         let mut table = Traces::new(end - rows as u64, &mut Spare::default());
         table.push(Raw::new(Samples::I16(past), stride, rows, self.store.channels()));
         let channels = 0..self.store.channels();
-        self.worker.take_counts(std::slice::from_mut(&mut self.lane), &channels, &table);
+        self.worker.take_counts(std::slice::from_mut(&mut self.lane), &channels, &table, |_| ());
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use common::wait_for;
 use doors::{Client, lines, stream};
 use fiberd::api::grpc::{GrpcDoor, GrpcOptions, OpenPort};
-use fiberd::config::{HttpConfig, Role, TlsFiles, Token, digest_of};
+use fiberd::config::{HttpConfig, Reloadable, Role, TlsFiles, Token, digest_of};
 use fiberd::frame::Dtype;
 use fiberd::jobs::feed::{Feed, Limits};
 use tokio::runtime::Runtime;
@@ -66,10 +66,10 @@ const LAYOUT: [(usize, usize); 3] = [(9, 3), (12, 2), (14, 2)];
 #[test]
 fn a_python_client_reads_every_line_of_a_job() {
     let job = Job::start(ROOMY);
-    (1000..1300).for_each(|row| job.push(LAYOUT, row, 1));
     let mut client = job.client(&["rows"]);
+    wait_for("the calls of the client", || (job.readers() == [1; 3]).then_some(()));
+    (1000..1300).for_each(|row| job.push(LAYOUT, row, 1));
     client.must_say("caught up");
-    assert_eq!(job.readers(), [1; 3]);
     for row in 1300..1320 {
         job.push(LAYOUT, row, 1);
         client.must_say("line");
@@ -94,7 +94,11 @@ fn a_port_has_the_locks_of_the_control_api() {
     let (certificate, key) = (certified.cert.pem(), certified.signing_key.serialize_pem());
     let tls = TlsFiles::from_pem(certificate.as_bytes(), key.as_bytes(), None).unwrap();
     let token = Token { name: "display".into(), role: Role::Read, digest: digest_of(b"looks-looks-looks-looks") };
-    let http = HttpConfig { tls: Some(tls), tokens: Some(vec![token]), ..HttpConfig::default() };
+    let http = HttpConfig {
+        tls: Some(Reloadable::new(tls)),
+        tokens: Reloadable::new(Some(vec![token])),
+        ..HttpConfig::default()
+    };
     let runtime = Runtime::new().unwrap();
     let feeds = Feed::of_job(&"glass".into(), ROOMY, 3);
     let door = GrpcDoor::new(GrpcOptions { host: LOCALHOST, ports: 0..=0 }).locked_as(&http).unwrap();
@@ -213,9 +217,10 @@ fn a_port_that_closes_takes_everything_along() {
 fn a_port_that_is_dropped_is_closed_even_to_a_client_that_does_not_read() {
     let job = Job::start(ROOMY);
     let wide = stream(0, 0, 10, 500, Dtype::F32);
-    (0..1000).for_each(|row| job.feeds[0].push(lines(&wide, row, 1)));
+    job.feeds[0].push(lines(&wide, 0, 1));
     let mut client = job.client(&["slow", "500"]);
     client.must_say("first");
+    (1..1000).for_each(|row| job.feeds[0].push(lines(&wide, row, 1)));
     let Job { runtime, feeds, port } = job;
     let number = port.port;
     drop(port);
@@ -244,9 +249,16 @@ fn busy_ports_are_skipped_and_used_again_as_late_as_possible() {
         two.close(Duration::ZERO).await;
         one.close(Duration::ZERO).await;
         drop(busy);
+        // The one that nobody had first, and then the one whose job ended first.
         let again = [open().await.unwrap(), open().await.unwrap(), open().await.unwrap()];
-        let mut ports: Vec<_> = again.iter().map(|port| port.port).collect();
-        ports.sort_unstable();
-        assert_eq!(ports, [first, first + 1, first + 2]);
+        assert_eq!(again.each_ref().map(|port| port.port), [first + 1, first + 2, first]);
+        for port in again {
+            port.close(Duration::ZERO).await;
+        }
+        // Another daemon begins where its counter says.
+        let options = GrpcOptions { host: LOCALHOST, ports: first..=first + 2 };
+        let later = GrpcDoor::new(options).beginning_at(3_000_002);
+        let port = later.open_port(Feed::of_job(&"".into(), ROOMY, 1)).await.unwrap().port;
+        assert_eq!(port, first + (3_000_002 % 3) as u16);
     });
 }

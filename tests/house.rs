@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Rooms by floor, lowest first. A room may use rooms of its own floor and of those below.
 const FLOORS: [&[&str]; 6] = [
     &["units"],
-    &["acquisition", "block", "frame", "status"],
+    &["acquisition", "block", "frame", "log_limit", "status"],
     &["dsp", "egress", "source", "wire"],
     &["config"],
     &[

@@ -400,6 +400,38 @@ fn what_is_cut_off_or_damaged_is_said_and_the_rest_is_read() {
 }
 
 #[test]
+fn the_greatest_epoch_number_that_a_file_can_hold_leaves_room_for_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/capture-v1.fdas");
+    let mut bytes = std::fs::read(whole).unwrap();
+    bytes[16..24].copy_from_slice(&u64::MAX.to_le_bytes());
+    let crc = crc32fast::hash(&bytes[..188]);
+    bytes[188..192].copy_from_slice(&crc.to_le_bytes());
+    let file = folder.path().join("last.fdas");
+    std::fs::write(&file, &bytes).unwrap();
+    // Twice the same file: its time goes back, so that a new epoch begins; and again and again.
+    let mut looping = Replay::open(&[file.clone(), file], ReplaySpeed::Unpaced, true).unwrap();
+    let rounds = drain(&mut looping, Duration::from_millis(100), 5).unwrap();
+    let epochs: Vec<_> = rounds.iter().map(|round| round.acquisition.epoch).collect();
+    assert!(epochs.is_sorted_by(|a, b| a < b), "{epochs:?}");
+}
+
+#[test]
+fn what_is_damaged_at_the_end_of_an_epoch_is_counted_though_no_block_tells_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/capture-v1.fdas");
+    let mut bytes = std::fs::read(whole).unwrap();
+    // Three traces, four missing, and the last two are damaged.
+    bytes[384] ^= 1;
+    let file = folder.path().join("damaged.fdas");
+    std::fs::write(&file, &bytes).unwrap();
+    let mut replay = Replay::open(&[file], ReplaySpeed::Unpaced, false).unwrap();
+    let epochs = drain(&mut replay, Duration::from_millis(100), 1).unwrap();
+    assert_eq!((epochs[0].times.len(), epochs[0].gaps.len()), (3, 0));
+    assert_eq!(replay.missing_at_ends(), 4 + 2);
+}
+
+#[test]
 fn a_loop_goes_on_in_new_epochs_with_rising_times() {
     let files = [captures().join("sintela_protobuf_1.pb")];
     let once = replayed(&files, 37).unwrap();

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fiberd::acquisition::{Acquisition, ClockQuality, DarkReason, Quantity, SampleFormat, SourceKind};
-use fiberd::source::ring::{Producer, Ring, RingOptions, RingSpec};
+use fiberd::source::ring::{Producer, Ring, RingError, RingOptions, RingSpec};
 use fiberd::source::{Interrogator, Probe, ReadOutcome};
 use fiberd::units::Rational;
 use harness::{
@@ -341,7 +341,10 @@ fn fiber_pulled_and_restored_a_hundred_times_leaves_nothing_behind() {
         let mut at_first = None;
         let mut last_epoch = 0;
         for round in 0..100 {
-            let mut producer = Producer::create(&path, &spec(500)).unwrap();
+            // Made beside, so that nobody waits for the one before to be dead.
+            let beside = dir.path().join("beside");
+            let mut producer = Producer::create(&beside, &spec(500)).unwrap();
+            fs::rename(&beside, &path).unwrap();
             producer.heartbeat();
             let a = probe_until(&mut ring, |probe| {
                 producer.heartbeat();
@@ -373,6 +376,14 @@ fn fiber_pulled_and_restored_a_hundred_times_leaves_nothing_behind() {
             if round == 9 {
                 at_first = Some(footprint(&path));
             }
+        }
+        // And consumers that come and go, each with a mapping and a guard of its own.
+        for _ in 0..1000 {
+            let other = dir.path().join("other");
+            let producer = Producer::create(&other, &spec(5)).unwrap();
+            assert!(matches!(consumer(&other).probe().unwrap(), Probe::Waiting(DarkReason::Starting)));
+            drop(producer);
+            fs::remove_file(&other).unwrap();
         }
         let (files, mappings, resident) = footprint(&path);
         let (files_first, mappings_first, resident_first) = at_first.unwrap();
@@ -413,4 +424,25 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_ring_is_made_only_where_nobody_lives() {
+    let dir = scratch();
+    let path = dir.path().join("ring");
+    let refused = |words: &str| match Producer::create(&path, &spec(10)).map(drop) {
+        Err(error @ RingError::Taken { .. }) => assert!(error.to_string().contains(words), "{error}"),
+        other => panic!("{other:?}"),
+    };
+    // The C producer beats its heart by itself.
+    let mut living = CProducer::start(&path, 40, 5, 8, 1000.0);
+    refused("another producer writes the ring there");
+    living.tell("freeze");
+    std::thread::sleep(Duration::from_millis(100));
+    drop(Producer::create(&path, &spec(10)).unwrap());
+    fs::write(&path, "notes").unwrap();
+    refused("not a ring");
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    refused("not a file");
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use common::broker::Broker;
 use common::daemon::{Daemon, Process};
 use common::{must_succeed, python, wait_for};
+use rustix::process::Signal;
 
 /// A small fiber, so that a hundred pulls are quick and cheap.
 const SCENE: &str = "
@@ -114,6 +115,38 @@ fn a_hundred_pulls_of_the_fiber_leave_nothing_behind() {
     // One acquisition all along: the light was gone, the instrument was not.
     assert_eq!(daemon.count("fiberd_epochs_total"), 1);
     assert!(daemon.count("fiberd_gap_traces_total") > 0);
+    assert!(daemon.process.stop().success());
+}
+
+#[test]
+fn a_producer_that_stands_still_again_and_again_leaves_the_daemon_hearing() {
+    let rig = Rig::new();
+    let mut simulator = rig.simulator();
+    // Each stop costs ten reads in vain: eight blocks would not outlast the first.
+    let config = config(&rig.ring, NO_BROKER).replace("prr_hz = 1000", "prr_hz = 1000\npool_blocks = 8");
+    let mut daemon = Daemon::start(rig.dir.path(), &config);
+    for _ in 0..3 {
+        daemon.wait_state("acquiring");
+        let processed = daemon.count("fiberd_traces_processed_total");
+        wait_for("traces are processed", || {
+            (daemon.count("fiberd_traces_processed_total") > processed + 200).then_some(())
+        });
+        simulator.signal(Signal::STOP);
+        daemon.wait_state("waiting for fiber");
+        simulator.signal(Signal::CONT);
+    }
+    daemon.wait_state("acquiring");
+    assert!(simulator.stop().success());
+    daemon.wait_state("waiting for fiber");
+    wait_for("all traces are processed or missing", || {
+        let [launched, processed, missing] = ["launched", "processed", "missed_in_source"]
+            .map(|what| daemon.count(&format!("fiberd_traces_{what}_total")));
+        let dropped = daemon.count("fiberd_traces_dropped_total{place=\"no_block\"}");
+        assert_eq!(daemon.count("fiberd_gap_traces_total"), missing + dropped);
+        (launched == processed + missing + dropped).then_some(())
+    });
+    // The pipeline holds one block of the present shape, and those that windows reach back to, which are extra.
+    assert!(daemon.count("fiberd_capture_free_blocks") >= 7, "of {}", daemon.count("fiberd_capture_pool_blocks"));
     assert!(daemon.process.stop().success());
 }
 

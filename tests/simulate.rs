@@ -214,3 +214,56 @@ fn a_scene_that_cannot_be_played_is_refused_with_every_problem() {
         (lines.contains("fiber.channels = 0") && lines.contains("fiber.dx_m = -1")).then_some(())
     });
 }
+
+#[test]
+fn a_living_producers_ring_is_left_alone_and_a_dead_ones_is_replaced() {
+    let mut first = Simulator::start("source = []\n[fiber]\nchannels = 20\n[interrogator]\nprr_hz = 500.0");
+    let mut ring = first.consumer(None);
+    let mut block = block_for(&acquisition(&mut ring));
+    next(&mut ring, &mut block).unwrap();
+    let second = || Process::fiberd([Path::new("simulate"), Path::new("--ring"), &first.ring]);
+
+    let mut refused = second();
+    assert_eq!(refused.ended().code(), Some(69), "{:?}", refused.lines());
+    wait_for("it says why", || (refused.lines_with("another producer writes the ring there") == 1).then_some(()));
+    next(&mut ring, &mut block).unwrap();
+
+    first.process.kill();
+    let mut successor = second();
+    assert_eq!(wait_for("another shape", || Some(acquisition(&mut ring).channels).filter(|&n| n != 20)), 2337);
+    assert!(successor.stop().success());
+
+    std::fs::write(&first.ring, "somebody's notes").unwrap();
+    assert_eq!(second().ended().code(), Some(69));
+    assert_eq!(std::fs::read_to_string(&first.ring).unwrap(), "somebody's notes");
+}
+
+#[test]
+fn a_terminal_that_hangs_up_ends_a_recording_in_order_unless_it_is_under_nohup() {
+    let simulator = Simulator::start("source = []\n[fiber]\nchannels = 20\n[interrogator]\nprr_hz = 500.0");
+    let dir = tempfile::tempdir().unwrap();
+    for ignored in [false, true] {
+        let file = dir.path().join(format!("{ignored}.fdas"));
+        let trap = if ignored { "trap '' HUP; " } else { "" };
+        let script = format!("{trap}exec \"$0\" record \"$1\" --ring \"$2\"");
+        let mut recorder = Process::spawn(
+            std::process::Command::new("sh")
+                .args(["-c", &script, env!("CARGO_BIN_EXE_fiberd")])
+                .arg(&file)
+                .arg(&simulator.ring),
+        );
+        let part = file.with_extension("fdas.part");
+        // Data are flushed once a second.
+        wait_for("data on disk", || std::fs::metadata(&part).ok().filter(|meta| meta.len() > 4096));
+        recorder.signal(Signal::HUP);
+        if ignored {
+            std::thread::sleep(Duration::from_millis(300));
+            assert!(!file.exists() && part.exists(), "it goes on");
+            recorder.signal(Signal::TERM);
+        }
+        let status = recorder.ended();
+        assert!(status.success(), "{status}: {:?}", recorder.lines());
+        let info = fiberd::source::replay::describe(&file).unwrap();
+        assert!(info.traces > 0 && info.notes.is_empty(), "{info}");
+    }
+}

@@ -4,6 +4,7 @@
 mod common;
 mod doors;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ impl Job {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let port = listener.local_addr().unwrap().port();
         let door = Door::new(&HttpConfig::default(), Arc::default()).unwrap();
-        let routes = websocket::routes(lookup).split_for_parts().0;
+        let routes = websocket::routes(lookup, Arc::default()).split_for_parts().0;
         runtime.spawn(serve(listener, routes, door, std::future::pending()));
         Self { _runtime: runtime, feeds, port }
     }
@@ -62,8 +63,10 @@ impl Job {
 #[test]
 fn a_python_client_reads_every_frame_of_a_job() {
     let job = Job::start(ROOMY);
-    (1000..1100).for_each(|row| job.push(row, 1));
     let mut client = job.client("rows");
+    // One socket reads all streams, and another the last one.
+    wait_for("the sockets of the client", || (job.readers() == 4).then_some(()));
+    (1000..1100).for_each(|row| job.push(row, 1));
     client.must_say("caught up");
     job.push(1100, 3);
     job.push(1110, 1);
@@ -119,7 +122,47 @@ fn readers_that_leave_are_gone() {
     client.go();
     client.must_say("closed");
     wait_for("the readers of a socket that was closed are gone", || (job.readers() == 0).then_some(()));
+    client.go();
     client.must_say("open");
     client.kill();
     wait_for("the readers of a client that died are gone", || (job.readers() == 0).then_some(()));
+}
+
+/// Asks for a WebSocket from an address of loopback; the socket with the status of the answer.
+async fn open_from(address: [u8; 4], port: u16) -> (tokio::net::TcpStream, u16) {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((address, 0))).unwrap();
+    let mut stream = socket.connect(SocketAddr::from(([127, 0, 0, 1], port))).await.unwrap();
+    let request = "GET /ws/1-1 HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+                   sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut line = String::new();
+    BufReader::new(&mut stream).read_line(&mut line).await.unwrap();
+    let status = line.split(' ').nth(1).unwrap().parse().unwrap();
+    (stream, status)
+}
+
+#[test]
+fn one_client_cannot_take_the_websockets_of_all() {
+    let job = Job::start(ROOMY);
+    Runtime::new().unwrap().block_on(async {
+        let mut taken = Vec::new();
+        let refused = loop {
+            let (socket, status) = open_from([127, 0, 0, 1], job.port).await;
+            if status != 101 {
+                break status;
+            }
+            taken.push(socket);
+        };
+        assert_eq!((refused, taken.len()), (429, 256));
+        let (_other, served) = open_from([127, 0, 0, 2], job.port).await;
+        assert_eq!(served, 101, "another client is served");
+        // What it lets go of it can have again.
+        taken.truncate(200);
+        while open_from([127, 0, 0, 1], job.port).await.1 != 101 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    wait_for("no reader is left", || (job.readers() == 0).then_some(()));
 }

@@ -146,6 +146,10 @@ async fn polls(size: &Size, rig: &Rig, report: &mut Report, tally: &Tally) -> Re
         for _ in 0..POLLED {
             jobs.push((start(&mut http, &wish).await?.0, None));
         }
+        // From its first poll on lines are held for a client.
+        for (job, last_ms) in &mut jobs {
+            poll_once(job, &mut http, ROWS, last_ms, tally).await?;
+        }
         let mut times = Vec::new();
         for _ in 0..size.poll_rounds {
             let line_ms = jobs.first().map_or(0.0, |(job, _)| job.line_ms);

@@ -42,7 +42,7 @@ impl ApiState {
 /// Live data without `start_time` and `end_time`, a recording with both. The job lives as long as somebody looks at it.
 #[utoipa::path(post, path = "/configure", tag = "jobs", request_body = ConfigureRequest, responses(
     (status = 200, body = ConfigureResponse, description = "The job runs"),
-    (status = 400, body = ApiError, description = "A field breaks a rule, or the fiber is dark"),
+    (status = 400, body = ApiError, description = "A field breaks a rule, the fiber is dark, or it is more than can ever be had"),
     (status = 404, body = ApiError, description = "Nothing was recorded in that time"),
     (status = 413, body = ApiError), (status = 415, body = ApiError),
     (status = 422, body = ApiError, description = "Fields are missing, of the wrong type or beyond the fiber"),
@@ -55,7 +55,8 @@ async fn configure(
     Body(request): Body<ConfigureRequest>,
 ) -> Result<Response, ApiError> {
     log_unknown(&request.unknown_fields());
-    let plan = rules::plan(&request, &state.facts(), now_ms() / 1000)?;
+    let plan = rules::plan(&request, &state.facts(), now_ms() / 1000);
+    let plan = plan.inspect_err(|refusal| state.jobs.say_refused(refusal))?;
     let job = state.jobs.start(plan, None, host(&headers)).await?;
     Ok(description(&job))
 }
@@ -63,7 +64,7 @@ async fn configure(
 /// The job object
 ///
 /// The same that `POST /configure` answered, as long as the job lives and no command from the bus gives it other
-/// channels. Keeps it alive.
+/// channels; `reader_lag_s` is that of now. Keeps it alive.
 #[utoipa::path(get, path = "/metadata/{job_id}", tag = "jobs",
     params(("job_id" = String, Path, pattern = "^[A-Za-z0-9_-]{1,64}$", description = "Id of a job, or of a task")),
     responses((status = 200, body = ConfigureResponse), (status = 404, body = ApiError)))]

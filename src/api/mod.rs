@@ -25,6 +25,7 @@ mod request;
 mod seats;
 pub mod security;
 mod server;
+mod shares;
 mod timeline;
 pub mod tls;
 mod waterfall;
@@ -43,6 +44,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::config::{Config, HttpConfig};
 use crate::health::Health;
 use crate::jobs::Jobs;
+use crate::jobs::facts::channels;
 use crate::status::{Counters, Status};
 use body::BODY_LIMIT_BYTES;
 use cors::Cors;
@@ -67,9 +69,9 @@ pub struct ApiState {
 }
 
 impl ApiState {
-    /// Channels of the fiber at hand, or the configured number while there is none.
+    /// Channels that views can show.
     fn channels(&self) -> usize {
-        self.status.phase().phase.acquisition().map_or(self.config.fiber.channels, |a| a.channels)
+        channels(&self.config, self.status.phase().phase.acquisition().map(Arc::as_ref))
     }
 }
 
@@ -79,17 +81,17 @@ pub fn router(state: ApiState) -> Router {
     let jobs = state.jobs.clone();
     let feeds = Arc::new(move |id: &str| jobs.get(id).map(|job| job.feeds.clone()));
     let counters = Arc::clone(&state.status.counters);
-    let routes = documented(feeds).split_for_parts().0.with_state(state);
+    let routes = documented(feeds, &counters).split_for_parts().0.with_state(state);
     around(routes, &config.http, REQUEST_TIME_LIMIT, counters)
 }
 
 /// All routes, each with its description. `feeds` finds those of a job.
-fn documented(feeds: websocket::Lookup) -> OpenApiRouter<ApiState> {
+fn documented(feeds: websocket::Lookup, counters: &Arc<Counters>) -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .merge(observe::routes())
         .merge(focus::routes())
         .merge(waterfall::routes())
-        .merge(websocket::routes(feeds))
+        .merge(websocket::routes(feeds, Arc::clone(counters)))
         .merge(recordings::routes())
         .merge(older::routes())
         .merge(docs::routes())

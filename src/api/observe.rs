@@ -1,6 +1,6 @@
 //! Routes that only look: metadata, channels, health, metrics.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Json;
 use axum::body::Bytes;
@@ -15,7 +15,8 @@ use utoipa_axum::routes;
 
 use super::ApiState;
 use super::error::ApiError;
-use crate::acquisition::Phase;
+use crate::acquisition::{Acquisition, Phase};
+use crate::jobs::facts::{channels, shown};
 use crate::jobs::input::Announced;
 use crate::metrics;
 use crate::status::{Condition, PhaseSince, Severity};
@@ -26,7 +27,7 @@ const WAITING: &str = "waiting for fiber";
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(live_metadata))
-        .routes(routes!(channels))
+        .routes(routes!(channel_range))
         .routes(routes!(sensors))
         .routes(routes!(ack))
         .routes(routes!(healthz))
@@ -43,10 +44,14 @@ struct LiveMetadata {
     dx: f64,
     /// Metres of optical distance in a sample; no source tells it yet.
     dy: Option<f64>,
+    /// Channels that views can show, as `/channels` counts them.
     number_of_channels: usize,
+    /// Channels that the interrogator measures.
     num_samples_per_trace: usize,
     dtype: String,
+    /// Whole metres from the instrument to the first channel, not more; null when that is negative.
     fiber_start_meters: Option<i64>,
+    /// Whole metres from the instrument to the end of the fiber, not less; null when that is not positive.
     fiber_length_meters: Option<i64>,
     #[schema(value_type = String)]
     sw_version: &'static str,
@@ -66,6 +71,12 @@ struct LiveMetadata {
     configured_prr: Option<f64>,
     /// Seconds since the UNIX epoch.
     last_trace_time: Option<f64>,
+    /// Exact metres from the instrument to the first channel; may be negative.
+    fiber_start_m: Option<f64>,
+    /// Exact metres from the instrument to the end of the last channel.
+    fiber_end_m: Option<f64>,
+    /// Exact metres from the first channel to the end of the last.
+    fiber_span_m: Option<f64>,
     /// Metres.
     gauge_length: Option<f64>,
     #[schema(value_type = Option<String>)]
@@ -90,18 +101,24 @@ async fn live_metadata(State(state): State<ApiState>) -> Json<LiveMetadata> {
     let (PhaseSince { phase, since_ms }, report) = (status.phase(), status.report());
     let (word, reason) = status.outlook_of(&phase);
     let acquisition = phase.acquisition();
-    let channels = acquisition.map_or(state.config.fiber.channels, |a| a.channels);
+    let samples = acquisition.map_or(state.config.fiber.channels, |a| a.channels);
+    // Channels and their places are those of the views.
+    let shown = acquisition.map(|a| shown(&state.config, a));
+    let exact = |length_m: fn(&Acquisition) -> f64| shown.as_ref().map(length_m).and_then(finite);
+    let (start_m, end_m) = (exact(|a| a.fiber_start_m), exact(Acquisition::fiber_end_m));
     let announced = state.jobs.announced();
-    let differs = announced.as_ref().zip(acquisition).map(|(announced, a)| announced.differs_from(a));
+    let differs = announced.as_ref().zip(acquisition).zip(shown.as_ref());
+    let differs = differs.map(|((announced, a), shown)| announced.differs_from(a, shown));
     Json(LiveMetadata {
         prr: acquisition.map_or(0.0, |a| a.prr.to_f64()),
         dx: acquisition.map_or(0.0, |a| finite(a.dx_m).unwrap_or(0.0)),
         dy: None,
-        number_of_channels: channels,
-        num_samples_per_trace: channels,
+        number_of_channels: channels(&state.config, acquisition.map(Arc::as_ref)),
+        num_samples_per_trace: samples,
         dtype: acquisition.map_or_else(|| state.config.fiber.dtype.clone(), |a| a.sample_format.dtype().into()),
-        fiber_start_meters: acquisition.map(|a| a.fiber_start_m.round() as i64),
-        fiber_length_meters: acquisition.map(|a| a.fiber_length_m().round() as i64),
+        // Rounded apart, so that the end is never at the start.
+        fiber_start_meters: start_m.filter(|start| *start >= 0.0).map(|start| start.floor() as i64),
+        fiber_length_meters: end_m.filter(|end| *end > 0.0).map(|end| end.ceil() as i64),
         sw_version: if acquisition.is_some() { report.version } else { WAITING },
         fiber_description: acquisition.map_or_else(|| WAITING.into(), |a| a.description.clone()),
         state: word,
@@ -114,6 +131,9 @@ async fn live_metadata(State(state): State<ApiState>) -> Json<LiveMetadata> {
         measured_prr: acquisition.and(report.prr_measured_hz).and_then(finite),
         configured_prr: report.prr_asked_hz,
         last_trace_time: report.last_trace_ms.map(|ms| ms as f64 / 1e3),
+        fiber_start_m: start_m,
+        fiber_end_m: end_m,
+        fiber_span_m: exact(Acquisition::fiber_length_m),
         gauge_length: acquisition.and_then(|a| a.gauge_length_m).and_then(finite),
         quantity: acquisition.map(|a| a.quantity.name()),
         unit: acquisition.map(|a| a.unit.clone()),
@@ -133,13 +153,13 @@ fn finite(value: f64) -> Option<f64> {
 struct Channels {
     /// Always 1.
     lowest_channel: usize,
-    /// Number of channels.
+    /// Number of channels that views can show.
     highest_channel: usize,
 }
 
 /// The lowest and the highest channel
 #[utoipa::path(get, path = "/channels", tag = "fiber", responses((status = 200, body = Channels)))]
-async fn channels(State(state): State<ApiState>) -> Json<Channels> {
+async fn channel_range(State(state): State<ApiState>) -> Json<Channels> {
     Json(Channels { lowest_channel: 1, highest_channel: state.channels() })
 }
 

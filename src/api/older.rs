@@ -36,7 +36,7 @@ struct TaskResponse {
     params(("task_id" = String, Path, pattern = "^[A-Za-z0-9_-]{1,64}$", description = "Letters, digits, _ and -, at most 64")),
     responses(
         (status = 200, body = TaskResponse),
-        (status = 400, body = ApiError, description = "A field breaks a rule, or the fiber is dark"),
+        (status = 400, body = ApiError, description = "A field breaks a rule, the fiber is dark, or it is more than can ever be had"),
         (status = 404, body = ApiError, description = "Nothing was recorded in that time"),
         (status = 409, body = ApiError, description = "A job that is no task has this id"),
         (status = 413, body = ApiError), (status = 415, body = ApiError),
@@ -52,7 +52,8 @@ async fn config(
 ) -> Result<Json<TaskResponse>, ApiError> {
     checked(&task_id)?;
     log_unknown(&request.unknown_fields());
-    let plan = rules::plan_task(&request, &state.facts(), now_ms() / 1000)?;
+    let plan = rules::plan_task(&request, &state.facts(), now_ms() / 1000);
+    let plan = plan.inspect_err(|refusal| state.jobs.say_refused(refusal))?;
     state.jobs.start(plan, Some(task_id.clone()), host(&headers)).await?;
     Ok(Json(TaskResponse { status: "Config received successfully", task_id }))
 }

@@ -44,7 +44,7 @@ struct TimeRange {
 /// A list of `[start, end]`, seconds since the UNIX epoch.
 #[utoipa::path(post, path = "/recordings_in_time_range", tag = "recordings", request_body = TimeRange, responses(
     (status = 200, body = Vec<Vec<i64>>, description = "Possibly none"),
-    (status = 400, body = ApiError, description = "The end does not come after the start"),
+    (status = 400, body = ApiError, description = "A time is negative, or the end does not come after the start"),
     (status = 413, body = ApiError), (status = 415, body = ApiError), (status = 422, body = ApiError),
 ))]
 async fn recordings_in_time_range(Body(range): Body<TimeRange>) -> Result<Json<Vec<[i64; 2]>>, ApiError> {

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::error::{ApiError, FieldProblem};
 use super::focus::unknown_job;
 use crate::jobs::refusal::{Broken, Fault, Refusal};
-use crate::jobs::registry::Limit;
+use crate::jobs::registry::{Limit, Never};
 
 /// What live metadata says of version and description in the dark.
 const WAITING: &str = "waiting for fiber";
@@ -36,12 +36,20 @@ impl From<Refusal> for ApiError {
                 Self::new(StatusCode::NOT_FOUND, "nothing_recorded", error, advice)
             }
             Refusal::Over(limit) => over(limit),
+            Refusal::Never(never) => above(never),
             Refusal::Taken => {
                 let error = "A job has this id already";
                 let advice = "take another task id, or end that job first";
                 Self::new(StatusCode::CONFLICT, "id_taken", error, advice)
             }
             Refusal::UnknownJob => unknown_job(),
+            Refusal::NotConditioned(why) => {
+                let error = "Cannot configure job: the acquisition cannot be conditioned as configured";
+                let advice = "the operator of this daemon corrects [processing], or what the interrogator declares";
+                let mut refusal = Self::new(StatusCode::BAD_REQUEST, "not_conditioned", error, advice).because(why);
+                refusal.status = "conditioning_impossible";
+                refusal
+            }
             Refusal::DoesNotFit(why) => {
                 let error = "The job cannot be made from this acquisition";
                 let advice = "compare it with /live_metadata and /channels";
@@ -75,7 +83,8 @@ fn rule(Broken { code, field, error, reason, advice }: Broken) -> ApiError {
 /// A 400 and no 503: usual clients would try that again blindly, and hide what it says.
 fn waiting() -> ApiError {
     let advice = "wait until /live_metadata shows a prr above 0, and then ask again";
-    let mut refusal = ApiError::new(StatusCode::BAD_REQUEST, "waiting_for_fiber", "Cannot configure job", advice);
+    let error = "Cannot configure job: waiting for fiber";
+    let mut refusal = ApiError::new(StatusCode::BAD_REQUEST, "waiting_for_fiber", error, advice);
     refusal.reason = Some("Missing required fiber metadata fields: prr".into());
     refusal.status = "waiting_for_fiber";
     refusal.details = json!({ "prr": 0.0, "sw_version": WAITING, "fiber_description": WAITING });
@@ -105,5 +114,30 @@ fn over(limit: Limit) -> ApiError {
     refusal.status = "over_limit";
     refusal.details = json!({ "limit": name, "most": most });
     refusal.retry_after_s = Some(5);
+    refusal
+}
+
+/// A 400 and no 429: it is of no use to ask the same again, and usual clients would, and hide what it says.
+fn above(never: Never) -> ApiError {
+    let (limit, unit, wanted, allowed, lower) = match never {
+        Never::Memory { wanted, allowed, transforms: true } => {
+            ("memory_mib", "MiB", wanted, allowed, &["nfftSelection", "channels"][..])
+        }
+        Never::Memory { wanted, allowed, transforms: false } => {
+            ("memory_mib", "MiB", wanted, allowed, &["channels", "nfftSelection", "frequencyRange"][..])
+        }
+        Never::Load { wanted, allowed, transforms: true } => {
+            ("max_load", "% of real time", wanted, allowed, &["displayInfo.height", "nfftSelection", "channels"][..])
+        }
+        Never::Load { wanted, allowed, transforms: false } => {
+            ("max_load", "% of real time", wanted, allowed, &["displayInfo.height", "channels", "frequencyRange"][..])
+        }
+    };
+    let error = "The job asks for more than this daemon could ever give";
+    let reason = format!("it needs {wanted} {unit}, and all jobs together may take {allowed} {unit}");
+    let advice = format!("lower {}", lower.join(", or "));
+    let mut refusal = ApiError::new(StatusCode::BAD_REQUEST, "above_limit", error, advice).because(reason);
+    refusal.status = "above_limit";
+    refusal.details = json!({ "limit": limit, "unit": unit, "wanted": wanted, "allowed": allowed, "lower": lower });
     refusal
 }

@@ -23,16 +23,16 @@ use tracing::{Span, warn};
 use super::error::ApiError;
 use super::limits::Rates;
 use super::server::Peer;
-use crate::config::{HttpConfig, Role, Token, digest_of};
+use crate::config::{HttpConfig, Reloadable, Role, Token, digest_of};
 use crate::status::now_ms;
 
 /// Refusals are told in the log at most so often, with how many there were: a log must not be filled from outside.
 const MS_BETWEEN_WARNINGS: i64 = 10_000;
 
-/// Decides who may come in. Cheap to clone; shared by all doors.
+/// Decides who may come in, by the tokens that hold at the moment. Cheap to clone; shared by all doors.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    tokens: Option<Arc<[Token]>>,
+    tokens: Reloadable<Option<Vec<Token>>>,
 }
 
 /// Who was let in.
@@ -61,12 +61,12 @@ pub enum Denied {
 impl Access {
     /// As the configuration has it.
     pub fn new(http: &HttpConfig) -> Self {
-        Self { tokens: http.tokens.as_deref().map(Arc::from) }
+        Self { tokens: http.tokens.clone() }
     }
 
     /// Whether tokens are asked for at all.
     pub fn needs_token(&self) -> bool {
-        self.tokens.is_some()
+        self.tokens.get().is_some()
     }
 
     /// Judges an `authorization` header.
@@ -74,7 +74,7 @@ impl Access {
     /// # Errors
     /// Why not.
     pub fn check(&self, header: Option<&[u8]>, needed: Role) -> Result<Identity, Denied> {
-        if self.tokens.is_none() {
+        if !self.needs_token() {
             return Ok(Identity { name: None, role: Role::Control });
         }
         let header = header.ok_or(Denied::Missing)?;
@@ -86,13 +86,14 @@ impl Access {
     /// # Errors
     /// Why not.
     pub fn check_secret(&self, secret: &[u8], needed: Role) -> Result<Identity, Denied> {
-        let Some(tokens) = &self.tokens else {
+        let tokens = self.tokens.get();
+        let Some(tokens) = tokens.as_ref() else {
             return Ok(Identity { name: None, role: Role::Control });
         };
         let shown = digest_of(secret);
         // No early end: which token it was must not show either.
         let mut found = None;
-        for token in tokens.iter() {
+        for token in tokens {
             if bool::from(token.digest.ct_eq(&shown)) {
                 found = Some(token);
             }
@@ -251,7 +252,7 @@ mod tests {
         let token =
             |name: &str, role, secret: &str| Token { name: name.into(), role, digest: digest_of(secret.as_bytes()) };
         let tokens = vec![token("display", Role::Read, LOOKS), token("desk", Role::Control, ACTS)];
-        Access::new(&HttpConfig { tokens: Some(tokens), ..HttpConfig::default() })
+        Access::new(&HttpConfig { tokens: Reloadable::new(Some(tokens)), ..HttpConfig::default() })
     }
 
     #[test]
@@ -275,7 +276,7 @@ mod tests {
         }
         let open = Access::new(&HttpConfig::default());
         assert_eq!(open.check(Some(b"nonsense"), Role::Control), Ok(Identity { name: None, role: Role::Control }));
-        let nobody = Access::new(&HttpConfig { tokens: Some(Vec::new()), ..HttpConfig::default() });
+        let nobody = Access::new(&HttpConfig { tokens: Reloadable::new(Some(Vec::new())), ..HttpConfig::default() });
         assert_eq!(nobody.check(Some(b"Bearer x"), Role::Read), Err(Denied::Invalid));
     }
 

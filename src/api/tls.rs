@@ -3,22 +3,26 @@
 //! With mutual TLS it is here that clients without a certificate of the configured CA are turned away, before anything
 //! that they say is read.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tracing::debug;
+use tracing::{debug, error};
 
-use crate::config::TlsFiles;
+use crate::config::{Reloadable, TlsFiles};
 
 /// From the connection to the end of the handshake.
 const HANDSHAKE_TIME_LIMIT: Duration = Duration::from_secs(10);
 
-/// Shakes hands. Cheap to clone.
+/// Shakes hands with the certificates that hold at the moment. Cheap to clone.
 #[derive(Clone)]
 pub struct Handshake {
-    acceptor: TlsAcceptor,
+    files: Reloadable<TlsFiles>,
+    alpn: Arc<[Vec<u8>]>,
+    /// Made of which files.
+    made: Arc<Mutex<(Arc<TlsFiles>, TlsAcceptor)>>,
 }
 
 impl Handshake {
@@ -26,13 +30,31 @@ impl Handshake {
     ///
     /// # Errors
     /// When the files cannot be used; the configuration has tried them.
-    pub fn new(files: &TlsFiles, alpn: &[&[u8]]) -> Result<Self, rustls::Error> {
-        Ok(Self { acceptor: files.server_config(alpn)?.into() })
+    pub fn new(files: &Reloadable<TlsFiles>, alpn: &[&[u8]]) -> Result<Self, rustls::Error> {
+        let present = files.get();
+        let acceptor = present.server_config(alpn)?.into();
+        let alpn = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        Ok(Self { files: files.clone(), alpn, made: Arc::new(Mutex::new((present, acceptor))) })
+    }
+
+    fn acceptor(&self) -> TlsAcceptor {
+        let present = self.files.get();
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&present, &made.0) {
+            let alpn: Vec<&[u8]> = self.alpn.iter().map(Vec::as_slice).collect();
+            match present.server_config(&alpn) {
+                Ok(config) => made.1 = config.into(),
+                // The reload has tried them.
+                Err(error) => error!(%error, "the new certificates cannot be used; the old ones stay"),
+            }
+            made.0 = present;
+        }
+        made.1.clone()
     }
 
     /// The stream inside; `None` when the client failed or took too long.
     pub async fn accept(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
-        match tokio::time::timeout(HANDSHAKE_TIME_LIMIT, self.acceptor.accept(stream)).await {
+        match tokio::time::timeout(HANDSHAKE_TIME_LIMIT, self.acceptor().accept(stream)).await {
             Ok(Ok(stream)) => Some(stream),
             Ok(Err(error)) => {
                 debug!(%error, "a TLS handshake failed");

@@ -26,7 +26,8 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
 
 /// The next lines of a job
 ///
-/// Up to `row_count` rows that were not polled before, in order. Keeps the job alive.
+/// Up to `row_count` rows that were not polled before, in order; fewer when they would hold too much memory at once.
+/// The first poll begins with the newest row. Keeps the job alive.
 #[utoipa::path(get, path = "/waterfall/{job_id}/{row_count}", tag = "jobs",
     params(
         ("job_id" = String, Path, pattern = "^[A-Za-z0-9_-]{1,64}$", description = "Id of a job, or of a task"),
@@ -37,6 +38,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         (status = 200, description = "No rows yet; no body"),
         (status = 208, body = Object, description = "The job has ended and everything was read"),
         (status = 404, body = ApiError),
+        (status = 429, body = ApiError, description = "Answers that nobody reads hold too many rows"),
     ))]
 async fn waterfall(
     State(state): State<ApiState>,
@@ -63,6 +65,14 @@ async fn waterfall(
             Ok((StatusCode::ALREADY_REPORTED, Json(body)).into_response())
         }
         Poll::Unknown => Err(unknown_job()),
+        Poll::Full => {
+            let advice = "read the answers that are under way, and poll again";
+            let mut refusal =
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, "answers_under_way", "Too many rows under way", advice)
+                    .because("the rows in answers that nobody has read yet hold as much memory as they may");
+            refusal.retry_after_s = Some(1);
+            Err(refusal)
+        }
     }
 }
 
@@ -70,6 +80,11 @@ fn json(rows: PolledRows) -> Body {
     if rows.values() <= FEW {
         return Body::from(rows.json().collect::<Vec<_>>().concat());
     }
-    // Megabytes of text: each row is written when the one before it is on its way, into the same memory.
-    Body::from_stream(stream::iter(rows.json().map(Ok::<_, Infallible>)))
+    // Megabytes of text: each piece is written when the one before it is on its way, and others have their turn between.
+    let pieces = stream::unfold(rows.json(), |mut pieces| async {
+        tokio::task::yield_now().await;
+        let piece = pieces.next()?;
+        Some((Ok::<_, Infallible>(piece), pieces))
+    });
+    Body::from_stream(pieces)
 }

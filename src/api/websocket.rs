@@ -4,7 +4,8 @@
 //! Binary messages are frames; those of all streams come in turn, those of one stream with `?stream=N`. Text messages are
 //! events: `{"event":"lost","stream":0,"lines":12}` before the frame that follows lines dropped because the client was
 //! too slow, and `{"event":"end"}` when the job has ended and everything was sent; then the connection is closed in
-//! order. What clients send is read and ignored; one that answers no ping is cut.
+//! order. What clients send is read and ignored; one that answers no ping is cut. One client, by its address and by its
+//! token, can open a share of all connections that there may be and no more.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,14 +15,13 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{Extensions, StatusCode};
 use axum::response::Response;
 use futures_util::future::select_all;
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, Stream, StreamExt};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tracing::warn;
 use utoipa::IntoParams;
@@ -29,10 +29,16 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::ApiError;
+use super::limits::Client;
+use super::security::Identity;
+use super::server::Peer;
+use super::shares::{Full, Shares};
 use crate::jobs::feed::{Feed, Look, Reader, Run};
+use crate::status::Counters;
 
-/// Sockets that may be open in the whole daemon.
+/// Sockets that may be open in the whole daemon, and those of one client: an address, or a token.
 const MAX_SOCKETS: usize = 1024;
+const MAX_SOCKETS_OF_ONE: usize = 256;
 
 /// Longest message that a client may send; we have no use for any.
 const MAX_RECEIVED_BYTES: usize = 4 << 10;
@@ -61,13 +67,30 @@ struct Which {
 #[derive(Clone)]
 struct Sockets {
     lookup: Lookup,
-    places: Arc<Semaphore>,
+    shares: Shares<Who>,
+    counters: Arc<Counters>,
 }
 
-/// The route.
-pub fn routes<S: Clone + Send + Sync + 'static>(lookup: Lookup) -> OpenApiRouter<S> {
-    let places = Arc::new(Semaphore::new(MAX_SOCKETS));
-    OpenApiRouter::new().routes(routes!(lines)).with_state(Sockets { lookup, places })
+/// Whose sockets are counted together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Who {
+    Client(Client),
+    Token(String),
+}
+
+impl Who {
+    /// What a request says of its sender: an address, and a token when one was needed.
+    fn of(extensions: &Extensions) -> Vec<Self> {
+        let peer = extensions.get().copied().unwrap_or(Peer::UNKNOWN).0;
+        let token = extensions.get::<Identity>().and_then(|identity| identity.name.clone());
+        std::iter::once(Self::Client(Client::from(peer))).chain(token.map(Self::Token)).collect()
+    }
+}
+
+/// The route. Sockets that are refused are counted in `counters`.
+pub fn routes<S: Clone + Send + Sync + 'static>(lookup: Lookup, counters: Arc<Counters>) -> OpenApiRouter<S> {
+    let shares = Shares::new(MAX_SOCKETS, MAX_SOCKETS_OF_ONE);
+    OpenApiRouter::new().routes(routes!(lines)).with_state(Sockets { lookup, shares, counters })
 }
 
 /// The lines of a job as they come, by WebSocket
@@ -83,20 +106,23 @@ pub fn routes<S: Clone + Send + Sync + 'static>(lookup: Lookup) -> OpenApiRouter
         (status = 101, description = "The WebSocket is open"),
         (status = 404, body = ApiError),
         (status = 426, body = ApiError),
+        (status = 429, body = ApiError, description = "As many WebSockets as may be are open, in all or of this client"),
     ))]
 async fn lines(
     State(sockets): State<Sockets>,
     Path(job_id): Path<String>,
     which: Result<Query<Which>, QueryRejection>,
+    extensions: Extensions,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
-    open(&sockets, &job_id, which, upgrade)
+    open(&sockets, &job_id, which, &Who::of(&extensions), upgrade)
 }
 
 fn open(
     sockets: &Sockets,
     job_id: &str,
     which: Result<Query<Which>, QueryRejection>,
+    who: &[Who],
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let refuse = |http, code, error: &str, advice: &str| ApiError::new(http, code, error, advice);
@@ -113,16 +139,20 @@ fn open(
         let advice = "ask for an upgrade to `websocket`, version 13, over HTTP/1.1";
         refuse(StatusCode::UPGRADE_REQUIRED, "not_a_websocket", "This is a WebSocket", advice)
     })?;
-    let permit = Arc::clone(&sockets.places).try_acquire_owned().map_err(|_| {
+    let share = sockets.shares.take(who).map_err(|full| {
+        sockets.counters.sockets_refused.add(1);
+        let reason = match full {
+            Full::All => format!("{MAX_SOCKETS} WebSockets are open, as many as may be"),
+            Full::Own => format!("this client has {MAX_SOCKETS_OF_ONE} WebSockets open, as many as one may have"),
+        };
         let advice = "close WebSockets that are not needed";
-        let mut refusal = refuse(StatusCode::TOO_MANY_REQUESTS, "too_many_sockets", "Too many WebSockets", advice);
-        refusal.retry_after_s = Some(5);
-        refusal
+        let refusal = refuse(StatusCode::TOO_MANY_REQUESTS, "too_many_sockets", "Too many WebSockets", advice);
+        ApiError { retry_after_s: Some(5), ..refusal.because(reason) }
     })?;
     let upgrade = upgrade.max_message_size(MAX_RECEIVED_BYTES).max_frame_size(MAX_RECEIVED_BYTES);
     Ok(upgrade.on_upgrade(move |socket| async move {
         serve(socket, feeds).await;
-        drop(permit);
+        drop(share);
     }))
 }
 

@@ -2,37 +2,45 @@
 //! stopped from the glass down.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::spawn_blocking;
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use super::live::LiveView;
-use super::{AppError, RunOptions, Show};
+use super::reload::{self, Reload};
+use super::signals::Signals;
+use super::supervisor::{End, Limits, Orders, Rank, Stopping, Supervisor};
+use super::{AppError, RunOptions, Show, summary};
 use crate::api::{self, ApiState, Door};
 use crate::capture::{Capture, CaptureEnd, filled_queue_blocks};
-use crate::config::Config;
-use crate::egress::{Egress, Outlet, fence};
+use crate::config::{Config, Environment};
+use crate::egress::{Egress, Outlet, Patience, fence};
 use crate::health::{self, Health};
 use crate::jobs::Jobs;
 use crate::notify;
-use crate::pipeline::Pipeline;
 use crate::pipeline::control::{Command, control};
+use crate::pipeline::{Budget, Pipeline, calibrate};
 use crate::publish;
 use crate::source::{Interrogator, SourceError};
 use crate::status::{BrokerState, Stage, Status};
-use crate::telemetry;
+use crate::telemetry::{self, Logging};
 use crate::units::Rational;
 
 /// How long what is inside may take to leave after a stop.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// The publisher's grace, its farewell to the broker, and a little.
+const LIMITS: Limits =
+    Limits { data: Duration::from_secs(8), services: Duration::from_secs(3), settle: Duration::from_secs(1) };
+
+/// How long the last lines of the log may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Frames of jobs that may wait at the fence: a line of thousands of streams at once.
 const JOB_FRAMES: usize = 8192;
@@ -46,90 +54,170 @@ pub(super) fn start_and_wait(
     source: Box<dyn Interrogator>,
     options: &RunOptions,
 ) -> Result<(), AppError> {
-    let mut log = super::log_options(&config.log);
+    let status = Status::new(&config.site, config.capture.prr.map(Rational::to_f64));
+    let mut log = super::log_options(&config.log, Arc::clone(&status.counters));
     let view = match options.show {
         Show::Log => None,
         Show::Live { plain } => Some(LiveView::new(&config, plain)),
     };
-    log.writer = view.as_ref().map(LiveView::log_writer);
-    telemetry::init(log).map_err(|e| AppError::Config(e.to_string()))?;
+    if let Some(view) = &view {
+        (log.writer, log.times) = (Some(view.log_writer()), view.log_times());
+    }
+    let mut logging = telemetry::init(log).map_err(|e| AppError::Config(e.to_string()))?;
+    telemetry::panics_are_logged();
     let runtime = io_runtime()?;
-    let outcome = runtime.block_on(run(config, source, options.run_for, view));
-    // Whatever still hangs on a socket is left behind: everything that counts has been waited for.
+    let run = Run { config: Arc::new(config), options, status, view };
+    let outcome = runtime.block_on(run.until_stopped(source, &mut logging));
+    // Whatever still hangs on a socket or a name server is left behind: everything that counts has been waited for.
     runtime.shutdown_timeout(Duration::from_millis(200));
+    logging.flush(LAST_LINES);
     outcome
 }
 
-async fn run(
-    config: Config,
-    source: Box<dyn Interrogator>,
-    run_for: Option<Duration>,
+/// A daemon that is built and runs.
+struct Run<'a> {
+    config: Arc<Config>,
+    options: &'a RunOptions,
+    status: Arc<Status>,
     view: Option<LiveView>,
-) -> Result<(), AppError> {
-    let config = Arc::new(config);
-    let status = Status::new(&config.site, config.capture.prr.map(Rational::to_f64));
-    let signals = Signals::new()?;
+}
 
-    // Behind the fence: doors and publisher.
-    raise_file_limit();
-    let door = Door::new(&config.http, Arc::clone(&status.counters))
-        .map_err(|error| AppError::Config(format!("http.tls_certificate: {error}")))?;
-    let listener = listen(&config).await?;
-    let (services_tx, services_rx) = watch::channel(());
-    let (control, command_rx) = control();
-    let jobs = Jobs::new(&config, Arc::clone(&status), control).map_err(|e| AppError::Config(e.to_string()))?;
-    let jobs_task = tokio::spawn(jobs.clone().run(closed(services_rx.clone())));
-    let limits = health::Limits { prr_tolerance_ppm: config.capture.prr_tolerance_ppm };
-    let health = Health::new(Arc::clone(&status), limits);
-    let health_task = tokio::spawn(health::run(Arc::clone(&health), closed(services_rx.clone())));
-    let state = ApiState { status: Arc::clone(&status), config: Arc::clone(&config), jobs: jobs.clone(), health };
-    let router = api::router(state);
-    let api = tokio::spawn(api::serve(listener, router, door, closed(services_rx.clone())));
-    let (egress, outlet) = fence(config.processing.egress_frames, Arc::clone(&status.counters));
-    let publisher = match config.broker.clone() {
-        Some(broker) => tokio::spawn(publish::run(broker, Arc::clone(&status), outlet, GRACE)),
-        None => tokio::spawn(publish::drain(outlet)),
-    };
+/// What tells services to end.
+struct StopServices {
+    tell: watch::Sender<()>,
+    screen: Arc<AtomicBool>,
+}
 
-    let bus = config.broker.clone().map(|broker| {
-        let (default_job, stop) = (config.jobs.default_job.clone(), services_rx.clone());
-        let stop = move || closed(stop.clone());
-        tokio::spawn(publish::serve_jobs(broker, default_job, Arc::clone(&status), jobs.clone(), stop))
-    });
-    let (for_jobs, of_jobs) = fence(JOB_FRAMES, Arc::clone(&status.counters));
-    let delivery = tokio::spawn(deliver(of_jobs, jobs));
-
-    // In front of it: the dsp thread, then the capture thread.
-    let egress = dressed(egress, source.is_live(), &status, view.as_ref()).with_jobs(for_jobs);
-    let (stop_tx, stop_rx) = bounded(0);
-    let (dsp, capture) = start_threads(&config, source, egress, command_rx, &status, stop_rx)?;
-
-    let (news_tx, news_rx) = mpsc::unbounded_channel();
-    let (of_capture, of_dsp) = (news_tx.clone(), news_tx.clone());
-    spawn_blocking(move || of_capture.send(News::Capture(capture.join())));
-    spawn_blocking(move || of_dsp.send(News::Dsp(dsp.join())));
-    tokio::spawn(async move { news_tx.send(News::Publisher(publisher.await)) });
-
-    // READY comes only now, with everything up.
-    let watched: &[Stage] = if config.broker.is_some() { &Stage::ALL } else { &[Stage::Capture, Stage::Pipeline] };
-    let manager = notify::Manager::from_env();
-    let notify = tokio::spawn(notify::run(Arc::clone(&status), manager, watched.to_vec(), closed(services_rx)));
-    let screen = view.map(|view| view.start(Arc::clone(&status)));
-
-    let left = screen.as_ref().map(|screen| Arc::clone(&screen.left));
-    let outcome = until_all_have_ended(news_rx, signals, asked_to_stop(run_for, left), stop_tx).await;
-    drop(services_tx);
-    let _ = tokio::time::timeout(Duration::from_secs(1), async {
-        let bus = async {
-            if let Some(bus) = bus {
-                let _ = bus.await;
-            }
+impl Run<'_> {
+    async fn until_stopped(self, source: Box<dyn Interrogator>, logging: &mut Logging) -> Result<(), AppError> {
+        let (status, run_for) = (Arc::clone(&self.status), self.options.run_for);
+        let mut supervisor = Supervisor::new(LIMITS);
+        let mut signals = Signals::new()?;
+        summary::started(&self.config, self.options, self.config.source.kind());
+        let (services_tx, services_rx) = watch::channel(());
+        if let Some(ended) = logging.take_ended() {
+            supervisor.task("das-log", Rank::Apart, async move {
+                let _ = ended.await;
+            });
+        }
+        self.reload(&mut supervisor, &mut signals, logging, &services_rx);
+        let stop_services = StopServices { tell: services_tx, screen: Arc::default() };
+        let stop_tx = self.start(&mut supervisor, source, &services_rx, &stop_services.screen).await?;
+        let (wish_tx, wishes) = mpsc::unbounded_channel();
+        supervisor.task("signals", Rank::Apart, signals.become_wishes(run_for, wish_tx));
+        let counters = Arc::clone(&status.counters);
+        let orders = Orders {
+            wishes,
+            stop_data: move || drop(stop_tx),
+            stop_services: move || {
+                stop_services.screen.store(true, Ordering::Relaxed);
+                drop(stop_services.tell);
+            },
+            progress: move || {
+                counters.blocks_processed.get() + counters.frames_published.get() + counters.frames_confirmed.get()
+            },
         };
-        tokio::join!(bus, async { (api.await, jobs_task.await, delivery.await, notify.await, health_task.await) })
-    })
-    .await;
-    drop(screen);
-    outcome
+        let ending = supervisor.run(orders).await;
+        summary::stopped(&status, &ending);
+        ending.outcome
+    }
+
+    /// SIGHUP reads the configuration again, when this run has one that it may.
+    fn reload(
+        &self,
+        supervisor: &mut Supervisor,
+        signals: &mut Signals,
+        logging: &Logging,
+        services_rx: &watch::Receiver<()>,
+    ) {
+        let Some(file) = self.options.file.clone().filter(|_| self.options.reload) else { return };
+        let Some(hangups) = signals.take_hangup() else { return };
+        let reload = Reload {
+            file,
+            environment: Environment::of_process(),
+            listen: self.options.listen,
+            running: Config::clone(&self.config),
+            level: logging.level(),
+        };
+        let stop = closed(services_rx.clone());
+        supervisor.task("reload", Rank::Service, reload::at_hangups(reload, hangups, stop));
+    }
+
+    /// Starts everything, from the broker's end to the glass's end. What is dropped to stop capture comes back.
+    async fn start(
+        self,
+        supervisor: &mut Supervisor,
+        source: Box<dyn Interrogator>,
+        services_rx: &watch::Receiver<()>,
+        stop_screen: &Arc<AtomicBool>,
+    ) -> Result<Sender<()>, AppError> {
+        let Self { config, status, view, .. } = self;
+        let stop = || closed(services_rx.clone());
+
+        // Behind the fence: doors and publisher.
+        raise_file_limit();
+        let door = Door::new(&config.http, Arc::clone(&status.counters))
+            .map_err(|error| AppError::Config(format!("http.tls_certificate: {error}")))?;
+        let listener = listen(&config).await?;
+        let (control, command_rx) = control();
+        let budget = source.is_live().then(|| Budget {
+            max_load: config.jobs.max_load,
+            pool_blocks: config.capture.pool_blocks,
+            ended_tx: control.ended_tx(),
+        });
+        calibrate::start(&control);
+        let jobs = Jobs::new(&config, Arc::clone(&status), control).map_err(|e| AppError::Config(e.to_string()))?;
+        supervisor.task("jobs", Rank::Service, jobs.clone().run(stop()));
+        let limits =
+            health::Limits { prr_tolerance_ppm: config.capture.prr_tolerance_ppm, max_load: config.jobs.max_load };
+        let health = Health::new(Arc::clone(&status), limits);
+        supervisor.task("health", Rank::Service, health::run(Arc::clone(&health), stop()));
+        let state = ApiState { status: Arc::clone(&status), config: Arc::clone(&config), jobs: jobs.clone(), health };
+        supervisor.task("api", Rank::Service, api::serve(listener, api::router(state), door, stop()));
+        let (egress, outlet) = fence(config.processing.egress_frames, Arc::clone(&status.counters));
+        if let Some(broker) = config.broker.clone() {
+            let (of_bus, default_job) = (broker.clone(), config.jobs.default_job.clone());
+            let stop = services_rx.clone();
+            let stop = move || closed(stop.clone());
+            let bus = publish::serve_jobs(of_bus, default_job, Arc::clone(&status), jobs.clone(), stop);
+            supervisor.task("bus", Rank::Service, bus);
+            supervisor.task("publisher", Rank::Data(2), publish::run(broker, Arc::clone(&status), outlet, GRACE));
+        } else {
+            supervisor.task("publisher", Rank::Data(2), publish::drain(outlet));
+        }
+        let (for_jobs, of_jobs) = fence(JOB_FRAMES, Arc::clone(&status.counters));
+        supervisor.task("delivery", Rank::Data(2), deliver(of_jobs, jobs));
+
+        // In front of it: the dsp thread, then the capture thread.
+        let egress = match &view {
+            Some(view) => egress.seen_by(view.onlooker()),
+            None => egress,
+        };
+        let egress = if source.is_live() {
+            egress
+        } else {
+            egress.patient(patience(supervisor.stopping(), Arc::clone(&status)))
+        };
+        let (stop_tx, stop_rx) = bounded(0);
+        let (dsp, capture) =
+            start_threads(&config, source, egress.with_jobs(for_jobs), (command_rx, budget), &status, stop_rx)?;
+        supervisor.thread("das-dsp", Rank::Data(1), dsp, |()| Ok(End::Told));
+        supervisor.thread("das-capture", Rank::Data(0), capture, |end| match end? {
+            CaptureEnd::Stopped => Ok(End::Told),
+            CaptureEnd::EndOfStream => Ok(End::Over("the source has ended")),
+        });
+
+        // READY comes only now, with everything up.
+        let watched: &[Stage] = if config.broker.is_some() { &Stage::ALL } else { &[Stage::Capture, Stage::Pipeline] };
+        let manager = notify::Manager::from_env();
+        supervisor.task("notify", Rank::Service, notify::run(Arc::clone(&status), manager, watched.to_vec(), stop()));
+        if let Some(view) = view {
+            let screen = view.start(status, Arc::clone(stop_screen));
+            let screen = screen.map_err(|error| io_error("starting das-terminal", error))?;
+            supervisor.thread("das-terminal", Rank::Service, screen, |outcome| outcome);
+        }
+        Ok(stop_tx)
+    }
 }
 
 /// Frames of jobs to their readers, until the pipeline has closed the fence.
@@ -139,88 +227,32 @@ async fn deliver(outlet: Outlet, jobs: Jobs) {
     }
 }
 
-/// Returns, with the reason, when the time is over or a person has left the live view.
-async fn asked_to_stop(run_for: Option<Duration>, left: Option<Arc<Notify>>) -> &'static str {
-    let time = async {
-        match run_for {
-            Some(time) => tokio::time::sleep(time).await,
-            None => std::future::pending().await,
+/// How long a source that can wait does so for a publisher that is behind: for ever, unless the broker is away; when the
+/// source is over, as long as frames move; and not at all when the daemon is to stop.
+fn patience(stopping: Stopping, status: Arc<Status>) -> Patience {
+    let given_up = AtomicBool::new(false);
+    Arc::new(move |waited| {
+        // Who waits for the broker does not stand still.
+        status.counters.pipeline_ticks.add(1);
+        let broker = status.broker();
+        if stopping.is_soon() || broker == BrokerState::Away {
+            return false;
         }
-    };
-    let person = async {
-        match left {
-            Some(left) => left.notified().await,
-            None => std::future::pending().await,
+        if !stopping.has_begun() {
+            return true;
         }
-    };
-    tokio::select! {
-        () = time => "the time is over",
-        () = person => "asked at the terminal",
-    }
-}
-
-/// A stage has ended.
-enum News {
-    Capture(thread::Result<Result<CaptureEnd, SourceError>>),
-    Dsp(thread::Result<()>),
-    Publisher(Result<(), tokio::task::JoinError>),
-}
-
-impl News {
-    fn judge(self) -> Result<(), AppError> {
-        let died = |name| Err(AppError::Software(format!("{name} died; the log above says where")));
-        match self {
-            Self::Capture(Ok(Ok(CaptureEnd::Stopped))) | Self::Dsp(Ok(())) | Self::Publisher(Ok(())) => Ok(()),
-            Self::Capture(Ok(Ok(CaptureEnd::EndOfStream))) => {
-                info!("the source has ended; what is inside still goes out");
-                Ok(())
-            }
-            Self::Capture(Ok(Err(error))) => Err(error.into()),
-            Self::Capture(Err(_)) => died("the capture thread"),
-            Self::Dsp(Err(_)) => died("the dsp thread"),
-            Self::Publisher(Err(_)) => died("the publisher"),
+        if waited >= GRACE || broker == BrokerState::Blocked {
+            given_up.store(true, Ordering::Relaxed);
         }
-    }
-}
-
-/// Waits for a reason to stop, drops `stop_tx`, and waits until the three stages have ended one after the other: closing
-/// queues carry the news down. A second signal leaves at once.
-async fn until_all_have_ended(
-    mut news_rx: mpsc::UnboundedReceiver<News>,
-    mut signals: Signals,
-    asked: impl Future<Output = &'static str>,
-    stop_tx: Sender<()>,
-) -> Result<(), AppError> {
-    let mut stop_tx = Some(stop_tx);
-    let mut outcome = Ok(());
-    tokio::pin!(asked);
-    loop {
-        let reason = tokio::select! {
-            news = news_rx.recv() => match news {
-                Some(news) => {
-                    // The first fault is the one to tell: others may only follow from it.
-                    outcome = outcome.and(news.judge());
-                    stop_tx = None;
-                    continue;
-                }
-                None => return outcome,
-            },
-            reason = &mut asked, if stop_tx.is_some() => reason,
-            signal = signals.next() => signal,
-        };
-        if stop_tx.take().is_none() {
-            warn!(reason, "leaving at once");
-            return outcome;
-        }
-        info!(reason, "stopping: what is inside still goes out; a second signal leaves at once");
-    }
+        !given_up.load(Ordering::Relaxed)
+    })
 }
 
 fn start_threads(
     config: &Config,
     source: Box<dyn Interrogator>,
     egress: Egress,
-    command_rx: Receiver<Command>,
+    (command_rx, budget): (Receiver<Command>, Option<Budget>),
     status: &Arc<Status>,
     stop_rx: Receiver<()>,
 ) -> Result<Threads, AppError> {
@@ -231,6 +263,8 @@ fn start_threads(
         egress,
         views: config.views.clone(),
         processing: config.processing.clone(),
+        budget,
+        history_bytes: config.jobs.history_bytes,
         status: Arc::clone(status),
     };
     let capture = Capture {
@@ -248,20 +282,6 @@ fn start_threads(
 
 type Threads = (JoinHandle<()>, JoinHandle<Result<CaptureEnd, SourceError>>);
 
-/// The fence with what this run needs: an onlooker for the live view, and patience when the source can wait. Patience
-/// ends when the broker is away: a replay must not hang on a broker that is not there.
-fn dressed(egress: Egress, live: bool, status: &Arc<Status>, view: Option<&LiveView>) -> Egress {
-    let egress = match view {
-        Some(view) => egress.seen_by(view.onlooker()),
-        None => egress,
-    };
-    if live {
-        return egress;
-    }
-    let status = Arc::clone(status);
-    egress.patient(Arc::new(move || status.broker() != BrokerState::Away))
-}
-
 async fn listen(config: &Config) -> Result<TcpListener, AppError> {
     let address = config.http.listen;
     let listener = TcpListener::bind(address).await.map_err(|error| {
@@ -270,8 +290,9 @@ async fn listen(config: &Config) -> Result<TcpListener, AppError> {
         ))
     })?;
     let http = &config.http;
-    let tls = http.tls.as_ref().map_or("no", |tls| if tls.is_mutual() { "mutual" } else { "yes" });
-    info!(%address, tls, tokens = http.tokens.as_ref().map_or(0, Vec::len), "the control API listens");
+    let tls = http.tls.as_ref().map_or("no", |tls| if tls.get().is_mutual() { "mutual" } else { "yes" });
+    let tokens = http.tokens.get().as_ref().as_ref().map_or(0, Vec::len);
+    info!(%address, tls, tokens, "the control API listens");
     if http.tls.is_none() && !address.ip().is_loopback() {
         warn!("tokens and data of the control API travel unencrypted; set tls_certificate and tls_key");
     }
@@ -305,24 +326,4 @@ fn io_runtime() -> Result<Runtime, AppError> {
 
 fn io_error(what: &str, error: std::io::Error) -> AppError {
     AppError::Io { what: what.into(), error }
-}
-
-/// SIGINT and SIGTERM.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, AppError> {
-        let listen = |kind| signal(kind).map_err(|error| io_error("listening for signals", error));
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
-        }
-    }
 }

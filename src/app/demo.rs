@@ -36,6 +36,7 @@ pub fn demo(options: &DemoOptions) -> Result<(), AppError> {
         show: Show::Live { plain: options.plain },
         run_for: options.run_for,
         fit_views: !options.replay.is_empty(),
+        ..RunOptions::default()
     };
     if !options.replay.is_empty() {
         config.replay(options.replay.clone(), ReplaySpeed::Times(1.0), true, None);

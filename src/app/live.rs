@@ -1,16 +1,17 @@
 //! The live view of a run: what it looks at, and its thread (`das-terminal`).
 
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
 
-use tokio::sync::Notify;
 use tracing::warn;
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
+use super::supervisor::{End, Outcome};
 use crate::config::{BrokerConfig, Config};
 use crate::egress::Onlooker;
 use crate::status::Status;
+use crate::telemetry::{Sink, Times};
 use crate::terminal::{self, Ended, LogTail, ViewOptions, WaterfallTap};
 
 /// The live view before it is shown.
@@ -18,14 +19,6 @@ pub(super) struct LiveView {
     log: LogTail,
     tap: Arc<WaterfallTap>,
     options: ViewOptions,
-}
-
-/// The live view on its thread; dropping this ends it and gives the terminal back.
-pub(super) struct Screen {
-    thread: Option<JoinHandle<()>>,
-    stop: Arc<AtomicBool>,
-    /// Told when a person leaves.
-    pub(super) left: Arc<Notify>,
 }
 
 impl LiveView {
@@ -36,9 +29,13 @@ impl LiveView {
     }
 
     /// Where log lines go, so that they never tear the screen.
-    pub(super) fn log_writer(&self) -> BoxMakeWriter {
-        let log = self.log.clone();
-        BoxMakeWriter::new(move || log.clone())
+    pub(super) fn log_writer(&self) -> Sink {
+        Box::new(self.log.clone())
+    }
+
+    /// The time that stands in log lines.
+    pub(super) fn log_times(&self) -> Times {
+        if terminal::takes_screen(&self.options) { Times::OfDay } else { Times::Full }
     }
 
     /// To be shown each frame.
@@ -47,24 +44,20 @@ impl LiveView {
         Arc::new(move |frame| tap.offer(frame))
     }
 
-    pub(super) fn start(self, status: Arc<Status>) -> Screen {
-        let (stop, left) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
-        let (raised, told) = (Arc::clone(&stop), Arc::clone(&left));
-        let body = move || match terminal::show(&status, &self.tap, &self.log, &self.options, &raised) {
-            Ok(Ended::Asked) => told.notify_one(),
-            Ok(Ended::Stopped) => {}
-            Err(error) => warn!(%error, "the terminal refuses the live view; the daemon goes on without"),
-        };
-        let thread = thread::Builder::new().name("das-terminal".into()).spawn(body).ok();
-        Screen { thread, stop, left }
-    }
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+    /// Shows it on a thread of its own until a person leaves or `stop` is raised.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(super) fn start(self, status: Arc<Status>, stop: Arc<AtomicBool>) -> io::Result<JoinHandle<Outcome>> {
+        thread::Builder::new().name("das-terminal".into()).spawn(move || {
+            Ok(match terminal::show(&status, &self.tap, &self.log, &self.options, &stop) {
+                Ok(Ended::Asked) => End::Asks("asked at the terminal"),
+                Ok(Ended::Stopped) => End::Told,
+                Err(error) => {
+                    warn!(%error, "the terminal refuses the live view; the daemon goes on without");
+                    End::Dispensable
+                }
+            })
+        })
     }
 }

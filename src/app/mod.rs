@@ -2,20 +2,26 @@
 //! all the others.
 //!
 //! Stopping starts at the head: capture ends and drops its sender, each stage drains and drops its own, the publisher
-//! flushes its confirms. Closing queues carry the news.
+//! flushes its confirms. Closing queues carry the news. `supervisor` looks after all threads and tasks.
 
 mod daemon;
 mod demo;
 mod live;
+mod reload;
+mod signals;
+mod summary;
+mod supervisor;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Config, LogConfig, LogFormat, SourceConfig, ViewConfig};
 use crate::source::replay::Replay;
 use crate::source::ring::{Ring, RingOptions};
 use crate::source::{Interrogator, Probe, SourceError};
+use crate::status::Counters;
 use crate::telemetry;
 
 pub use demo::demo;
@@ -42,6 +48,12 @@ pub struct RunOptions {
     pub run_for: Option<Duration>,
     /// Put built-in views where the fiber at hand has channels: for runs without a configuration.
     pub fit_views: bool,
+    /// The file that the configuration came from; `None` = built in.
+    pub file: Option<PathBuf>,
+    /// Where the control API listens instead of where the configuration says.
+    pub listen: Option<SocketAddr>,
+    /// SIGHUP reads `file` again; otherwise it stops the daemon: its terminal is gone.
+    pub reload: bool,
 }
 
 /// What the demo is told.
@@ -105,6 +117,7 @@ impl AppError {
 /// # Errors
 /// What makes going on impossible; a dark fiber and an absent broker do not.
 pub fn run(mut config: Config, options: &RunOptions) -> Result<(), AppError> {
+    config.http.listen = options.listen.unwrap_or(config.http.listen);
     // Checked with the file, but `--http` goes over it.
     config.http.exposure().map_err(|text| AppError::Config(format!("http.listen: {text}")))?;
     let mut source = open_source(&config)?;
@@ -129,7 +142,7 @@ fn open_source(config: &Config) -> Result<Box<dyn Interrogator>, SourceError> {
     })
 }
 
-fn log_options(log: &LogConfig) -> telemetry::Options {
+fn log_options(log: &LogConfig, counters: Arc<Counters>) -> telemetry::Options {
     telemetry::Options {
         level: log.level.to_string(),
         format: match log.format {
@@ -137,6 +150,7 @@ fn log_options(log: &LogConfig) -> telemetry::Options {
             LogFormat::Text => telemetry::Format::Text,
             LogFormat::Json => telemetry::Format::Json,
         },
-        writer: None,
+        counters,
+        ..telemetry::Options::default()
     }
 }

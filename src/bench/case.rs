@@ -154,7 +154,7 @@ mod tests {
             assert_eq!(config.capture.prr, Some(scene.prr()));
             assert_eq!((config.processing.threads, config.http.listen.port()), (3, 5001));
             let broker = config.broker.unwrap();
-            assert_eq!((broker.uri.as_str(), broker.username.as_str()), ("amqp://host:1/%2f", "d\"as"));
+            assert_eq!((broker.uri.as_str(), broker.login.get().username.as_str()), ("amqp://host:1/%2f", "d\"as"));
             assert!(broker.frames_exchange.starts_with("fiberd.bench."));
             let mut views = case.views();
             views[0].bands_hz = vec![(5.0, BAND_HZ.min(case.prr_hz / 2.0))];

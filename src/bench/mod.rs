@@ -270,7 +270,7 @@ impl Bench<'_> {
             "fiberd_frames_published_total",
             "fiberd_frames_confirmed_total",
             "fiberd_frames_unroutable_total",
-            "fiberd_frames_refused_total",
+            "fiberd_frames_dropped_total{place=\"broker\"}",
         ];
         (self.say)("  what is inside still goes through");
         let mut last = (Vec::new(), Instant::now());

@@ -244,8 +244,8 @@ impl Frames {
     pub(super) fn count(expected: u64, metrics: &Metrics, received: Option<&Received>) -> Self {
         let published = metrics.count("fiberd_frames_published_total");
         let confirmed = metrics.count("fiberd_frames_confirmed_total");
-        let refused_or_unroutable =
-            metrics.count("fiberd_frames_unroutable_total") + metrics.count("fiberd_frames_refused_total");
+        let refused_or_unroutable = metrics.count("fiberd_frames_unroutable_total")
+            + metrics.count("fiberd_frames_dropped_total{place=\"broker\"}");
         Self {
             expected,
             made: metrics.count("fiberd_frames_made_total"),

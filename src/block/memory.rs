@@ -45,7 +45,9 @@ enum Pages {
 impl Memory {
     /// `len` bytes, a multiple of [`ROW_ALIGN`], all touched; number `number` of many that are read together.
     pub(super) fn new(len: usize, number: usize) -> Self {
-        let shift = number.wrapping_mul(SKEW) % CACHE_PERIOD;
+        // Small blocks lie side by side at different places anyway, and there may be thousands of them.
+        let period = CACHE_PERIOD.min(len.next_power_of_two().max(ROW_ALIGN));
+        let shift = number.wrapping_mul(SKEW) % period;
         let (pages, offset) = huge(len + shift).unwrap_or_else(|| {
             let lines = (shift + len) / ROW_ALIGN;
             let mut memory = Vec::with_capacity(lines);
@@ -91,6 +93,19 @@ fn huge(len: usize) -> Option<(Pages, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_block_takes_little_more_than_it_holds() {
+        for len in [64, 256, 4800, 64 << 10] {
+            for number in 0..200 {
+                let taken = match Memory::new(len, number).pages {
+                    Pages::Small(lines) => lines.len() * ROW_ALIGN,
+                    Pages::Huge(map) => map.len(),
+                };
+                assert!(taken <= 3 * len, "{taken} for {len}");
+            }
+        }
+    }
 
     #[test]
     fn memory_is_aligned_and_whole_wherever_it_lies() {

@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::load::Environment;
 use super::problem::Origin;
+use super::reloadable::Reloadable;
 use super::section::{Section, quoted};
 use super::tls::{TlsFile, TlsFiles};
 use super::tokens::{self, Token};
@@ -25,9 +26,9 @@ pub struct HttpConfig {
     /// The name by which clients reach this host, for the addresses that answers hold; `None` = what they asked for.
     pub public_host: Option<String>,
     /// Who may come in; `None` = whoever reaches it.
-    pub tokens: Option<Vec<Token>>,
+    pub tokens: Reloadable<Option<Vec<Token>>>,
     /// Certificates; `None` = plain HTTP.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<Reloadable<TlsFiles>>,
     /// Origins whose pages may ask, such as `https://das.example`; `*` = every page.
     pub cors_origins: Vec<String>,
     /// What one client may ask.
@@ -54,7 +55,7 @@ impl Default for HttpConfig {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 5000)),
             public_host: None,
-            tokens: None,
+            tokens: Reloadable::default(),
             tls: None,
             cors_origins: Vec::new(),
             rates: RateConfig { configure_per_s: 50.0, configure_burst: 200, reads_per_s: 2000.0, reads_burst: 4000 },
@@ -69,7 +70,7 @@ impl HttpConfig {
     /// # Errors
     /// What is missing, when it can be reached from outside without credentials.
     pub fn exposure(&self) -> Result<(), String> {
-        let guarded = self.tokens.is_some() || self.tls.as_ref().is_some_and(TlsFiles::is_mutual);
+        let guarded = self.tokens.get().is_some() || self.tls.as_ref().is_some_and(|tls| tls.get().is_mutual());
         if guarded || self.listen.ip().is_loopback() { Ok(()) } else { Err(unguarded(self.listen)) }
     }
 }
@@ -120,8 +121,8 @@ pub(super) fn http(mut s: Section<'_>, default: &HttpConfig, environment: &Envir
     let config = HttpConfig {
         listen,
         public_host: public_host(&mut s),
-        tokens: tokens(&mut s, environment),
-        tls: tls(&mut s, environment),
+        tokens: Reloadable::new(tokens(&mut s, environment)),
+        tls: tls(&mut s, environment).map(Reloadable::new),
         cors_origins: cors_origins(&mut s),
         rates: rates(&mut s, default.rates),
         max_connections: s.integer("max_connections", default.max_connections, 8..=65_536, "connections"),

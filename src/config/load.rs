@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::problem::{Origin, Problem, Problems};
 use super::section::{Findings, NumberOrWord, Section, UNKNOWN_KEY, quoted};
 use super::{
-    BrokerConfig, CaptureConfig, Config, DEFAULT_RING, FiberConfig, JobsConfig, LogConfig, LogFormat, ProcessingConfig,
-    REPLAY_SITE, ReplaySpeed, Secret, SourceConfig, http, tree, view,
+    BrokerConfig, CaptureConfig, Config, DEFAULT_RING, FiberConfig, JobsConfig, LogConfig, LogFormat, Login,
+    ProcessingConfig, REPLAY_SITE, Reloadable, ReplaySpeed, Secret, SourceConfig, http, tree, view,
 };
 use crate::acquisition::SignalLimits;
 use crate::dsp::{CommonMode, ConditionSpec};
@@ -319,18 +319,18 @@ fn broker(mut s: Section<'_>, environment: &Environment) -> Option<BrokerConfig>
     if let Err(text) = check_uri(&uri) {
         s.complain("uri", text);
     }
-    let username = s.text("username").unwrap_or(default.username);
-    let password = match s.text("password_file") {
-        Some(path) => read_secret(&path, environment).unwrap_or_else(|text| {
+    let default_login = default.login.get();
+    let username = s.text("username").unwrap_or_else(|| default_login.username.clone());
+    let password = s.text("password_file").and_then(|path| {
+        read_secret(&path, environment).unwrap_or_else(|text| {
             s.complain("password_file", text);
-            Some(default.password.clone())
-        }),
-        None => Some(default.password.clone()),
-    };
+            None
+        })
+    });
+    let password = password.unwrap_or_else(|| default_login.password.clone());
     let config = BrokerConfig {
         uri,
-        username,
-        password: password.unwrap_or(default.password),
+        login: Reloadable::new(Login { username, password }),
         frames_exchange: exchange(&mut s, "frames_exchange", default.frames_exchange),
         status_exchange: exchange(&mut s, "status_exchange", default.status_exchange),
         commands_exchange: exchange(&mut s, "commands_exchange", default.commands_exchange),
@@ -424,11 +424,13 @@ fn jobs(mut s: Section<'_>) -> JobsConfig {
         s.integer(key, usize::from(*default), 1..=65_535, "(number of a port)") as u16
     };
     let memory_mib = s.integer("memory_mib", (default.memory_bytes >> 20) as usize, 16..=1_048_576, "MiB");
+    let history_mib = s.integer("history_mib", default.history_bytes >> 20, 0..=65_536, "MiB");
     let ports = port(&mut s, "first_port", default.ports.start())..=port(&mut s, "last_port", default.ports.end());
     let config = JobsConfig {
         max_jobs: s.integer("max_jobs", default.max_jobs, 0..=100_000, "jobs"),
         max_load: s.number("max_load", default.max_load, 0.0..=1000.0, "times real time"),
         memory_bytes: (memory_mib as u64) << 20,
+        history_bytes: history_mib << 20,
         live_idle: seconds(&mut s, "live_idle_s", default.live_idle),
         historic_idle: seconds(&mut s, "historic_idle_s", default.historic_idle),
         start_grace: seconds(&mut s, "start_grace_s", default.start_grace),

@@ -2,20 +2,26 @@
 //! `http` with the files that it names (`tokens`, `tls`), by the typed getters of `section` over the tree of `tree`, in
 //! which every value knows its line and column.
 //!
+//! What a reload may exchange while the daemon runs is `reloadable`; `changes` names the rest.
+//!
 //! Reading never stops at the first mistake: all problems come back at once, each saying what would be right.
 
+mod changes;
 mod http;
 mod load;
 mod problem;
+mod reloadable;
 mod section;
 mod tls;
 mod tokens;
 mod tree;
 mod view;
 
+pub use changes::RELOADED_KEYS;
 pub use http::{HttpConfig, RateConfig, is_host, listen_address, loopback_address};
 pub use load::{Environment, check_uri};
 pub use problem::{Origin, Problem, Problems};
+pub use reloadable::{Login, Reloadable};
 pub use tls::{TlsFile, TlsFiles};
 pub use tokens::{Digest, Role, Token, digest_of};
 
@@ -23,7 +29,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::acquisition::SignalLimits;
+use crate::acquisition::{SignalLimits, SourceKind};
 use crate::dsp::{ConditionSpec, Window};
 use crate::frame::{Dtype, ValueKind, View};
 pub use crate::source::ReplaySpeed;
@@ -32,8 +38,11 @@ use crate::units::Rational;
 const TENTH: Rational = Rational::new(1, 10).expect("positive");
 const TWENTIETH: Rational = Rational::new(1, 20).expect("positive");
 
-/// The ring that simulator and daemon use when they are told nothing.
-pub const DEFAULT_RING: &str = "/dev/shm/fiberd.ring";
+/// The ring that daemon and recorder read when they are told nothing, in the folder that `systemd/tmpfiles.d` makes.
+pub const DEFAULT_RING: &str = "/dev/shm/fiberd/ring";
+
+/// The ring that the simulator writes when it is told nothing: another one, so that invented data never pass for real.
+pub const SIMULATED_RING: &str = "/dev/shm/fiberd-simulated.ring";
 
 /// The site when none is named.
 pub const DEFAULT_SITE: &str = "fiber";
@@ -189,10 +198,8 @@ pub struct ViewConfig {
 pub struct BrokerConfig {
     /// `amqp://host:port/vhost` or `amqps://…`, without user and password.
     pub uri: String,
-    /// User name.
-    pub username: String,
-    /// Password; never shown.
-    pub password: Secret,
+    /// As whom; a connection takes the login that holds when it is made.
+    pub login: Reloadable<Login>,
     /// Topic exchange for frames.
     pub frames_exchange: String,
     /// Topic exchange for status.
@@ -218,6 +225,8 @@ pub struct JobsConfig {
     pub max_load: f64,
     /// Bytes that jobs may take, about.
     pub memory_bytes: u64,
+    /// Bytes of samples that are kept so that jobs begin at once.
+    pub history_bytes: usize,
     /// A live job ends after so long without a consumer.
     pub live_idle: Duration,
     /// A job that plays a recording, after so long.
@@ -265,7 +274,17 @@ impl std::fmt::Debug for Secret {
 
 impl std::fmt::Debug for BrokerConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BrokerConfig").field("uri", &"<set>").field("username", &self.username).finish_non_exhaustive()
+        f.debug_struct("BrokerConfig").field("uri", &"<set>").field("login", &self.login).finish_non_exhaustive()
+    }
+}
+
+impl SourceConfig {
+    /// Where traces come from, as far as the configuration knows: a ring may be that of a simulator.
+    pub const fn kind(&self) -> SourceKind {
+        match self {
+            Self::Ring { .. } => SourceKind::Ring,
+            Self::Replay { .. } => SourceKind::Replay,
+        }
     }
 }
 
@@ -309,6 +328,7 @@ impl Default for JobsConfig {
             max_jobs: 1000,
             max_load: 0.8,
             memory_bytes: 2048 << 20,
+            history_bytes: 40 << 20,
             live_idle: Duration::from_secs(30),
             historic_idle: Duration::from_secs(180),
             start_grace: Duration::from_secs(15),
@@ -389,8 +409,7 @@ impl Default for BrokerConfig {
     fn default() -> Self {
         Self {
             uri: "amqp://127.0.0.1:5672/%2f".into(),
-            username: "guest".into(),
-            password: Secret::new("guest"),
+            login: Reloadable::new(Login { username: "guest".into(), password: Secret::new("guest") }),
             frames_exchange: "fiberd.frames".into(),
             status_exchange: "fiberd.status".into(),
             commands_exchange: "baby_analyzer_commands".into(),

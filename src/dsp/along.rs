@@ -8,36 +8,46 @@ use rustfft::num_complex::Complex;
 
 use super::plan::Plan;
 
-/// The newest samples of one channel. Nothing is ever moved: the ring wraps, and a window is one or two pieces.
+/// The newest samples of one channel, or of a group of neighbours: `[trace][lane]`. Nothing is ever moved: the ring wraps,
+/// and a window of one channel is one or two pieces.
 pub(super) struct Ring {
     samples: Vec<f32>,
+    lanes: usize,
 }
 
 impl Ring {
-    /// Room for `traces` traces.
-    pub(super) fn new(traces: usize) -> Self {
-        Self { samples: vec![0.0; traces] }
+    /// Room for `traces` traces of `lanes` channels.
+    pub(super) fn new(traces: usize, lanes: usize) -> Self {
+        Self { samples: vec![0.0; traces * lanes], lanes }
     }
 
-    /// Writes consecutive samples, the first of trace `first`, over the oldest ones.
-    pub(super) fn write(&mut self, first: u64, samples: impl Iterator<Item = f32>) {
-        let mut at = self.place(first);
+    /// Writes consecutive samples of a lane, the first of trace `first`, over the oldest ones.
+    pub(super) fn write(&mut self, first: u64, lane: usize, samples: impl Iterator<Item = f32>) {
+        let mut at = self.place(first) + lane;
         for sample in samples {
             self.samples[at] = sample;
-            at = if at + 1 == self.samples.len() { 0 } else { at + 1 };
+            at += self.lanes;
+            if at >= self.samples.len() {
+                at = lane;
+            }
         }
     }
 
-    /// Traces `first .. first + len`, the older and the newer piece.
+    /// Traces `first .. first + len` of a ring of one lane, the older and the newer piece.
     fn read(&self, first: u64, len: usize) -> (&[f32], &[f32]) {
-        debug_assert!(len <= self.samples.len());
+        debug_assert!(self.lanes == 1 && len <= self.samples.len());
         let at = self.place(first);
         let older = &self.samples[at..(at + len).min(self.samples.len())];
         (older, &self.samples[..len - older.len()])
     }
 
+    /// The samples of a trace.
+    pub(super) fn row(&self, trace: u64) -> &[f32] {
+        &self.samples[self.place(trace)..][..self.lanes]
+    }
+
     fn place(&self, trace: u64) -> usize {
-        (trace % self.samples.len() as u64) as usize
+        (trace % (self.samples.len() / self.lanes) as u64) as usize * self.lanes
     }
 }
 
@@ -62,13 +72,29 @@ impl Along {
         }
     }
 
-    /// The window of `nfft` traces from `first` on: `|X_k|²` of the plan's bins, DC and Nyquist halved, into `sums` or
-    /// added to what is there.
-    pub(super) fn transform(&mut self, plan: &Plan, ring: &Ring, first: u64, sums: &mut [f32], add: bool) {
-        let half = plan.nfft() / 2;
+    /// The window of `nfft` traces before `end`, of which those before `since` are zero: `|X_k|²` of the plan's bins, DC and
+    /// Nyquist halved, into `sums` or added to what is there.
+    pub(super) fn transform(
+        &mut self,
+        plan: &Plan,
+        ring: &Ring,
+        (since, end): (u64, u64),
+        sums: &mut [f32],
+        add: bool,
+    ) {
+        let (half, nfft) = (plan.nfft() / 2, plan.nfft() as u64);
         let (pairs, tangled) = (&mut self.pairs[..half], &mut self.tangled[..half]);
-        let (older, newer) = ring.read(first, plan.nfft());
-        window_pairs(pairs, older, newer, plan.window());
+        if let Some(first) = end.checked_sub(nfft).filter(|&first| first >= since) {
+            let (older, newer) = ring.read(first, plan.nfft());
+            window_pairs(pairs, older, newer, plan.window());
+        } else {
+            pairs.fill(Complex::ZERO);
+            for trace in since..end {
+                let place = (trace + nfft - end) as usize;
+                let sample = ring.row(trace)[0] * plan.window()[place];
+                put_sample(pairs, place, sample);
+            }
+        }
         let scratch = &mut self.scratch[..plan.fft.get_outofplace_scratch_len()];
         plan.fft.process_outofplace_with_scratch(pairs, tangled, scratch);
         if add {
@@ -77,6 +103,12 @@ impl Along {
             powers(tangled, &plan.twiddles, plan.bins(), sums, |sum, power| *sum = power);
         }
     }
+}
+
+/// One sample among pairs.
+fn put_sample(pairs: &mut [Complex<f32>], place: usize, sample: f32) {
+    let pair = &mut pairs[place / 2];
+    *(if place.is_multiple_of(2) { &mut pair.re } else { &mut pair.im }) = sample;
 }
 
 /// Multiplies by the window and makes pairs; the seam between the two pieces of history may fall within a pair.
@@ -128,6 +160,46 @@ fn powers(
         let (re, im) = (sum.re + turned.im, sum.im - turned.re);
         put(out, 0.25 * (re * re + im * im));
     }
+}
+
+impl Along {
+    /// The transform of a window without a window function, of one lane of `ring`, with the phase of the absolute trace
+    /// number: `put(row, S_k)` for `rows` bins from `first_bin` on, which may lie outside `0 … nfft/2`. The window is the
+    /// `nfft` traces before `end`; those before `since` are zero.
+    pub(super) fn sums(
+        &mut self,
+        plan: &Plan,
+        (ring, lane): (&Ring, usize),
+        (since, end): (u64, u64),
+        (first_bin, rows): (i64, usize),
+        mut put: impl FnMut(usize, Complex<f32>),
+    ) {
+        let (half, nfft) = (plan.nfft() / 2, plan.nfft() as u64);
+        let (pairs, tangled) = (&mut self.pairs[..half], &mut self.tangled[..half]);
+        pairs.fill(Complex::ZERO);
+        // Where a trace's number says, so that nothing has to be turned afterwards.
+        for trace in since.max(end.saturating_sub(nfft))..end {
+            put_sample(pairs, (trace % nfft) as usize, ring.row(trace)[lane]);
+        }
+        let scratch = &mut self.scratch[..plan.fft.get_outofplace_scratch_len()];
+        plan.fft.process_outofplace_with_scratch(pairs, tangled, scratch);
+        for row in 0..rows {
+            let bin = first_bin + row as i64;
+            let folded = bin.unsigned_abs() as usize;
+            let (folded, mirrored) = if folded > half { (plan.nfft() - folded, bin > 0) } else { (folded, bin < 0) };
+            let sum = untangled(tangled, &plan.twiddles, folded);
+            put(row, if mirrored { sum.conj() } else { sum });
+        }
+    }
+}
+
+/// `X_k`, as in [`powers`], `k = 0 … nfft/2`.
+fn untangled(tangled: &[Complex<f32>], twiddles: &[Complex<f32>], bin: usize) -> Complex<f32> {
+    let m = tangled.len();
+    let (a, b) = (tangled[bin % m], tangled[(m - bin) % m].conj());
+    let turned = twiddles[bin] * (a - b);
+    let twice = a + b + Complex::new(turned.im, -turned.re);
+    twice * 0.5
 }
 
 /// Sum in eight parts, so that it vectorises and loses no accuracy in long bands.

@@ -6,19 +6,24 @@
 //! nothing after it is made; scratch memory is the [`Worker`]'s. The result does not depend, to the last bit, on how the
 //! traces were cut into pushes, nor on which worker ran.
 
+mod join;
 mod parts;
+mod worker;
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::along::Along;
 use super::grid::{window_end, windows_of_line};
-use super::lanes::{self, Cell, Kernel};
-use super::plan::{Output, Plan, SideBySide};
+use super::plan::{Plan, SideBySide};
 use super::store::Store;
-use super::traces::{Cells, History, Spare, Traces};
+use super::traces::History;
 
-use parts::{Alone, Group, Taken, parts, slide_to};
+use parts::{Alone, Group, Own, Taken, owns, parts, slide_own, slide_to};
+pub use worker::Worker;
+
+/// Lines begin early when one part in so many of their window is there. With less the window function lets next to nothing
+/// through, and rounding shows.
+const EARLY_SHARE: u64 = 16;
 
 /// A finished line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,59 +45,6 @@ pub struct Want {
     pub output: usize,
     /// Channels of the tile.
     pub channels: Range<usize>,
-}
-
-/// The kernel and scratch memory of one thread.
-pub struct Worker {
-    kernel: Box<dyn Kernel>,
-    along: Along,
-    /// Powers of a line of one window, `[place][lane]`.
-    powers: Vec<f32>,
-    /// Where the counts of a tile are.
-    cells: Spare<Cell>,
-}
-
-impl Default for Worker {
-    fn default() -> Self {
-        Self { kernel: lanes::kernel(), along: Along::default(), powers: Vec::new(), cells: Spare::default() }
-    }
-}
-
-impl Worker {
-    /// Channels that this machine's kernel transforms together.
-    pub fn lanes() -> usize {
-        lanes::lanes()
-    }
-
-    /// Room to find the counts of `channels` channels in, over `traces` traces.
-    pub fn reserve_cells(&mut self, channels: usize, traces: usize) {
-        self.cells.reserve(channels.div_ceil(lanes::CELL_CHANNELS) * traces);
-    }
-
-    /// Runs `lanes`, of a tile of `channels`, on the counts that `traces` has got since the last call.
-    pub fn take_counts(&mut self, lanes: &mut [Lane], channels: &Range<usize>, traces: &Traces<'_>) {
-        let from = lanes.iter().map(|lane| lane.reads_from(traces.end())).min().unwrap_or(u64::MAX);
-        // A job of a few channels must not pay for the table of all.
-        let wanted = lanes.iter().flat_map(Lane::wants).map(|want| want.channels.end).max().unwrap_or(0);
-        let cells = Cells::new(traces, from, &(channels.start..channels.start + wanted), &mut self.cells);
-        for lane in lanes {
-            lane.advance(History::Counts(&cells), self);
-        }
-        cells.put_away(&mut self.cells);
-    }
-
-    /// Makes the scratch memory large enough for `plan`. This and [`reserve_cells`](Self::reserve_cells) are the only
-    /// places that allocate.
-    pub fn reserve(&mut self, plan: &Plan) {
-        match &plan.side_by_side {
-            Some(SideBySide::Whole(schedule)) => self.kernel.reserve(schedule),
-            Some(SideBySide::Sliding(sliding)) => self.kernel.reserve_sliding(sliding),
-            None => {}
-        }
-        let needed = plan.side_by_side.as_ref().map_or(0, SideBySide::stored) * self.kernel.lanes();
-        self.powers.resize(needed.max(self.powers.len()), 0.0);
-        self.along.reserve(plan);
-    }
 }
 
 /// Where the lanes of a transform stand, all at the same place.
@@ -155,6 +107,18 @@ pub struct Lane {
     lines: Vec<Line>,
     slot_count: usize,
     first_slot: usize,
+    spent: Spent,
+    /// Lines begin before their windows are whole.
+    early: bool,
+}
+
+/// What the last push of a lane took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Windows that were transformed.
+    pub windows: u64,
+    /// Nanoseconds of one thread, if who runs the lane has [said](Lane::charge) so.
+    pub ns: u64,
 }
 
 impl Lane {
@@ -182,8 +146,49 @@ impl Lane {
             lines: Vec::with_capacity(slot_count),
             slot_count,
             first_slot: 0,
+            spent: Spent::default(),
+            early: false,
             plan,
         }
+    }
+
+    /// Whether lines of one window that is too long to keep all samples for come from now on as soon as a
+    /// sixteenth of it is there: [`is_short`](Self::is_short) then. Who has just asked for them need not wait
+    /// for half a minute. Missing traces count as zero, and powers are made larger by the window function's energy over the
+    /// part that is there, so that white noise keeps its level; lines are wider than those of the whole window.
+    pub fn begin_early(&mut self, yes: bool) {
+        self.early = yes && self.plan.keeps_own() && !self.plan.averages();
+    }
+
+    /// Whether the window that ends at trace `end` reaches back before what is known of some of `channels` of the tile, so
+    /// that zeros stand there.
+    pub fn is_short(&self, channels: &Range<usize>, end: u64) -> bool {
+        let lacks = |own: &Own| end < own.from(self.run_start).saturating_add(self.plan.nfft() as u64);
+        // A channel that is alone as well as in a group is what it is alone.
+        let alone = |channel: usize| self.alone.iter().find(|alone| alone.channel == channel);
+        let of_group = |group: &Group| {
+            let mut common = overlap(channels, &group.channels);
+            group.own.as_ref().is_some_and(lacks) && common.any(|channel| alone(channel).is_none())
+        };
+        self.early
+            && (self.groups.iter().any(of_group)
+                || self.alone.iter().any(|alone| channels.contains(&alone.channel) && lacks(&alone.own)))
+    }
+
+    /// Traces of a window that must be there.
+    fn needed(&self) -> u64 {
+        let nfft = self.plan.nfft() as u64;
+        if self.early { nfft / EARLY_SHARE } else { nfft }
+    }
+
+    /// Keeps how long the last push took, for who asks what the lane [spent](Self::spent): there is no clock here.
+    pub const fn charge(&mut self, ns: u64) {
+        self.spent.ns = ns;
+    }
+
+    /// What the last push took.
+    pub const fn spent(&self) -> Spent {
+        self.spent
     }
 
     /// Traces before the newest block that this lane's windows may still reach.
@@ -193,7 +198,7 @@ impl Lane {
             Some(SideBySide::Sliding(sliding)) => self.plan.nfft() + sliding.longest_hop(),
             // Channels that are alone now may not be so tomorrow.
             Some(SideBySide::Whole(_)) => self.plan.nfft(),
-            None => 0,
+            Some(SideBySide::Long(_)) | None => 0,
         }
     }
 
@@ -201,7 +206,7 @@ impl Lane {
     /// transform, and need no more than a look at what is new.
     fn reads_from(&self, end: u64) -> u64 {
         let window_end = self.pending.window_end(&self.plan);
-        if self.groups.is_empty() || window_end > end {
+        if self.groups.is_empty() || self.plan.keeps_own() || window_end > end {
             return self.position;
         }
         window_end.saturating_sub(self.reach() as u64).min(self.position)
@@ -238,92 +243,6 @@ impl Lane {
         Clock { run_start: self.run_start, position: self.position, pending: self.pending } = *clock;
     }
 
-    /// Takes over what `old` has of the line that is being gathered: the lane in whose place this one is, which keeps the
-    /// same time. What only this one needs is made of what `history` holds, and whole from
-    /// [`whole_from`](Self::whole_from) on.
-    pub fn look_back(&mut self, old: Option<Self>, history: Option<History<'_>>) {
-        self.seen_from = match old {
-            Some(old) => self.take_over(old),
-            None => history.map_or(self.position, History::first_trace),
-        };
-        for alone in self.alone.iter_mut().filter(|alone| alone.since.is_none()) {
-            let oldest = self.position.saturating_sub(self.plan.nfft() as u64).max(self.run_start);
-            let since = history.map_or(self.position, |history| history.first_trace().max(oldest));
-            if let Some(history) = history.filter(|_| since < self.position) {
-                history.copy_channel(alone.channel, since, &mut alone.ring);
-            }
-            alone.since = Some(since);
-        }
-    }
-
-    fn take_over(&mut self, old: Self) -> u64 {
-        let same_plan = Arc::ptr_eq(&self.plan, &old.plan);
-        if self.plan.averages() && self.pending.used > 0 {
-            self.take_sums(&old, same_plan);
-        }
-        for mut before in old.groups {
-            let here = self.groups.iter_mut().find(|group| group.number == before.number);
-            if let Some(group) = here.filter(|_| same_plan) {
-                group.slid_to = before.slid_to.take();
-                std::mem::swap(&mut group.sums, &mut before.sums);
-            }
-        }
-        for before in old.alone {
-            if let Some(alone) = self.alone.iter_mut().find(|alone| alone.channel == before.channel) {
-                (alone.ring, alone.since) = (before.ring, Some(before.since.unwrap_or(old.run_start)));
-            }
-        }
-        old.seen_from
-    }
-
-    /// The first line that will be whole for all that is wanted here.
-    pub fn whole_from(&self) -> u64 {
-        let groups = if self.groups.is_empty() { 0 } else { self.seen_from };
-        let since = self.alone.iter().filter_map(|alone| alone.since).fold(groups.max(self.run_start), u64::max);
-        let grid = self.plan.grid();
-        // A line of which windows have been taken in already is whole for those only who were there.
-        let mut line = self.pending.index.saturating_add(u64::from(self.pending.next > 0)).max(grid.line_at(since));
-        while Pending::new(&self.plan, line).begins(&self.plan).is_none_or(|first| first < since) && line < u64::MAX {
-            line += 1;
-        }
-        line
-    }
-
-    /// The sums of the line that is being gathered, bin by bin, wherever they stand here and there.
-    fn take_sums(&mut self, old: &Self, same_plan: bool) {
-        let lanes = Worker::lanes();
-        let place = |plan: &Plan, bin: usize| match &plan.side_by_side {
-            Some(side_by_side) => side_by_side.position(bin) as usize * lanes,
-            None => 0,
-        };
-        let bins = old.plan.spec().outputs.iter().flat_map(Output::ranges).cloned().flatten();
-        let wanted = |plan: &Plan, bin| plan.spec().outputs.iter().flat_map(Output::ranges).any(|r| r.contains(&bin));
-        for bin in bins.filter(|&bin| wanted(&self.plan, bin)) {
-            let (here, there) = (place(&self.plan, bin), place(&old.plan, bin));
-            let (first, old_first) = (self.plan.bins().start, old.plan.bins().start);
-            for group in &mut self.groups {
-                match old.groups.iter().find(|before| before.number == group.number) {
-                    Some(_) if same_plan => {}
-                    Some(before) => group.sums[here..here + lanes].copy_from_slice(&before.sums[there..there + lanes]),
-                    None => {
-                        for before in old.alone.iter().filter(|before| group.channels.contains(&before.channel)) {
-                            group.sums[here + before.channel - group.channels.start] = before.sums[bin - old_first];
-                        }
-                    }
-                }
-            }
-            for alone in &mut self.alone {
-                let before = old.alone.iter().find(|before| before.channel == alone.channel);
-                let group = old.groups.iter().find(|group| group.channels.contains(&alone.channel));
-                if let Some(before) = before {
-                    alone.sums[bin - first] = before.sums[bin - old_first];
-                } else if let Some(group) = group {
-                    alone.sums[bin - first] = group.sums[there + alone.channel - group.channels.start];
-                }
-            }
-        }
-    }
-
     /// Forgets everything: a new epoch. The next sample pushed is of trace `next_trace`.
     pub fn reset(&mut self, next_trace: u64) {
         self.start_run(next_trace);
@@ -343,7 +262,7 @@ impl Lane {
 
     fn start_run(&mut self, next_trace: u64) {
         self.groups.iter_mut().for_each(|group| group.slid_to = None);
-        self.alone.iter_mut().for_each(|alone| alone.since = None);
+        owns(&mut self.groups, &mut self.alone).for_each(|(_, own)| own.since = None);
         (self.run_start, self.seen_from, self.position) = (next_trace, next_trace, next_trace);
     }
 
@@ -358,8 +277,9 @@ impl Lane {
     fn advance(&mut self, history: History<'_>, worker: &mut Worker) {
         self.first_slot = self.slot(self.lines.len());
         self.lines.clear();
-        for alone in &mut self.alone {
-            history.copy_channel(alone.channel, self.position, &mut alone.ring);
+        self.spent = Spent::default();
+        for (channels, own) in owns(&mut self.groups, &mut self.alone) {
+            own.take(&channels, self.position, history);
         }
         self.position = history.position();
         while self.pending.window_end(&self.plan) <= self.position && self.pending.end < u64::MAX {
@@ -407,12 +327,14 @@ impl Lane {
     /// Computes the pending line's next window, if it is whole, and finishes the line with its last one.
     fn next_window(&mut self, history: History<'_>, worker: &mut Worker) {
         let slot = self.slot(self.lines.len());
-        let Self { plan, pending, values, .. } = self;
-        let window_end = pending.window_end(plan);
-        let whole = window_end.checked_sub(plan.nfft() as u64).filter(|&start| start >= self.run_start);
-        let window = whole.map(|start| Taken { start, add: pending.used > 0, line: pending.index });
+        let needed = self.needed();
+        let Self { plan, pending, values, spent, run_start, .. } = self;
+        let (end, run_start) = (pending.window_end(plan), *run_start);
+        let there = end.checked_sub(needed).is_some_and(|first| first >= run_start);
+        let window = there.then_some(Taken { end, run_start, add: pending.used > 0, line: pending.index });
         pending.next += 1;
-        pending.used += u64::from(whole.is_some());
+        pending.used += u64::from(there);
+        spent.windows += u64::from(there);
         let last = pending.next == pending.windows;
         let finish = (last && pending.used > 0).then_some((slot, pending.used));
         if finish.is_some() {
@@ -422,10 +344,15 @@ impl Lane {
         }
         // All lanes of a transform count the same windows; one that came late goes without those that it has not seen,
         // and nobody is shown the line.
-        let seen = window.filter(|taken| history.holds(taken.start, plan.nfft()));
-        if let (Some(SideBySide::Sliding(sliding)), Some(taken)) = (&plan.side_by_side, seen) {
-            for groups in self.groups.chunks_mut(2) {
-                slide_to(groups, sliding, history, &mut *worker.kernel, taken);
+        let holds = |end: u64| history.holds(end.saturating_sub(plan.nfft() as u64), plan.nfft());
+        let seen = window.filter(|taken| plan.keeps_own() || holds(taken.end));
+        for groups in self.groups.chunks_mut(2) {
+            match (&plan.side_by_side, seen) {
+                (Some(SideBySide::Sliding(sliding)), Some(taken)) => {
+                    slide_to(groups, sliding, history, &mut *worker.kernel, taken);
+                }
+                (Some(SideBySide::Long(sliding)), Some(taken)) => slide_own(groups, plan, sliding, worker, taken),
+                _ => {}
             }
         }
         for group in &mut self.groups {
@@ -439,10 +366,10 @@ impl Lane {
         }
         let Pending { index, start, end, windows, used, .. } = *pending;
         if used > 0 {
-            let partial = used < windows || start < self.run_start;
+            let partial = used < windows || start < run_start;
             self.lines.push(Line { index, first_trace: start, end_trace: end, partial });
         }
-        *pending = Pending::new(plan, index.saturating_add(1));
+        self.pending = Pending::new(&self.plan, index.saturating_add(1));
     }
 
     fn slot(&self, line: usize) -> usize {
@@ -483,11 +410,6 @@ impl Pending {
 
     fn window_end(&self, plan: &Plan) -> u64 {
         window_end(self.end, self.windows, self.next, plan.nfft())
-    }
-
-    /// First trace of the earliest window; `None` when that would lie before trace 0.
-    fn begins(&self, plan: &Plan) -> Option<u64> {
-        window_end(self.end, self.windows, 0, plan.nfft()).checked_sub(plan.nfft() as u64)
     }
 }
 

@@ -22,7 +22,7 @@ use crate::units::Rational;
 /// Longest window, in traces.
 pub const MAX_NFFT: usize = 1 << 20;
 
-/// Longest window of channels side by side. Counts stay in their blocks for as long, of all channels whoever looks at
+/// Longest window of channels side by side that is read where samples are kept for all. Counts stay in their blocks for as long, of all channels whoever looks at
 /// them, so that longer windows are worth a copy of the channels that are wanted.
 const MAX_SIDE_BY_SIDE: usize = 8192;
 
@@ -91,6 +91,8 @@ pub(super) enum SideBySide {
     Whole(Schedule),
     /// From window to window.
     Sliding(Sliding),
+    /// The same for windows that are too long to keep blocks for: groups have rings of their own.
+    Long(Sliding),
 }
 
 impl SideBySide {
@@ -98,14 +100,14 @@ impl SideBySide {
     pub(super) const fn stored(&self) -> usize {
         match self {
             Self::Whole(schedule) => schedule.stored(),
-            Self::Sliding(sliding) => sliding.stored(),
+            Self::Sliding(sliding) | Self::Long(sliding) => sliding.stored(),
         }
     }
 
     pub(super) fn position(&self, bin: usize) -> u32 {
         match self {
             Self::Whole(schedule) => schedule.position(bin),
-            Self::Sliding(sliding) => sliding.position(bin),
+            Self::Sliding(sliding) | Self::Long(sliding) => sliding.position(bin),
         }
     }
 }
@@ -115,6 +117,8 @@ pub struct Plan {
     spec: PlanSpec,
     grid: LineGrid,
     window: Vec<f32>,
+    /// Energy of the newest 0, 1, 2 … times [`ENERGY_STEP`] traces of the window, and of all.
+    energies: Vec<f64>,
     /// `2 / (nfft · Σw²)`; sums hold `|X_k|²`, DC and Nyquist halved.
     factor: f64,
     /// For channels side by side; `None` when the length is no power of two, or too long.
@@ -147,16 +151,17 @@ impl Plan {
         let energy: f64 = exact.iter().map(|w| w * w).sum();
         let window: Vec<f32> = exact.iter().map(|&w| w as f32).collect();
         let ranges: Vec<Range<usize>> = spec.outputs.iter().flat_map(|o| o.ranges().iter().cloned()).collect();
-        let lengths = Schedule::MIN_NFFT..=MAX_SIDE_BY_SIDE;
-        let side_by_side = (spec.nfft.is_power_of_two() && lengths.contains(&spec.nfft)).then(|| {
-            let period = spec.period_traces;
-            let hops = ((period.num() / period.den()) as usize, period.num().div_ceil(period.den()) as usize);
-            let bins = spec.bins();
-            Sliding::new(spec.nfft, hops, bins.start, bins.len(), spec.window.terms()).map_or_else(
-                || SideBySide::Whole(Schedule::new(&window, |bin| ranges.iter().any(|range| range.contains(&bin)))),
-                SideBySide::Sliding,
-            )
-        });
+        let hops = spec.hops();
+        let sliding = || Sliding::new(spec.nfft, hops, spec.bins().start, spec.bins().len(), spec.window.terms());
+        let side_by_side = match spec.path() {
+            Path::Whole => {
+                let needed = |bin| ranges.iter().any(|range| range.contains(&bin));
+                Some(SideBySide::Whole(Schedule::new(&window, needed)))
+            }
+            Path::Sliding { .. } if spec.nfft <= MAX_SIDE_BY_SIDE => Some(SideBySide::Sliding(sliding())),
+            Path::Sliding { .. } => Some(SideBySide::Long(sliding())),
+            Path::Along => None,
+        };
         let places = |range: &Range<usize>| match &side_by_side {
             Some(side_by_side) => range.clone().map(|bin| side_by_side.position(bin)).collect(),
             None => Vec::new(),
@@ -166,6 +171,7 @@ impl Plan {
             factor: 2.0 * scale * scale / (spec.nfft as f64 * energy),
             places: spec.outputs.iter().map(|o| o.ranges().iter().map(places).collect()).collect(),
             side_by_side,
+            energies: energies(&window),
             window,
             fft: FftPlanner::new().plan_fft_forward(spec.nfft / 2),
             twiddles: (0..=spec.nfft / 2).map(|k| twiddle(k, spec.nfft)).collect(),
@@ -197,12 +203,22 @@ impl Plan {
     /// almost entirely. Amplitudes then have an error of up to 3e-6 of the largest that the channel has had, in any one
     /// bin and without a window function, within the last 1024 lines and a window.
     pub const fn slides(&self) -> bool {
-        matches!(self.side_by_side, Some(SideBySide::Sliding(_)))
+        matches!(self.side_by_side, Some(SideBySide::Sliding(_) | SideBySide::Long(_)))
+    }
+
+    /// Windows that a line is made of, at most.
+    pub fn windows_per_line(&self) -> u64 {
+        windows_of_line(self.spec.period_traces.to_f64().ceil() as u64, self.nfft())
     }
 
     /// Whether a line may be the mean over several windows.
     pub(super) fn averages(&self) -> bool {
-        windows_of_line(self.spec.period_traces.to_f64().ceil() as u64, self.nfft()) > 1
+        self.windows_per_line() > 1
+    }
+
+    /// Whether channels have samples of their own, because windows are too long to keep those of all channels for them.
+    pub(super) const fn keeps_own(&self) -> bool {
+        !matches!(self.side_by_side, Some(SideBySide::Whole(_) | SideBySide::Sliding(_)))
     }
 
     pub(super) fn window(&self) -> &[f32] {
@@ -214,9 +230,18 @@ impl Plan {
         self.spec.bins()
     }
 
-    /// What sums of `|X_k|²` over `windows` windows become, as output number `output` wants them.
-    pub(super) fn form(&self, output: usize, windows: u64) -> Form {
-        let factor = (self.factor / windows as f64) as f32;
+    /// How much larger powers are made of a window of which only the newest `traces` are there: its energy over theirs.
+    pub(super) fn gain(&self, traces: u64) -> f64 {
+        let there = usize::try_from(traces).map_or(self.nfft(), |traces| traces.min(self.nfft()));
+        let place = there / ENERGY_STEP;
+        let from = self.nfft() - there;
+        let there = self.energies[place] + energy(&self.window[from..from + there % ENERGY_STEP]);
+        self.energies[self.energies.len() - 1] / there.max(f64::MIN_POSITIVE)
+    }
+
+    /// What sums of `|X_k|²` over `windows` windows, times `gain`, become, as output number `output` wants them.
+    pub(super) fn form(&self, output: usize, windows: u64, gain: f64) -> Form {
+        let factor = (gain * self.factor / windows as f64) as f32;
         match self.spec.outputs[output] {
             Output::BandEnergy(_) | Output::Power(_) => Form::Power { factor },
             Output::Amplitude(_) => Form::Amplitude { factor },
@@ -262,12 +287,63 @@ impl fmt::Debug for Plan {
     }
 }
 
+/// Traces from one energy of a part of the window to the next.
+const ENERGY_STEP: usize = 64;
+
+fn energy(window: &[f32]) -> f64 {
+    window.iter().map(|&w| f64::from(w).powi(2)).sum()
+}
+
+fn energies(window: &[f32]) -> Vec<f64> {
+    let mut sum = 0.0;
+    let whole_steps = window.rchunks(ENERGY_STEP).map(|chunk| {
+        sum += energy(chunk);
+        sum
+    });
+    std::iter::once(0.0).chain(whole_steps).collect()
+}
+
 fn twiddle(k: usize, nfft: usize) -> Complex<f32> {
     let angle = -std::f64::consts::TAU * k as f64 / nfft as f64;
     Complex::new(angle.cos() as f32, angle.sin() as f32)
 }
 
+/// The way that channels side by side take; a channel alone always goes [along](Self::Along).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// Each window on its own, many channels at once.
+    Whole,
+    /// From window to window, up to `hop` traces apart, many channels at once.
+    Sliding {
+        /// Longest step between windows.
+        hop: usize,
+    },
+    /// Each channel and each window on its own.
+    Along,
+}
+
 impl PlanSpec {
+    /// The way that channels side by side take.
+    pub fn path(&self) -> Path {
+        let (nfft, (_, hop)) = (self.nfft, self.hops());
+        let pays = |whole_ns| Sliding::pays(nfft, hop, self.bins().len(), self.window.terms(), whole_ns);
+        let lengths = Schedule::MIN_NFFT..=MAX_SIDE_BY_SIDE;
+        match () {
+            () if !nfft.is_power_of_two() || nfft < Schedule::MIN_NFFT => Path::Along,
+            // Measured with AVX2 for eight channels: a trace of a whole transform, and of one channel after the other.
+            () if lengths.contains(&nfft) && pays(2.75) => Path::Sliding { hop },
+            () if lengths.contains(&nfft) => Path::Whole,
+            () if pays(20.0) => Path::Sliding { hop },
+            () => Path::Along,
+        }
+    }
+
+    /// The steps between windows that the line grid has: the shortest, and the longest.
+    fn hops(&self) -> (usize, usize) {
+        let (num, den) = (self.period_traces.num(), self.period_traces.den());
+        ((num / den) as usize, num.div_ceil(den) as usize)
+    }
+
     /// From the first to the last bin that anything needs.
     fn bins(&self) -> Range<usize> {
         let ranges = || self.outputs.iter().flat_map(Output::ranges);

@@ -162,16 +162,16 @@ impl<'a> History<'a> {
         }
     }
 
-    /// Writes the samples of one channel from trace `first` on to its ring.
-    pub(super) fn copy_channel(self, channel: usize, first: u64, ring: &mut Ring) {
+    /// Writes the samples of one channel from trace `first` on to a lane of a ring.
+    pub(super) fn copy_channel(self, channel: usize, first: u64, ring: &mut Ring, lane: usize) {
         match self {
             Self::Counts(cells) => {
                 let first = first.max(cells.first_trace);
                 let traces = (self.position() - first) as usize;
                 let cells = cells.rows(channel / CELL_CHANNELS, first, traces);
-                ring.write(first, cells.iter().map(|cell| f32::from(cell[channel % CELL_CHANNELS])));
+                ring.write(first, lane, cells.iter().map(|cell| f32::from(cell[channel % CELL_CHANNELS])));
             }
-            Self::Conditioned(store) => ring.write(first, store.channel(channel, first)),
+            Self::Conditioned(store) => ring.write(first, lane, store.channel(channel, first)),
         }
     }
 }

@@ -1,21 +1,28 @@
 //! The judge: accounts in, conditions out. Pure; what it remembers is since when each condition holds, and when each
 //! count last rose.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::time::Duration;
 
 use super::rules::{self, Found, LOSSES};
 use crate::acquisition::{Phase, SourceKind};
-use crate::status::{BrokerState, Condition, Counters, Findings, Severity, Stage, Status, now_ms};
+use crate::status::{Book, BrokerState, Condition, Counters, Findings, Severity, Stage, Status, now_ms};
 
 /// How long a loss goes on to count as happening now.
 const LOSS_HOLDS: Duration = Duration::from_secs(5);
 
-/// How long lines may take beyond their own period and a block.
-const LINES_LATE: Duration = Duration::from_secs(1);
+/// How long lines may take beyond the time in which they are due: a block, and a host that is busy with other things.
+const LINES_LATE: Duration = Duration::from_secs(2);
 
 /// How long there may be no free block before that is a condition: a pipeline that catches up takes no longer.
 const NO_BLOCK_LATE: Duration = Duration::from_millis(500);
+
+/// How long the pipeline may need more than it may: jobs that are too much are ended sooner.
+const OVERLOAD_LATE: Duration = Duration::from_secs(3);
+
+/// How long an equation may be off to one side.
+const BOOKS_OFF: Duration = Duration::from_secs(10);
 
 /// Timestamps of a live interrogator further from this host's clock than this are wrong: a time zone, a unit.
 const UTC_OFF_MS: i64 = 10 * 60 * 1000;
@@ -25,6 +32,8 @@ const UTC_OFF_MS: i64 = 10 * 60 * 1000;
 pub struct Limits {
     /// Deviation of the measured PRR that is reported, parts per million.
     pub prr_tolerance_ppm: f64,
+    /// Share of real time that the pipeline may need.
+    pub max_load: f64,
 }
 
 /// The accounts of all stages at one moment.
@@ -52,10 +61,14 @@ pub struct Account {
     pub last_trace_ms: Option<i64>,
     /// Blocks that capture could take; `None` before there is a pool.
     pub free_blocks: Option<u64>,
+    /// Share of real time that views and jobs need once all windows are full.
+    pub demand: f64,
     /// Lines made so far.
     pub lines: u64,
-    /// From one line to the next of the quickest view, in seconds; 0 while no view is planned.
-    pub line_period_s: f64,
+    /// The quickest view has a line within this many seconds; 0 while no view is planned.
+    pub lines_due_s: f64,
+    /// Equations that must hold.
+    pub books: Vec<Book>,
     /// What was lost so far, in the order of [`LOSSES`].
     pub(super) lost: [u64; LOSSES.len()],
 }
@@ -76,9 +89,11 @@ impl Account {
             stuck: status.stuck(),
             prr_measured_hz: report.prr_measured_hz,
             last_trace_ms: report.last_trace_ms,
-            free_blocks: None,
+            free_blocks: (c.capture_pool_blocks.get() > 0.0).then(|| c.capture_free_blocks.get() as u64),
+            demand: c.pipeline_demand.get(),
             lines: c.lines.get(),
-            line_period_s: c.line_period_s.get(),
+            lines_due_s: c.lines_due_s.get(),
+            books: c.traces_books().into_iter().chain(c.frame_books()).chain(c.job_frame_books()).collect(),
             lost: std::array::from_fn(|i| (LOSSES[i].count)(c)),
         }
     }
@@ -94,7 +109,10 @@ pub struct Judge {
     lines: Moving,
     lines_late: bool,
     no_block_since: Option<Duration>,
+    overloaded_since: Option<Duration>,
     prr_off: bool,
+    /// Since when each book is off, always to the same side.
+    off: HashMap<&'static str, (Ordering, Duration)>,
 }
 
 /// A count of what is lost.
@@ -124,7 +142,9 @@ impl Judge {
             lines: Moving::default(),
             lines_late: false,
             no_block_since: None,
+            overloaded_since: None,
             prr_off: false,
+            off: HashMap::new(),
         }
     }
 
@@ -133,14 +153,14 @@ impl Judge {
         let mut found = Vec::new();
         found.extend(rules::of_phase(&account.phase));
         found.extend(account.stuck.iter().map(|stage| rules::stuck(*stage)));
-        // What is wrong with an acquisition means nothing while there is none.
-        let there = account.phase.acquisition().is_some();
-        found.extend(rules::of_findings(&account.findings, there));
+        found.extend(rules::of_findings(&account.findings));
         let told = found.iter().any(|found: &Found| found.rule.severity == Severity::NotReady);
         found.extend(self.of_lines(account, told));
         found.extend(self.of_losses(account));
         found.extend(self.of_blocks(account));
+        found.extend(self.of_load(account));
         found.extend(self.of_rate(account));
+        found.extend(self.of_books(account));
         found.extend(of_utc(account));
         found.extend(rules::of_broker(&account.broker, &account.findings, account.commands_heard));
         let mut conditions = self.dated(found, account);
@@ -158,6 +178,10 @@ impl Judge {
         let mut since = HashMap::with_capacity(found.len());
         let mut conditions = Vec::with_capacity(found.len());
         for Found { rule, subject, what, since_ms } in found {
+            if conditions.iter().any(|one: &Condition| (one.code, &one.what) == (rule.code, &what)) {
+                // Several connections that are refused for one reason are one condition.
+                continue;
+            }
             let key = (rule.code, subject);
             let known = self.since.get(&key).copied();
             let since_ms = since_ms.or(known).unwrap_or(account.now_ms);
@@ -172,13 +196,13 @@ impl Judge {
     /// Traces flow, a view is planned, and no line comes out. When the reason is found already, it is not told twice.
     fn of_lines(&mut self, account: &Account, told: bool) -> Option<Found> {
         let impossible = account.findings.keys().any(|(kind, _)| rules::stops_all_lines(*kind));
-        let expected = matches!(account.phase, Phase::Acquiring(_)) && account.line_period_s > 0.0;
+        let expected = matches!(account.phase, Phase::Acquiring(_)) && account.lines_due_s > 0.0;
         let rose = account.lines != self.lines.total;
         self.lines.total = account.lines;
         if !expected || rose || self.lines.moved_at.is_none() {
             self.lines.moved_at = expected.then_some(account.at);
         }
-        let allowed = LINES_LATE + Duration::from_secs_f64((2.0 * account.line_period_s).clamp(0.0, 1e6));
+        let allowed = LINES_LATE + Duration::from_secs_f64(account.lines_due_s.clamp(0.0, 1e6));
         let silent = self.lines.moved_at.map_or(Duration::ZERO, |moved| account.at.saturating_sub(moved));
         let late = expected && silent >= allowed;
         self.lines_late = late || (impossible && matches!(account.phase, Phase::Acquiring(_)));
@@ -207,9 +231,34 @@ impl Judge {
 
     fn of_blocks(&mut self, account: &Account) -> Option<Found> {
         let none = account.free_blocks == Some(0);
-        let since = none.then(|| self.no_block_since.unwrap_or(account.at));
-        self.no_block_since = since;
-        since.filter(|since| account.at.saturating_sub(*since) >= NO_BLOCK_LATE).map(|_| rules::no_free_block())
+        lasts(&mut self.no_block_since, none, account.at, NO_BLOCK_LATE).then(rules::no_free_block)
+    }
+
+    fn of_load(&mut self, account: &Account) -> Option<Found> {
+        let (demand, max_load) = (account.demand, self.limits.max_load);
+        let over = demand > max_load && matches!(account.phase, Phase::Acquiring(_));
+        lasts(&mut self.overloaded_since, over, account.at, OVERLOAD_LATE).then(|| rules::overloaded(demand, max_load))
+    }
+
+    /// While things flow, the numbers of an equation are read one after the other and are off to either side in turn. One
+    /// that is off to the same side at each look has lost something, or counted it twice.
+    fn of_books(&mut self, account: &Account) -> Vec<Found> {
+        let mut found = Vec::new();
+        for book in &account.books {
+            let side = book.left.cmp(&book.right);
+            if side == Ordering::Equal || (book.has_waiting && side == Ordering::Greater) {
+                self.off.remove(book.what);
+                continue;
+            }
+            let off = self.off.entry(book.what).or_insert((side, account.at));
+            if off.0 != side {
+                *off = (side, account.at);
+            }
+            if account.at.saturating_sub(off.1) >= BOOKS_OFF {
+                found.push(rules::unbalanced(book));
+            }
+        }
+        found
     }
 
     /// The measured PRR against the declared one. Back only at half the tolerance, so that a rate on the edge does not
@@ -222,6 +271,12 @@ impl Judge {
         self.prr_off = ppm.abs() > edge;
         self.prr_off.then(|| rules::prr_off(declared_hz, measured_hz, ppm))
     }
+}
+
+/// Whether something has been so for `limit` at the moment `at`.
+fn lasts(since: &mut Option<Duration>, is_so: bool, at: Duration, limit: Duration) -> bool {
+    *since = is_so.then(|| since.unwrap_or(at));
+    since.is_some_and(|since| at.saturating_sub(since) >= limit)
 }
 
 /// Live traces that claim to be of another time than now.

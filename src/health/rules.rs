@@ -1,7 +1,7 @@
 //! The words of all conditions: code, how bad, what to do. What an operator reads stands here and nowhere else.
 
 use crate::acquisition::Phase;
-use crate::status::{BrokerState, Counters, FindingKind, Findings, Severity, Stage};
+use crate::status::{Book, BrokerState, Counters, FindingKind, Findings, Severity, Stage};
 
 /// What is always the same about a kind of condition.
 #[derive(Debug)]
@@ -62,6 +62,8 @@ const NO_LINES: Rule =
     not_ready("no_lines", "see the other conditions and the log; restart the daemon if there is nothing else");
 const NO_FREE_BLOCK: Rule =
     degraded("no_free_block", "take load off: fewer or cheaper views and jobs, or more [processing] threads");
+const OVERLOADED: Rule =
+    degraded("pipeline_overloaded", "take load off: fewer channels, longer line periods, or more [processing] threads");
 const PRR_OFF: Rule = degraded("prr_off", "check the clock of the interrogator, and the PRR that it declares");
 const UTC_OFF: Rule = degraded("utc_implausible", "check clock, time zone and unit of the driver's timestamps");
 const BROKER_CONNECTING: Rule = degraded("broker_connecting", "wait a moment");
@@ -69,8 +71,10 @@ const BROKER_BLOCKED: Rule = degraded("broker_blocked", "see to memory and disk 
 const BROKER_AWAY: Rule = degraded("broker_away", "see to RabbitMQ and the network; fiberd reconnects for ever");
 const COMMANDS_UNHEARD: Rule = degraded("commands_unheard", "see the log for what the broker says");
 
+const BOOKS: Rule = degraded("books_unbalanced", "report this with the log: something is lost without being counted");
+
 /// Every count whose rise is a condition.
-pub(super) const LOSSES: [LossRule; 8] = [
+pub(super) const LOSSES: [LossRule; 9] = [
     LossRule {
         rule: degraded(
             "traces_dropped",
@@ -81,7 +85,7 @@ pub(super) const LOSSES: [LossRule; 8] = [
     },
     LossRule {
         rule: degraded("traces_missing", "see to the driver, and to the load of this host"),
-        count: |c| c.gap_traces.get().saturating_sub(c.traces_dropped_no_block.get()),
+        count: |c| c.traces_missed_in_source.get(),
         words: ("trace", "traces", "missing from the interrogator"),
     },
     LossRule {
@@ -90,14 +94,26 @@ pub(super) const LOSSES: [LossRule; 8] = [
         words: ("frame", "frames", "dropped because the broker did not take them in time"),
     },
     LossRule {
-        rule: degraded("frames_refused", "see to queues with a length limit and to the broker's message size limit"),
-        count: |c| c.frames_refused.get(),
-        words: ("frame", "frames", "refused by the broker"),
+        rule: degraded("frames_lost", "see to queues with a length limit and to the broker's message size limit"),
+        count: |c| c.frames_given_up.get() + c.frames_too_large.get(),
+        words: ("frame", "frames", "lost because the broker refuses them"),
     },
     LossRule {
         rule: degraded("job_frames_lost", "see to RabbitMQ: it is away, blocked or too slow"),
-        count: |c| c.job_frames_lost.get() + c.job_frames_dropped.get(),
+        count: |c| {
+            let on_the_way =
+                c.job_frames_dropped_at_egress.get() + c.job_frames_dropped.get() + c.job_frames_late.get();
+            on_the_way + c.job_frames_too_large.get() + c.job_frames_lost.get()
+        },
         words: ("frame of a job", "frames of jobs", "lost on the way to the broker"),
+    },
+    LossRule {
+        rule: degraded(
+            "jobs_ended_for_load",
+            "ask for fewer or cheaper jobs, or raise [jobs] max_load on a host that bears it",
+        ),
+        count: |c| c.jobs_overloaded.get(),
+        words: ("job", "jobs", "ended because all together were more than the pipeline bears"),
     },
     LossRule {
         rule: degraded("nonfinite_input", "see to the driver: samples must be finite numbers"),
@@ -111,13 +127,13 @@ pub(super) const LOSSES: [LossRule; 8] = [
     },
     LossRule {
         rule: degraded("log_lines_lost", "see to whoever reads the log: it is too slow"),
-        count: |_| 0,
+        count: |c| c.log_lines_lost.get(),
         words: ("log line", "log lines", "lost because nobody took them"),
     },
 ];
 
 /// Every code that there is, for metrics.
-pub const CODES: [&str; 24] = [
+pub const CODES: [&str; 31] = [
     WAITING.code,
     DRAINING.code,
     STALLED.code,
@@ -130,10 +146,16 @@ pub const CODES: [&str; 24] = [
     BROKER_BLOCKED.code,
     BROKER_AWAY.code,
     COMMANDS_UNHEARD.code,
+    BOOKS.code,
+    OVERLOADED.code,
     finding(FindingKind::ConditioningImpossible).code,
     finding(FindingKind::ViewLeftOut).code,
     finding(FindingKind::NoViewFits).code,
+    finding(FindingKind::SourceFlawed).code,
     finding(FindingKind::BrokerRefused).code,
+    finding(FindingKind::FramesRefused).code,
+    finding(FindingKind::FramesTooLarge).code,
+    finding(FindingKind::ReadersShortened).code,
     LOSSES[0].rule.code,
     LOSSES[1].rule.code,
     LOSSES[2].rule.code,
@@ -142,6 +164,7 @@ pub const CODES: [&str; 24] = [
     LOSSES[5].rule.code,
     LOSSES[6].rule.code,
     LOSSES[7].rule.code,
+    LOSSES[8].rule.code,
 ];
 
 /// What a finding of this kind means.
@@ -154,15 +177,24 @@ const fn finding(kind: FindingKind) -> &'static Rule {
             &const { not_ready("no_view_fits", "change the views, or [processing], or what the driver declares") }
         }
         FindingKind::ViewLeftOut => &const { degraded("view_left_out", "change the view or what the driver declares") },
+        FindingKind::SourceFlawed => {
+            &const { degraded("source_flawed", "see to the driver: it does something against the ring's interface") }
+        }
+        FindingKind::ReadersShortened => {
+            &const { degraded("job_memory_short", "fewer or smaller jobs, or more [jobs] memory_mib") }
+        }
+        FindingKind::FramesRefused => {
+            &const { degraded("frames_refused", "make room: a queue that takes these frames is full and refuses more") }
+        }
+        FindingKind::FramesTooLarge => {
+            &const {
+                degraded("frames_too_large", "raise max_message_size of RabbitMQ, or lower lines per frame or channels")
+            }
+        }
         FindingKind::BrokerRefused => {
             &const { degraded("broker_refused", "correct [broker] or what RabbitMQ grants; tried again by itself") }
         }
     }
-}
-
-/// Whether such a finding is about the acquisition at hand.
-const fn is_of_acquisition(kind: FindingKind) -> bool {
-    matches!(kind, FindingKind::ConditioningImpossible | FindingKind::ViewLeftOut | FindingKind::NoViewFits)
 }
 
 /// Whether no line can come while there is such a finding.
@@ -195,6 +227,17 @@ pub(super) fn no_lines() -> Found {
     Found::new(&NO_LINES, "traces come, but no lines come out")
 }
 
+pub(super) fn unbalanced(book: &Book) -> Found {
+    Found::new(&BOOKS, format!("an account does not balance: {}: {} is not {}", book.what, book.left, book.right))
+        .about(book.what)
+}
+
+pub(super) fn overloaded(demand: f64, max_load: f64) -> Found {
+    let percent = |share: f64| (100.0 * share).round();
+    let (needed, allowed) = (percent(demand), percent(max_load));
+    Found::new(&OVERLOADED, format!("views and jobs need {needed} % of real time, {allowed} % are allowed"))
+}
+
 pub(super) fn no_free_block() -> Found {
     Found::new(&NO_FREE_BLOCK, "no block is free for new traces: the pipeline is behind")
 }
@@ -208,15 +251,18 @@ pub(super) fn utc_off(behind_ms: i64) -> Found {
     Found::new(&UTC_OFF, format!("timestamps of the traces are {minutes} minutes {side} the clock of this host"))
 }
 
-pub(super) fn of_findings(findings: &Findings, acquisition: bool) -> impl Iterator<Item = Found> {
-    let holds = move |kind: FindingKind| acquisition || !is_of_acquisition(kind);
-    findings.iter().filter(move |((kind, _), _)| holds(*kind)).map(|((kind, subject), why)| {
+pub(super) fn of_findings(findings: &Findings) -> impl Iterator<Item = Found> {
+    findings.iter().map(|((kind, subject), why)| {
         let what = match kind {
             FindingKind::ConditioningImpossible => {
                 format!("this acquisition cannot be conditioned as configured: {why}")
             }
             FindingKind::ViewLeftOut => format!("view {subject} is left out: {why}"),
             FindingKind::NoViewFits => format!("none of the views fits the acquisition: {why}"),
+            FindingKind::SourceFlawed
+            | FindingKind::FramesRefused
+            | FindingKind::FramesTooLarge
+            | FindingKind::ReadersShortened => why.clone(),
             FindingKind::BrokerRefused => format!("the broker refuses us: {why}"),
         };
         Found::new(finding(*kind), what).about(subject)
@@ -226,14 +272,12 @@ pub(super) fn of_findings(findings: &Findings, acquisition: bool) -> impl Iterat
 pub(super) fn of_broker(broker: &BrokerState, findings: &Findings, commands_heard: bool) -> Option<Found> {
     let refused = findings.keys().any(|(kind, _)| *kind == FindingKind::BrokerRefused);
     match broker {
-        _ if refused => None,
-        BrokerState::Disabled => None,
-        BrokerState::Connecting => Some(Found::new(&BROKER_CONNECTING, "broker: connecting")),
+        BrokerState::Connecting if !refused => Some(Found::new(&BROKER_CONNECTING, "broker: connecting")),
         BrokerState::Blocked => Some(Found::new(&BROKER_BLOCKED, "broker: connected, but it accepts nothing")),
-        BrokerState::Away => Some(Found::new(&BROKER_AWAY, "broker: away")),
-        BrokerState::Connected if !commands_heard => {
+        BrokerState::Away if !refused => Some(Found::new(&BROKER_AWAY, "broker: away")),
+        BrokerState::Connected if !refused && !commands_heard => {
             Some(Found::new(&COMMANDS_UNHEARD, "broker: commands are not heard"))
         }
-        BrokerState::Connected => None,
+        _ => None,
     }
 }

@@ -1,7 +1,10 @@
 //! What is known of the fiber when a client asks for a job.
 
-use crate::acquisition::{DarkReason, Phase};
+use std::sync::Arc;
+
+use crate::acquisition::{Acquisition, DarkReason, Phase};
 use crate::config::{Config, ViewConfig};
+use crate::dsp::Conditioner;
 use crate::frame::View;
 use crate::units::Rational;
 
@@ -23,7 +26,7 @@ pub enum Light {
 pub struct Facts {
     /// Whether there is an acquisition.
     pub light: Light,
-    /// Channels of the fiber, or the configured number while there is none.
+    /// Channels that views can show; while there is no fiber, those of the configured one.
     pub channels: usize,
     /// What a waterfall of the control API looks like: the first standing one, or the built-in one without any.
     pub waterfall: ViewConfig,
@@ -41,7 +44,7 @@ impl Facts {
         let standing = config.views.iter().find(|view| view.view == View::Waterfall && !view.bands_hz.is_empty());
         Self {
             light,
-            channels: phase.acquisition().map_or(config.fiber.channels, |acquisition| acquisition.channels),
+            channels: channels(config, phase.acquisition().map(Arc::as_ref)),
             waterfall: standing.cloned().unwrap_or_else(ViewConfig::waterfall),
         }
     }
@@ -53,4 +56,24 @@ impl Facts {
             _ => None,
         }
     }
+}
+
+/// Channels that views can show of the acquisition at hand, or of the configured fiber while there is none.
+pub fn channels(config: &Config, acquisition: Option<&Acquisition>) -> usize {
+    match acquisition {
+        Some(acquisition) => shown_channels(config, acquisition),
+        None => config.fiber.channels.saturating_sub(config.processing.condition.spatial_difference_channels).max(1),
+    }
+}
+
+/// Channels that views can show: a spatial difference has fewer than the interrogator. Those of the interrogator when
+/// nothing can be shown.
+pub fn shown_channels(config: &Config, acquisition: &Acquisition) -> usize {
+    Conditioner::output_channels(&config.processing.condition, acquisition).unwrap_or(acquisition.channels)
+}
+
+/// The acquisition as views show it; as it comes when nothing can be shown.
+pub fn shown(config: &Config, acquisition: &Acquisition) -> Acquisition {
+    let shown = Conditioner::output_acquisition(&config.processing.condition, acquisition);
+    shown.unwrap_or_else(|_| acquisition.clone())
 }

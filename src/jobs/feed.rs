@@ -1,31 +1,38 @@
 //! The newest lines of one stream of a job, for any number of readers. On tokio (`das-io-N`), behind the fence.
 //!
-//! Whoever delivers frames pushes them and never waits. A [`Reader`] begins at the oldest line that is held and gets
-//! every line once, in order, at its own pace. What a feed holds is bounded in bytes and in time: the oldest goes first,
-//! and a reader that had not read it is told how many lines it lost. Bytes of a frame are made once, when the first
-//! reader wants them ([`FeedFrame`]). [`Poll`] reads whole rows over all streams of a job for those who come back
-//! again and again; it is no open reader and does not count as one.
+//! Whoever delivers frames pushes them and never waits. A feed holds its newest frame and, beside it, only what somebody
+//! has yet to read: without a reader that is nothing. A [`Reader`] begins at the newest line and gets every line from
+//! there once, in order, at its own pace. How far it may be behind is bounded in bytes and in time ([`Limits`], and the
+//! [`Share`] of them that all jobs together leave): the oldest goes first, and a reader that had not read it is told how
+//! many lines it lost. [`Poll`] reads whole rows over all streams of a job for those who come back again and again; it
+//! is no open reader and does not count as one.
 
+mod cursor;
 mod frame;
 mod poll;
 mod rows;
 #[cfg(test)]
+mod rows_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use cursor::Cursor;
+pub use cursor::{Look, Reader, Run};
 pub use frame::{Extrema, FeedFrame};
+pub(super) use frame::{FRAME_BYTES, VALUE_BYTES};
 pub use poll::{Part, Poll, Polled, Row};
 use rows::RowNumbers;
 
 use crate::frame::Frame;
 
-/// How much a feed holds for readers that are behind; its newest frame is always held.
+/// How far readers of a feed may be behind; its newest frame is always held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Memory of the frames with all that is made of them.
@@ -40,11 +47,47 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// The same, shortened to a share (0…1).
+    #[must_use]
+    pub fn shortened(self, share: f64) -> Self {
+        if share >= 1.0 {
+            return self;
+        }
+        let share = share.max(0.0);
+        Self { bytes: (self.bytes as f64 * share) as usize, age: self.age.mul_f64(share) }
+    }
+}
+
+/// The share of their [`Limits`] that feeds may use, 0…1: less than 1 while the readers of all jobs together could hold
+/// more than there is memory for.
+#[derive(Debug)]
+pub struct Share(AtomicU32);
+
+impl Default for Share {
+    fn default() -> Self {
+        Self(AtomicU32::new(1f32.to_bits()))
+    }
+}
+
+impl Share {
+    /// The share now.
+    pub fn get(&self) -> f64 {
+        f64::from(f32::from_bits(self.0.load(Ordering::Relaxed)))
+    }
+
+    /// The share from now on.
+    pub fn set(&self, share: f64) {
+        self.0.store((share.clamp(0.0, 1.0) as f32).to_bits(), Ordering::Relaxed);
+    }
+}
+
 /// See the module.
 #[derive(Default)]
 pub struct Feed {
     site: Arc<str>,
     limits: Limits,
+    share: Arc<Share>,
     rows: Arc<RowNumbers>,
     kept: Mutex<Kept>,
     news: Notify,
@@ -54,16 +97,24 @@ pub struct Feed {
 
 #[derive(Default)]
 struct Kept {
-    frames: VecDeque<Arc<FeedFrame>>,
+    frames: VecDeque<Held>,
     /// Frames that were here before the oldest that is.
     gone: u64,
     bytes: usize,
+    /// Readers and polls for which new frames are held.
+    waited_for_by: usize,
     /// Lines taken since the job began.
     lines: u64,
     /// Behind the row of the newest line.
     next_row: u64,
     extrema: Extrema,
     ended: bool,
+}
+
+struct Held {
+    frame: Arc<FeedFrame>,
+    /// How many have yet to read it.
+    unread: usize,
 }
 
 /// What a feed holds and has done.
@@ -81,26 +132,6 @@ pub struct Counts {
     pub readers: usize,
 }
 
-/// What comes next to a reader.
-#[derive(Clone, Debug)]
-pub struct Run {
-    /// Lines that were dropped just before, because the reader was behind.
-    pub lines_lost: u64,
-    /// Neighbouring frames, at least one.
-    pub frames: Vec<Arc<FeedFrame>>,
-}
-
-/// What a look at a feed gave.
-#[derive(Debug)]
-pub enum Look {
-    /// There was something, and it has been read.
-    Run(Run),
-    /// Everything has been read for now.
-    Nothing,
-    /// The job has ended and everything has been read.
-    End,
-}
-
 impl Feed {
     /// An empty feed of a job with this one stream. `site` goes into the header of the wire format.
     pub fn new(site: Arc<str>, limits: Limits) -> Self {
@@ -109,8 +140,13 @@ impl Feed {
 
     /// Empty feeds for the streams of one job, which number their rows alike.
     pub fn of_job(site: &Arc<str>, limits: Limits, streams: usize) -> Vec<Arc<Self>> {
+        Self::of_job_within(site, limits, streams, &Arc::default())
+    }
+
+    /// The same, with limits that become shorter with `share`.
+    pub fn of_job_within(site: &Arc<str>, limits: Limits, streams: usize, share: &Arc<Share>) -> Vec<Arc<Self>> {
         let rows = Arc::new(RowNumbers::default());
-        let feed = || Self { rows: Arc::clone(&rows), ..Self::new(Arc::clone(site), limits) };
+        let feed = || Self { rows: Arc::clone(&rows), share: Arc::clone(share), ..Self::new(Arc::clone(site), limits) };
         (0..streams).map(|_| Arc::new(feed())).collect()
     }
 
@@ -126,9 +162,9 @@ impl Feed {
         }
         let row = self.rows.place(&frame);
         let seen = Extrema::of(&frame);
+        let limits = self.limits.shortened(self.share.get());
         // Dropped behind the lock: memory may be given back to its pool.
-        let mut dropped = Vec::new();
-        let frame = {
+        let (frame, _dropped) = {
             let mut kept = self.kept();
             if kept.ended {
                 return None;
@@ -140,9 +176,9 @@ impl Feed {
             kept.next_row = row.saturating_add(frame.lines() as u64);
             kept.bytes += frame.bytes();
             let frame = Arc::new(frame);
-            kept.frames.push_back(Arc::clone(&frame));
-            kept.make_room(self.limits, &mut dropped);
-            frame
+            let unread = kept.waited_for_by;
+            kept.frames.push_back(Held { frame: Arc::clone(&frame), unread });
+            (frame, kept.let_go(limits))
         };
         self.news.notify_waiters();
         Some(frame)
@@ -154,10 +190,9 @@ impl Feed {
         self.news.notify_waiters();
     }
 
-    /// A reader that begins with the oldest line that is here.
+    /// A reader that begins with the newest line.
     pub fn reader(self: &Arc<Self>) -> Reader {
-        self.readers.fetch_add(1, Ordering::Relaxed);
-        Reader { cursor: Cursor::new(Arc::clone(self)) }
+        Reader::new(Arc::clone(self))
     }
 
     /// Readers that are open.
@@ -188,119 +223,29 @@ impl Feed {
 }
 
 impl Kept {
-    fn make_room(&mut self, limits: Limits, dropped: &mut Vec<Arc<FeedFrame>>) {
-        let Some(newest) = self.frames.back().map(|frame| frame.frame().captured_at) else { return };
+    /// Takes out what nobody has yet to read, and what is beyond `limits`; the newest frame stays.
+    fn let_go(&mut self, limits: Limits) -> Vec<Arc<FeedFrame>> {
+        let mut dropped = Vec::new();
+        let Some(newest) = self.frames.back().map(|held| held.frame.frame().captured_at) else { return dropped };
         while self.frames.len() > 1 {
-            let too_old = self
-                .frames
-                .front()
-                .is_some_and(|oldest| newest.saturating_duration_since(oldest.frame().captured_at) > limits.age);
-            if !too_old && self.bytes <= limits.bytes {
-                return;
-            }
-            let Some(oldest) = self.frames.pop_front() else { return };
-            self.gone += 1;
-            self.bytes -= oldest.bytes();
-            dropped.push(oldest);
-        }
-    }
-}
-
-/// A place in a feed.
-struct Cursor {
-    feed: Arc<Feed>,
-    /// Number of the next frame, counted from the first of the job.
-    next: u64,
-    /// Lines of the job before it.
-    lines: u64,
-}
-
-impl Cursor {
-    fn new(feed: Arc<Feed>) -> Self {
-        let (next, lines) = {
-            let kept = feed.kept();
-            (kept.gone, kept.frames.front().map_or(kept.lines, |oldest| oldest.lines_before()))
-        };
-        Self { feed, next, lines }
-    }
-
-    /// Reads one frame and goes on while `more`, given those that are read and the next one, says so.
-    fn look(&mut self, mut more: impl FnMut(&[Arc<FeedFrame>], &FeedFrame) -> bool) -> Look {
-        let kept = self.feed.kept();
-        let from = self.next.max(kept.gone);
-        let mut waiting = kept.frames.range((from - kept.gone).min(kept.frames.len() as u64) as usize..);
-        let Some(first) = waiting.next() else {
-            return if kept.ended { Look::End } else { Look::Nothing };
-        };
-        let lines_lost = first.lines_before() - self.lines;
-        let mut frames = vec![Arc::clone(first)];
-        for frame in waiting {
-            if !more(&frames, frame) {
+            let goes = self.frames.front().is_some_and(|oldest| {
+                let age = newest.saturating_duration_since(oldest.frame.frame().captured_at);
+                oldest.unread == 0 || age > limits.age || self.bytes > limits.bytes
+            });
+            if !goes {
                 break;
             }
-            frames.push(Arc::clone(frame));
+            let Some(oldest) = self.frames.pop_front() else { break };
+            self.gone += 1;
+            self.bytes -= oldest.frame.bytes();
+            dropped.push(oldest.frame);
         }
-        drop(kept);
-        self.next = from + frames.len() as u64;
-        self.lines += lines_lost + frames.iter().map(|frame| frame.lines() as u64).sum::<u64>();
-        if lines_lost > 0 {
-            self.feed.lines_lost.fetch_add(lines_lost, Ordering::Relaxed);
-        }
-        Look::Run(Run { lines_lost, frames })
+        dropped
     }
 
-    fn has_something(&self) -> bool {
-        let kept = self.feed.kept();
-        kept.ended || self.next < kept.gone + kept.frames.len() as u64
-    }
-}
-
-/// One who reads. Open as long as it lives.
-pub struct Reader {
-    cursor: Cursor,
-}
-
-impl Reader {
-    /// The next frame; `None` at the end of the job. Cancel-safe.
-    pub async fn next(&mut self) -> Option<Run> {
-        self.next_run(|_, _| false).await
-    }
-
-    /// The next frame and as many of those behind it as are here and as `more`, given those that are taken and the next
-    /// one, wants. `None` at the end of the job. Cancel-safe.
-    pub async fn next_run(&mut self, mut more: impl FnMut(&[Arc<FeedFrame>], &FeedFrame) -> bool) -> Option<Run> {
-        loop {
-            match self.cursor.look(&mut more) {
-                Look::Run(run) => return Some(run),
-                Look::End => return None,
-                Look::Nothing => self.ready().await,
-            }
-        }
-    }
-
-    /// The next frame, when it is here.
-    pub fn look(&mut self) -> Look {
-        self.cursor.look(|_, _| false)
-    }
-
-    /// Returns once [`look`](Self::look) finds a frame or the end. Cancel-safe.
-    pub async fn ready(&self) {
-        let feed = &self.cursor.feed;
-        loop {
-            let news = feed.news.notified();
-            tokio::pin!(news);
-            // From here on nothing is missed.
-            news.as_mut().enable();
-            if self.cursor.has_something() {
-                return;
-            }
-            news.await;
-        }
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.cursor.feed.readers.fetch_sub(1, Ordering::Relaxed);
+    /// The frames from number `next` on, counted from the first of the job.
+    fn frames_from(&mut self, next: u64) -> impl Iterator<Item = &mut Held> {
+        let skipped = next.saturating_sub(self.gone).min(self.frames.len() as u64);
+        self.frames.range_mut(skipped as usize..)
     }
 }

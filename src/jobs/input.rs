@@ -24,9 +24,9 @@ pub struct Announced {
     pub dtype: String,
     /// Metres from channel to channel.
     pub dx: Option<f64>,
-    /// Metres.
+    /// Metres from the instrument to the first channel.
     pub fiber_start_meters: Option<f64>,
-    /// Metres.
+    /// Metres from the instrument to the end of the fiber.
     pub fiber_length_meters: Option<f64>,
     /// Version of the interrogator's software.
     pub sw_version: Option<String>,
@@ -35,37 +35,41 @@ pub struct Announced {
 }
 
 impl Announced {
-    /// Every point in which `acquisition` says something else, in words.
-    pub fn differs_from(&self, acquisition: &Acquisition) -> Vec<String> {
+    /// Every point in which `acquisition` says something else, in words. `shown` is that as views show it: number and
+    /// places of channels are those of [`/live_metadata`](crate::api).
+    pub fn differs_from(&self, acquisition: &Acquisition, shown: &Acquisition) -> Vec<String> {
         let number = |name: &str, announced: Option<f64>, declared: f64, tolerance: f64| {
             let announced = announced.filter(|value| (value - declared).abs() > tolerance)?;
             Some(format!("{name}: {announced} announced, {declared} declared by the interrogator"))
         };
         let prr = acquisition.prr.to_f64();
-        let channels = self.number_of_channels.unwrap_or(self.num_samples_per_trace);
+        // Without channels of their own, the samples are all that is known.
+        let (channels, samples) = (self.number_of_channels, self.num_samples_per_trace);
+        let samples = channels.is_none().then_some(samples as f64);
         let dtype = acquisition.sample_format.dtype();
         let dtype = (self.dtype != dtype)
             .then(|| format!("dtype: {} announced, {dtype} declared by the interrogator", self.dtype));
         // Clients know the fiber in whole metres.
         let fiber = [
             number("prr", Some(self.prr), prr, prr * SAME),
-            number("number_of_channels", Some(channels as f64), acquisition.channels as f64, 0.5),
+            number("num_samples_per_trace", samples, acquisition.channels as f64, 0.5),
+            number("number_of_channels", channels.map(|n| n as f64), shown.channels as f64, 0.5),
             dtype,
             number("dx", self.dx, acquisition.dx_m, acquisition.dx_m.abs() * SAME),
-            number("fiber_start_meters", self.fiber_start_meters, acquisition.fiber_start_m, 1.0),
-            number("fiber_length_meters", self.fiber_length_meters, acquisition.fiber_length_m(), 1.0),
+            number("fiber_start_meters", self.fiber_start_meters, shown.fiber_start_m, 1.0),
+            number("fiber_length_meters", self.fiber_length_meters, shown.fiber_end_m(), 1.0),
         ];
         fiber.into_iter().flatten().collect()
     }
 }
 
-/// Why a job cannot be what its client was told any more.
-pub fn unfit(plan: &JobPlan, acquisition: &Acquisition) -> Option<String> {
+/// Why a job cannot be what its client was told any more. `channels` is how many views can show.
+pub fn unfit(plan: &JobPlan, acquisition: &Acquisition, channels: usize) -> Option<String> {
     if plan.prr != acquisition.prr {
         let (then, now) = (plan.prr, acquisition.prr);
         return Some(format!("the input has changed: its PRR is {now} Hz and was {then} Hz"));
     }
-    let (last, channels) = (*plan.channels.end(), acquisition.channels);
+    let last = *plan.channels.end();
     (last > channels).then(|| format!("the input has changed: it has {channels} channels, fewer than {last}"))
 }
 
@@ -81,7 +85,7 @@ mod tests {
             dtype: acquisition.sample_format.dtype().into(),
             dx: Some(acquisition.dx_m),
             fiber_start_meters: Some(acquisition.fiber_start_m.round()),
-            fiber_length_meters: Some(acquisition.fiber_length_m().round()),
+            fiber_length_meters: Some(acquisition.fiber_end_m().round()),
             sw_version: None,
             number_of_channels: None,
         }
@@ -89,12 +93,22 @@ mod tests {
 
     #[test]
     fn each_point_that_differs_is_named_and_no_other() {
-        let acquisition = Acquisition::example();
+        // It begins beyond the instrument.
+        let acquisition = Acquisition { fiber_start_m: 33_192.4, ..Acquisition::example() };
         let same = as_declared(&acquisition);
-        assert_eq!(same.differs_from(&acquisition), [""; 0]);
+        assert_eq!(same.differs_from(&acquisition, &acquisition), [""; 0]);
+        // Ten channels fewer come out of the conditioning.
+        let shown = Acquisition { channels: acquisition.channels - 10, fiber_start_m: 33_197.5, ..acquisition.clone() };
+        let of_metadata = Announced {
+            number_of_channels: Some(shown.channels as u64),
+            fiber_start_meters: Some(33_197.0),
+            fiber_length_meters: Some(shown.fiber_end_m().ceil()),
+            ..same.clone()
+        };
+        assert_eq!(of_metadata.differs_from(&acquisition, &shown), [""; 0]);
         let cases = [
             ("prr", Announced { prr: same.prr + 1.0, ..same.clone() }),
-            ("number_of_channels", Announced { num_samples_per_trace: 7, ..same.clone() }),
+            ("num_samples_per_trace", Announced { num_samples_per_trace: 7, ..same.clone() }),
             ("number_of_channels", Announced { number_of_channels: Some(7), ..same.clone() }),
             ("dtype", Announced { dtype: "complex64".into(), ..same.clone() }),
             ("dx", Announced { dx: Some(same.dx.unwrap() * 1.01), ..same.clone() }),
@@ -102,7 +116,7 @@ mod tests {
             ("fiber_length_meters", Announced { fiber_length_meters: Some(1e6), ..same.clone() }),
         ];
         for (name, announced) in cases {
-            let differs = announced.differs_from(&acquisition);
+            let differs = announced.differs_from(&acquisition, &acquisition);
             assert!(differs.len() == 1 && differs[0].starts_with(&format!("{name}: ")), "{name}: {differs:?}");
         }
     }
@@ -112,10 +126,10 @@ mod tests {
         let acquisition = Acquisition::example();
         let pattern = crate::config::ViewConfig::waterfall();
         let plan = JobPlan::new(pattern, 1..=acquisition.channels, acquisition.prr, 1);
-        assert_eq!(unfit(&plan, &acquisition), None);
+        let channels = acquisition.channels;
+        assert_eq!(unfit(&plan, &acquisition, channels), None);
         let slower = Acquisition { prr: Rational::new(1, 2).unwrap(), ..acquisition.clone() };
-        assert!(unfit(&plan, &slower).unwrap().contains("PRR"));
-        let shorter = Acquisition { channels: acquisition.channels - 1, ..acquisition };
-        assert!(unfit(&plan, &shorter).unwrap().contains("channels"));
+        assert!(unfit(&plan, &slower, channels).unwrap().contains("PRR"));
+        assert!(unfit(&plan, &acquisition, channels - 1).unwrap().contains("channels"));
     }
 }

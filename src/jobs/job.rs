@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::feed::{Feed, Poll};
+use super::feed::{Feed, Poll, Share};
 use super::pace::{Pace, Pass};
 use super::picture::Picture;
 use super::plan::{Address, JobPlan};
 use super::registry::Seen;
-use super::rows::PolledRows;
+use super::rows::{Answers, PolledRows};
 use crate::api::grpc::OpenPort;
+
+/// It is not polled.
+const NEVER: u64 = u64::MAX;
 
 /// See the module.
 pub struct Job {
@@ -27,6 +30,8 @@ pub struct Job {
     /// Held by whoever asks the pipeline to change or to end it: one after the other.
     pub(super) turn: tokio::sync::Mutex<()>,
     now: RwLock<Now>,
+    /// Of what its readers may be behind.
+    share: Arc<Share>,
     settings: Mutex<Settings>,
     /// Whether a queue that it watches is deep.
     throttled: AtomicBool,
@@ -34,6 +39,8 @@ pub struct Job {
     running: AtomicBool,
     /// Milliseconds since the origin of the registry's time.
     touched_ms: AtomicU64,
+    /// When it was last polled, the same way; `NEVER` before the first time, and when nothing is held for polls.
+    polled_ms: AtomicU64,
     /// Of the job and not of a connection: a client that polls has none that lasts.
     polling: Mutex<Poll>,
     door: Mutex<Option<OpenPort>>,
@@ -42,6 +49,8 @@ pub struct Job {
 /// What it is until it is changed.
 struct Now {
     plan: Arc<JobPlan>,
+    /// How far its readers may be behind, as the description has it.
+    reader_lag: Duration,
     /// The job object as JSON, written once.
     description: Bytes,
 }
@@ -56,10 +65,11 @@ pub struct Settings {
 }
 
 impl Now {
-    fn new(id: &str, plan: JobPlan, address: &Address) -> Self {
+    fn new(id: &str, plan: Arc<JobPlan>, address: &Address, share: f64) -> Self {
+        let reader_lag = plan.reader_lag(share);
         // A description is numbers and plain text: it can always be written.
-        let description = serde_json::to_vec(&plan.describe(id, address)).unwrap_or_default();
-        Self { plan: Arc::new(plan), description: description.into() }
+        let description = serde_json::to_vec(&plan.describe(id, address, reader_lag)).unwrap_or_default();
+        Self { plan, reader_lag, description: description.into() }
     }
 }
 
@@ -71,10 +81,12 @@ impl Job {
         address: Address,
         door: OpenPort,
         created_ms: i64,
+        share: Arc<Share>,
     ) -> Self {
         Self {
             turn: tokio::sync::Mutex::new(()),
-            now: RwLock::new(Now::new(&id, plan, &address)),
+            now: RwLock::new(Now::new(&id, Arc::new(plan), &address, share.get())),
+            share,
             settings: Mutex::default(),
             throttled: AtomicBool::new(false),
             pace: Mutex::new(Pace::new(feeds.len())),
@@ -85,6 +97,7 @@ impl Job {
             created_ms,
             running: AtomicBool::new(false),
             touched_ms: AtomicU64::new(0),
+            polled_ms: AtomicU64::new(NEVER),
             door: Mutex::new(Some(door)),
         }
     }
@@ -94,14 +107,26 @@ impl Job {
         Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner).plan)
     }
 
-    /// The job object as JSON, the same until its channels change.
+    /// The job object as JSON, the same until its channels change, or how far its readers may be behind.
     pub fn description(&self) -> Bytes {
-        self.now.read().unwrap_or_else(PoisonError::into_inner).description.clone()
+        let (plan, share) = {
+            let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+            let share = self.share.get();
+            if now.reader_lag == now.plan.reader_lag(share) {
+                return now.description.clone();
+            }
+            (Arc::clone(&now.plan), share)
+        };
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        if Arc::ptr_eq(&now.plan, &plan) {
+            *now = Now::new(&self.id, plan, &self.address, share);
+        }
+        now.description.clone()
     }
 
     /// It is `plan` from now on.
     pub(super) fn become_of(&self, plan: JobPlan) {
-        let now = Now::new(&self.id, plan, &self.address);
+        let now = Now::new(&self.id, Arc::new(plan), &self.address, self.share.get());
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
@@ -160,15 +185,32 @@ impl Job {
 
     pub(super) fn seen(&self) -> Seen {
         let touched = Duration::from_millis(self.touched_ms.load(Ordering::Relaxed));
-        Seen { open: self.consumers() > 0, touched }
+        let open = self.consumers() > 0;
+        Seen { open, reads: open || self.polled_ms.load(Ordering::Relaxed) != NEVER, touched }
     }
 
-    /// Up to `rows` rows that nobody has polled yet, and whether there will be none any more. Whoever polls at the same
-    /// time gets others.
-    pub(super) fn poll(&self, rows: usize) -> (Option<PolledRows>, bool) {
-        let polled = self.polling.lock().unwrap_or_else(PoisonError::into_inner).take(rows);
+    /// Up to `rows` rows that nobody has polled yet, as many as `answers` leaves memory for, and whether there will be
+    /// none any more. Whoever polls at the same time gets others. `None` when there is no memory for a row.
+    pub(super) fn poll(&self, now: Duration, rows: usize, answers: &Answers) -> Option<(Option<PolledRows>, bool)> {
+        let room = answers.room()?;
+        let mut polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
+        self.polled_ms.store(now.as_millis() as u64, Ordering::Relaxed);
+        let polled = polling.take(rows, room);
+        drop(polling);
         let ended = polled.ended;
-        (PolledRows::new(&self.id, self.plan().first_channel, polled), ended)
+        Some((PolledRows::new(&self.id, self.plan().first_channel, polled, answers), ended))
+    }
+
+    /// Holds nothing for polls any more when the last one was before `since`.
+    pub(super) fn forget_polls(&self, since: Duration) {
+        let polled_ms = self.polled_ms.load(Ordering::Relaxed);
+        if polled_ms != NEVER && u128::from(polled_ms) < since.as_millis() {
+            let mut polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
+            // A poll may have come meanwhile.
+            if self.polled_ms.compare_exchange(polled_ms, NEVER, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                polling.release();
+            }
+        }
     }
 
     /// Its port, to be closed by whoever ends it.

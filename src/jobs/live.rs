@@ -1,21 +1,34 @@
 //! From the feeds of jobs to the broker: the newest frames, live only. On tokio (`das-io-N`), behind the fence.
 //!
 //! Whoever delivers frames offers them and never waits; nothing is held while no publisher is connected. What waits is
-//! bounded in frames and in bytes, and the oldest goes first. Bytes of a frame are those that every door shares.
+//! bounded in frames and in bytes, and the oldest goes first; what has waited for two seconds is not sent at all, so that
+//! a broker that stood still does not get old frames as live. Bytes of a frame are made when it is sent.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use super::Job;
 use super::feed::FeedFrame;
+use super::pace::Pass;
 use crate::status::Counters;
 
 /// What may wait: a line of some hundreds of jobs. The newest frame may wait however long it is.
 const FRAMES: usize = 2048;
 const BYTES: usize = 64 << 20;
+
+/// How long a frame may wait and still be sent as live. It counts from here on: what a frame was late before is the
+/// same for every reader.
+pub const LIVE: Duration = Duration::from_secs(2);
+
+/// There will be no publisher: the configuration names no broker.
+const NOBODY: u8 = 0;
+/// There is one, which cannot send now.
+const CLOSED: u8 = 1;
+const OPEN: u8 = 2;
 
 /// A frame on its way to the broker.
 #[derive(Clone)]
@@ -28,7 +41,7 @@ pub struct LiveFrame {
 
 /// See the module.
 pub struct LiveQueue {
-    open: AtomicBool,
+    state: AtomicU8,
     waiting: Mutex<Waiting>,
     news: Notify,
     counters: Arc<Counters>,
@@ -36,7 +49,8 @@ pub struct LiveQueue {
 
 #[derive(Default)]
 struct Waiting {
-    frames: VecDeque<LiveFrame>,
+    /// With when they were offered.
+    frames: VecDeque<(Instant, LiveFrame)>,
     bytes: usize,
 }
 
@@ -53,64 +67,113 @@ impl LiveFrame {
 
 impl Waiting {
     fn pop(&mut self) -> Option<LiveFrame> {
-        let oldest = self.frames.pop_front()?;
+        let (_, oldest) = self.frames.pop_front()?;
         self.bytes -= oldest.bytes();
         Some(oldest)
+    }
+
+    /// Takes out what has waited for too long at `now`.
+    fn pop_late(&mut self, now: Instant) -> Vec<LiveFrame> {
+        let is_late = |at: &Instant| now.duration_since(*at) >= LIVE;
+        let late = self.frames.iter().take_while(|(at, _)| is_late(at)).count();
+        (0..late).filter_map(|_| self.pop()).collect()
     }
 }
 
 impl LiveQueue {
     /// One that is closed: nobody publishes yet.
     pub fn new(counters: Arc<Counters>) -> Self {
-        Self { open: AtomicBool::new(false), waiting: Mutex::default(), news: Notify::new(), counters }
+        Self { state: AtomicU8::new(NOBODY), waiting: Mutex::default(), news: Notify::new(), counters }
+    }
+
+    /// There is a publisher, which will open this when it can send. From now on every frame is accounted for.
+    pub fn expect_publisher(&self) {
+        self.state.store(CLOSED, Ordering::Relaxed);
     }
 
     /// Whether somebody publishes.
     pub fn is_open(&self) -> bool {
-        self.open.load(Ordering::Relaxed)
+        self.state.load(Ordering::Relaxed) == OPEN
     }
 
     /// Somebody publishes from now on.
     pub fn open(&self) {
-        self.open.store(true, Ordering::Relaxed);
+        self.state.store(OPEN, Ordering::Relaxed);
     }
 
-    /// Nobody publishes any more: what waits is dropped.
+    /// Nobody publishes at present: what waits is dropped.
     pub fn close(&self) {
         let dropped = {
             let mut waiting = self.waiting();
-            self.open.store(false, Ordering::Relaxed);
-            std::mem::take(&mut *waiting)
+            self.state.store(CLOSED, Ordering::Relaxed);
+            let dropped = std::mem::take(&mut *waiting);
+            self.counters.job_frames_dropped.add(dropped.frames.len() as u64);
+            self.gauge(&waiting);
+            dropped
         };
-        self.counters.job_frames_dropped.add(dropped.frames.len() as u64);
+        drop(dropped);
     }
 
-    /// Takes a frame over. Never waits.
-    pub fn offer(&self, frame: LiveFrame) {
+    /// There is a frame of a job, which `pass` says to send or not. Never waits.
+    pub fn offer(&self, frame: LiveFrame, pass: impl FnOnce() -> Pass) {
+        let c = &self.counters;
+        if self.state.load(Ordering::Relaxed) == NOBODY {
+            return;
+        }
+        c.job_frames_offered.add(1);
+        if !self.is_open() {
+            return c.job_frames_not_connected.add(1);
+        }
+        match pass() {
+            Pass::Go => self.put(frame, Instant::now()),
+            Pass::Unwanted => c.job_frames_unwanted.add(1),
+            Pass::Throttled => c.job_frames_throttled.add(1),
+        }
+    }
+
+    pub(super) fn put(&self, frame: LiveFrame, now: Instant) {
+        // Freed outside the lock.
         let mut dropped = Vec::new();
         {
             let mut waiting = self.waiting();
             if !self.is_open() {
-                return;
+                return self.counters.job_frames_not_connected.add(1);
             }
             waiting.bytes += frame.bytes();
-            waiting.frames.push_back(frame);
+            waiting.frames.push_back((now, frame));
             while waiting.frames.len() > 1 && (waiting.frames.len() > FRAMES || waiting.bytes > BYTES) {
                 dropped.extend(waiting.pop());
             }
+            self.counters.job_frames_dropped.add(dropped.len() as u64);
+            self.gauge(&waiting);
         }
-        self.counters.job_frames_dropped.add(dropped.len() as u64);
         self.news.notify_one();
     }
 
-    /// The oldest frame that waits. For one taker; cancel-safe.
+    /// Waits for the [next](Self::next) frame. For one taker; cancel-safe.
     pub async fn take(&self) -> LiveFrame {
         loop {
-            if let Some(frame) = self.waiting().pop() {
+            if let Some(frame) = self.next(Instant::now()) {
                 return frame;
             }
             self.news.notified().await;
         }
+    }
+
+    /// The oldest frame that waits and is still live at `now`.
+    pub(super) fn next(&self, now: Instant) -> Option<LiveFrame> {
+        let mut waiting = self.waiting();
+        let late = waiting.pop_late(now);
+        let next = waiting.pop();
+        self.counters.job_frames_late.add(late.len() as u64);
+        self.gauge(&waiting);
+        drop(waiting);
+        drop(late);
+        next
+    }
+
+    fn gauge(&self, waiting: &Waiting) {
+        self.counters.job_frames_waiting.set(waiting.frames.len() as f64);
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {

@@ -2,7 +2,8 @@
 //!
 //! A request ([`request`]) becomes a [`plan`] by pure [`rules`] over what is known of the fiber ([`facts`]); the
 //! [`registry`], pure as well, says whether there is room ([`cost`]) and when a job ends. [`Jobs`] does what they
-//! decide: it opens the port and asks the pipeline, and takes everything back when a step fails or the job ends.
+//! decide: it opens the port and asks the pipeline, and takes everything back when a step fails or the job ends; what is
+//! done when a limit is met is in `limits`, what jobs take of [`memory`] is reckoned there.
 //! [`feed`] keeps the newest lines of one stream of a job for whoever reads them, however slowly: the gRPC and WebSocket
 //! doors, and polls, for which `rows` makes them JSON. No frame is made here and none is changed.
 //! A [`command`] from the bus changes a job that runs ([`obey`]: its channels by [`region`], how it wants to be drawn by
@@ -14,7 +15,9 @@ pub mod facts;
 pub mod feed;
 pub mod input;
 mod job;
+mod limits;
 pub mod live;
+pub mod memory;
 pub mod obey;
 pub mod pace;
 pub mod picture;
@@ -39,18 +42,19 @@ use tracing::{debug, warn};
 use crate::api::grpc::{GrpcDoor, GrpcOptions};
 use crate::config::Config;
 use crate::frame::Frame;
-use crate::pipeline::control::{Control, Refused};
+use crate::log_limit::LogLimit;
+use crate::pipeline::control::{Control, EndedJob};
 use crate::status::{Status, now_ms};
 use cost::Transform;
 use facts::Facts;
-use feed::{Feed, FeedFrame};
+use feed::{Feed, Share};
 use input::Announced;
 pub use job::{Job, Settings};
 use live::{LiveFrame, LiveQueue};
-use pace::Pass;
 use plan::{Address, JobPlan};
 use refusal::Refusal;
 use registry::{Denied, Ended, How, Limit, Limits, Registry, Seen};
+use rows::Answers;
 pub use rows::{PolledRows, SensorLine, WaterfallBlock, WaterfallRow};
 
 /// How long the pipeline may take to answer; it does so between two blocks.
@@ -61,6 +65,9 @@ const CLOSE_GRACE: Duration = Duration::from_millis(500);
 
 /// How often idle jobs are looked for.
 const SWEEP: Duration = Duration::from_millis(250);
+
+/// Rows in answers under way may hold this share of the memory of jobs.
+const ANSWERS_SHARE: u64 = 16;
 
 /// All jobs. Cheap to clone.
 #[derive(Clone)]
@@ -85,6 +92,11 @@ struct Shared {
     announced: Mutex<Option<Announced>>,
     /// Lines that readers of jobs that have ended were too slow for.
     lines_lost_before: AtomicU64,
+    /// Of what readers may be behind.
+    share: Arc<Share>,
+    /// To clients that poll.
+    answers: Answers,
+    refusals: LogLimit,
     /// To the broker.
     broker: LiveQueue,
 }
@@ -100,6 +112,8 @@ pub enum Poll {
     Ended,
     /// No such job.
     Unknown,
+    /// Answers that are under way hold as much memory as they may.
+    Full,
 }
 
 /// How it stands with a job.
@@ -128,7 +142,11 @@ impl Jobs {
             status,
             site: config.site.as_str().into(),
             host: config.http.listen.ip(),
-            grpc: GrpcDoor::new(options).locked_as(&config.http)?,
+            // Where ids go on, ports do: a client that reconnects by itself must not find somebody else's job.
+            grpc: GrpcDoor::new(options).beginning_at(counter).locked_as(&config.http)?,
+            share: Arc::default(),
+            answers: Answers::new(usize::try_from(config.jobs.memory_bytes / ANSWERS_SHARE).unwrap_or(usize::MAX)),
+            refusals: LogLimit::minute(),
             scheme: if config.http.tls.is_some() { "https" } else { "http" },
             public_host: config.http.public_host.clone(),
             origin: Instant::now(),
@@ -150,8 +168,9 @@ impl Jobs {
         // In a task of its own: a client that leaves must not leave half a job.
         let starting = tokio::spawn(async move { jobs.start_whole(plan, name, host).await });
         let started = starting.await.unwrap_or(Err(Refusal::Busy));
-        if started.is_err() {
+        if let Err(refusal) = &started {
             self.shared.status.counters.jobs_refused.add(1);
+            self.say_refused(refusal);
         }
         started
     }
@@ -165,12 +184,15 @@ impl Jobs {
         if let Some(name) = name.as_deref().filter(|name| self.registry().is_named(name)) {
             self.end(name, How::Cancelled, "configured anew").await;
         }
-        let load = self.shared.status.counters.pipeline_load.get();
-        let id =
-            self.registry().reserve(self.now(), plan.cost(), name.as_deref(), load).map_err(|denied| match denied {
-                Denied::Over(limit) => Refusal::Over(limit),
-                Denied::Taken => Refusal::Taken,
-            })?;
+        let cost = plan.cost(self.shared.control.rates());
+        self.make_room(&cost).await;
+        let load = self.measured_load();
+        let id = self.registry().reserve(self.now(), cost, name.as_deref(), load).map_err(|denied| match denied {
+            Denied::Over(limit) => Refusal::Over(limit),
+            Denied::Never(never) => Refusal::Never(never),
+            Denied::Taken => Refusal::Taken,
+        })?;
+        self.share_memory();
         let started = self.start_reserved(&id, plan, host).await;
         if started.is_err() {
             self.registry().release(&id);
@@ -180,14 +202,15 @@ impl Jobs {
 
     async fn start_reserved(&self, id: &str, plan: JobPlan, host: Option<String>) -> Result<Arc<Job>, Refusal> {
         let views = plan.views(id);
-        let feeds = Feed::of_job(&self.shared.site, plan.cost().feed, views.len());
+        let feeds = Feed::of_job_within(&self.shared.site, plan.feed_limits(), views.len(), &self.shared.share);
         let door = self.shared.grpc.open_port(feeds.clone()).await.map_err(|error| {
             warn!(%error, "no port for the streams of a job");
             Refusal::Over(Limit::Ports(self.registry().port_count()))
         })?;
         let host = self.shared.public_host.clone().or(host).unwrap_or_else(|| self.own_host());
         let address = Address { scheme: self.shared.scheme, host, port: door.port };
-        let job = Arc::new(Job::new(id.to_owned(), plan, feeds, address, door, now_ms()));
+        let job =
+            Arc::new(Job::new(id.to_owned(), plan, feeds, address, door, now_ms(), Arc::clone(&self.shared.share)));
         // Before the pipeline knows it: its first frame may come before the answer.
         self.live_mut().insert(id.to_owned(), Arc::clone(&job));
         let opened = tokio::time::timeout(PIPELINE_TIME_LIMIT, self.shared.control.open(id, views)).await;
@@ -199,9 +222,7 @@ impl Jobs {
                 debug!(job = id, first_trace = opened.first_trace, port = job.address.port, "a job has started");
                 return Ok(job);
             }
-            Ok(Err(Refused::Waiting)) => Refusal::Waiting,
-            Ok(Err(Refused::DoesNotFit(why))) => Refusal::DoesNotFit(why),
-            Ok(Err(Refused::Busy)) => Refusal::Busy,
+            Ok(Err(refused)) => refused.into(),
             Err(_) => {
                 // It may still be started when nobody waits for it any more.
                 let _ = tokio::time::timeout(PIPELINE_TIME_LIMIT, self.shared.control.close(id)).await;
@@ -268,22 +289,37 @@ impl Jobs {
             tokio::select! {
                 () = &mut stop => break,
                 _ = sweeps.tick() => self.sweep(),
+                ended = self.shared.control.ended() => self.follow(ended),
             }
         }
         self.end_all().await;
     }
 
-    /// Ends the jobs that the acquisition at hand cannot serve as they were described to their clients.
-    fn end_misfits(&self) {
-        let phase = self.shared.status.phase().phase;
-        let Some(acquisition) = phase.acquisition() else { return };
-        for job in self.list().into_iter().filter(|job| job.is_running() && !job.plan().fits(acquisition)) {
-            let jobs = self.clone();
-            tokio::spawn(async move { jobs.end(&job.id, How::Failed, "the acquisition has changed").await });
-        }
+    /// The pipeline has ended a job by itself: everything else of it goes as well.
+    fn follow(&self, ended: EndedJob) {
+        let jobs = self.clone();
+        tokio::spawn(async move {
+            // One that is still being started, or about to end, is so for a moment only.
+            while jobs.holds(&ended.job) && !jobs.end(&ended.job, How::Failed, &ended.reason).await {
+                tokio::time::sleep(SWEEP).await;
+            }
+        });
+    }
+
+    /// Whether there is anything of a job.
+    fn holds(&self, id: &str) -> bool {
+        self.live().contains_key(id)
+    }
+
+    /// Share of real time that the pipeline needs at present, and will need when all windows are full.
+    fn measured_load(&self) -> f64 {
+        let counters = &self.shared.status.counters;
+        self.registry().planned_anew(self.now(), counters.pipeline_plans.get());
+        counters.pipeline_load.get().max(counters.pipeline_demand.get())
     }
 
     fn sweep(&self) {
+        self.measured_load();
         self.end_misfits();
         // In this order a job that ends meanwhile is missing until the next time, and not counted twice.
         let before = self.shared.lines_lost_before.load(Ordering::Relaxed);
@@ -298,6 +334,9 @@ impl Jobs {
             let jobs = self.clone();
             tokio::spawn(async move { jobs.end(&id, How::Completed, "nobody was looking").await });
         }
+        let since = self.now().saturating_sub(self.shared.config.jobs.live_idle);
+        self.live().values().for_each(|job| job.forget_polls(since));
+        self.share_memory();
     }
 
     /// Takes a frame whose stream belongs to a job; whether that job is there.
@@ -305,22 +344,11 @@ impl Jobs {
         let Some(job) = self.live().get(&frame.stream.job).cloned() else { return false };
         let stream = frame.stream.number as usize;
         let Some(feed) = job.feeds.get(stream) else { return false };
-        if let Some(frame) = feed.keep(frame)
-            && self.shared.broker.is_open()
-        {
-            self.to_broker(&job, stream, frame);
+        if let Some(frame) = feed.keep(frame) {
+            let frame = LiveFrame { job: Arc::clone(&job), frame };
+            self.shared.broker.offer(frame, || job.pass(stream, self.now()));
         }
         true
-    }
-
-    /// Hands a frame to whoever publishes, when it is worth it.
-    fn to_broker(&self, job: &Arc<Job>, stream: usize, frame: Arc<FeedFrame>) {
-        let counters = &self.shared.status.counters;
-        match job.pass(stream, self.now()) {
-            Pass::Go => self.shared.broker.offer(LiveFrame { job: Arc::clone(job), frame }),
-            Pass::Unwanted => counters.job_frames_unwanted.add(1),
-            Pass::Throttled => counters.job_frames_throttled.add(1),
-        }
     }
 
     /// Frames that wait for the broker.
@@ -337,11 +365,6 @@ impl Jobs {
     /// No queue wanted a frame of this stream.
     pub fn came_back(&self, job: &Job, stream: usize) {
         job.pace().came_back(stream, self.now());
-    }
-
-    /// Nothing of this stream goes to the broker for so long.
-    pub fn rest(&self, job: &Job, stream: usize, time: Duration) {
-        job.pace().rest(stream, self.now() + time);
     }
 
     /// What is known of the fiber now.
@@ -387,10 +410,14 @@ impl Jobs {
                 _ => Poll::Unknown,
             };
         };
-        match job.poll(rows) {
-            (Some(block), _) => Poll::Rows(block),
-            (None, true) => Poll::Ended,
-            (None, false) => Poll::Nothing,
+        match job.poll(self.now(), rows, &self.shared.answers) {
+            Some((Some(block), _)) => Poll::Rows(block),
+            Some((None, true)) => Poll::Ended,
+            Some((None, false)) => Poll::Nothing,
+            None => {
+                self.shared.status.counters.job_polls_refused.add(1);
+                Poll::Full
+            }
         }
     }
 

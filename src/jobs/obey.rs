@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 use tracing::{debug, info, warn};
 
 use super::command::Command;
+use super::facts::{shown, shown_channels};
 use super::input::{Announced, unfit};
 use super::refusal::Refusal;
 use super::region;
 use super::registry::How;
 use super::{Job, Jobs, PIPELINE_TIME_LIMIT};
-use crate::pipeline::control::{Opened, Refused};
+use crate::pipeline::control::Opened;
 
 /// That a command was done.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -80,8 +81,8 @@ impl Jobs {
             return Err(Refusal::UnknownJob);
         }
         let plan = region::change(&job.plan(), channels.clone(), &self.facts())?;
-        let load = self.shared.status.counters.pipeline_load.get();
-        let before = self.registry().exchange(self.now(), &job.id, plan.cost(), load).map_err(Refusal::Over)?;
+        let (cost, load) = (plan.cost(self.shared.control.rates()), self.measured_load());
+        let before = self.registry().exchange(self.now(), &job.id, cost, load).map_err(Refusal::Over)?;
         let opening = self.shared.control.open(&job.id, plan.views(&job.id));
         let refusal = match tokio::time::timeout(PIPELINE_TIME_LIMIT, opening).await {
             Ok(Ok(Opened { epoch, first_trace })) => {
@@ -93,9 +94,7 @@ impl Jobs {
                     "start": start, "end": end, "epoch": epoch, "first_trace": first_trace, "stream_amount": streams,
                 }));
             }
-            Ok(Err(Refused::Waiting)) => Refusal::Waiting,
-            Ok(Err(Refused::DoesNotFit(why))) => Refusal::DoesNotFit(why),
-            Ok(Err(Refused::Busy)) => Refusal::Busy,
+            Ok(Err(refused)) => refused.into(),
             Err(_) => {
                 drop(turn);
                 // The pipeline ends a job whose change nobody waits for any more.
@@ -114,16 +113,31 @@ impl Jobs {
     async fn input_changed(&self, announced: Announced) -> Value {
         let phase = self.shared.status.phase().phase;
         let acquisition = phase.acquisition();
-        let differs = acquisition.map(|acquisition| announced.differs_from(acquisition)).unwrap_or_default();
+        let config = &self.shared.config;
+        let differs = acquisition.map(|acquisition| announced.differs_from(acquisition, &shown(config, acquisition)));
+        let differs = differs.unwrap_or_default();
         info!(?announced, ?differs, "the input is said to have changed");
         *self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner) = Some(announced);
         let mut ended = Vec::new();
         for job in self.list() {
-            let Some(why) = acquisition.and_then(|acquisition| unfit(&job.plan(), acquisition)) else { continue };
+            let unfit = |acquisition| unfit(&job.plan(), acquisition, shown_channels(config, acquisition));
+            let Some(why) = acquisition.map(Arc::as_ref).and_then(unfit) else { continue };
             if self.end(&job.id, How::Failed, &why).await {
                 ended.push(job.id.clone());
             }
         }
         json!({ "state": phase.name(), "differs": differs, "jobs_ended": ended })
+    }
+
+    /// Ends the jobs that the acquisition at hand cannot serve as they were described to their clients.
+    pub(super) fn end_misfits(&self) {
+        let phase = self.shared.status.phase().phase;
+        let Some(acquisition) = phase.acquisition() else { return };
+        let channels = shown_channels(&self.shared.config, acquisition);
+        for job in self.list().into_iter().filter(|job| job.is_running()) {
+            let Some(why) = unfit(&job.plan(), acquisition, channels) else { continue };
+            let jobs = self.clone();
+            tokio::spawn(async move { jobs.end(&job.id, How::Failed, &why).await });
+        }
     }
 }

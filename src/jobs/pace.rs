@@ -31,23 +31,18 @@ struct Way {
     wanted: bool,
     /// When the next frame may go while most may not.
     next: Duration,
-    /// Before this time none may.
-    rests_until: Duration,
 }
 
 impl Pace {
     /// That of a job with so many streams.
     pub fn new(streams: usize) -> Self {
-        Self { streams: vec![Way { wanted: true, next: Duration::ZERO, rests_until: Duration::ZERO }; streams] }
+        Self { streams: vec![Way { wanted: true, next: Duration::ZERO }; streams] }
     }
 
     /// Whether the frame of `stream` that is there at `now` is sent.
     pub fn pass(&mut self, stream: usize, now: Duration, throttled: bool) -> Pass {
         let unwanted = self.unwanted();
         let Some(way) = self.streams.get_mut(stream) else { return Pass::Unwanted };
-        if now < way.rests_until {
-            return Pass::Unwanted;
-        }
         if way.wanted && !throttled {
             return Pass::Go;
         }
@@ -72,13 +67,6 @@ impl Pace {
         let Some(way) = self.streams.get_mut(stream) else { return };
         if !std::mem::replace(&mut way.wanted, true) {
             self.streams.iter_mut().for_each(|way| way.next = Duration::ZERO);
-        }
-    }
-
-    /// Nothing of `stream` until this time.
-    pub fn rest(&mut self, stream: usize, until: Duration) {
-        if let Some(way) = self.streams.get_mut(stream) {
-            way.rests_until = until;
         }
     }
 
@@ -143,13 +131,11 @@ mod tests {
     }
 
     #[test]
-    fn reasons_are_told_apart_and_a_rest_is_a_rest() {
+    fn reasons_are_told_apart() {
         let (mut pace, now) = (Pace::new(2), Duration::from_secs(9));
         assert_eq!([pace.pass(0, now, true), pace.pass(0, now, true)], [Pass::Go, Pass::Throttled]);
         pace.came_back(0, now);
         assert_eq!((pace.pass(0, now, false), pace.pass(1, now, false)), (Pass::Unwanted, Pass::Go));
-        pace.rest(1, now + LINE);
-        assert_eq!((pace.pass(1, now, false), pace.pass(1, now + LINE, false)), (Pass::Unwanted, Pass::Go));
         assert_eq!(pace.pass(7, now, false), Pass::Unwanted);
     }
 }

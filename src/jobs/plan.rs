@@ -1,16 +1,18 @@
 //! A checked job: which views the pipeline is asked for, and what the client is told about it. Pure.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
+use std::time::Duration;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use super::cost::Cost;
-use crate::acquisition::Acquisition;
+use super::cost::{Cost, Lines};
+use super::feed::Limits;
 use crate::config::ViewConfig;
 use crate::dsp::{bin_hz, bins_in_range};
 use crate::frame::View;
+use crate::pipeline::cost::Rates;
 use crate::units::Rational;
 
 /// Streams of a job at most.
@@ -43,11 +45,6 @@ pub struct Address {
 }
 
 impl JobPlan {
-    /// Whether what the job's client was told still holds.
-    pub fn fits(&self, acquisition: &Acquisition) -> bool {
-        self.prr == acquisition.prr && *self.channels.end() <= acquisition.channels
-    }
-
     /// Takes over what has been checked.
     pub(super) fn new(
         pattern: ViewConfig,
@@ -112,13 +109,38 @@ impl JobPlan {
         self.streams().into_iter().map(view).collect()
     }
 
-    /// What it asks of this machine, about.
-    pub fn cost(&self) -> Cost {
-        Cost::of(self)
+    /// Bins that its values are made of.
+    pub fn bins(&self) -> Range<usize> {
+        let ((min, max), prr_hz) = (self.range_hz(), self.prr.to_f64());
+        bins_in_range(min, max, prr_hz, self.pattern.nfft)
+    }
+
+    /// What it asks of this machine, about, when work costs there what `rates` say.
+    pub fn cost(&self, rates: &Rates) -> Cost {
+        Cost::of(self, rates)
+    }
+
+    /// What its streams may hold for readers.
+    pub fn feed_limits(&self) -> Limits {
+        self.lines().limits
+    }
+
+    fn lines(&self) -> Lines {
+        Lines::of(
+            self.channels.clone().count() * self.bins_per_channel(),
+            self.streams().len(),
+            self.pattern.line_period_s,
+        )
+    }
+
+    /// How far its readers may be behind before they lose lines, when feeds may use `share` of their limits.
+    pub fn reader_lag(&self, share: f64) -> Duration {
+        // In whole milliseconds: nobody cares for less, and the description changes as seldom as can be.
+        Duration::from_millis(self.lines().lag.mul_f64(share.clamp(0.0, 1.0)).as_millis() as u64)
     }
 
     /// The job object.
-    pub fn describe(&self, job: &str, address: &Address) -> ConfigureResponse {
+    pub fn describe(&self, job: &str, address: &Address, reader_lag: Duration) -> ConfigureResponse {
         let (frequencies_list, streams) = (self.frequencies(), self.streams());
         ConfigureResponse {
             status: "success",
@@ -132,6 +154,7 @@ impl JobPlan {
             channel_to_stream_index: StreamOfChannel { streams, first_channel: self.first_channel },
             stream_url: format!("{}://{}", address.scheme, address.host),
             stream_port: address.port,
+            reader_lag_s: reader_lag.as_secs_f64(),
         }
     }
 }
@@ -169,6 +192,9 @@ pub struct ConfigureResponse {
     pub stream_url: String,
     /// Port of the streams.
     pub stream_port: u16,
+    /// Seconds that a reader or a client that polls may be behind before it loses lines; shorter while many read much.
+    #[schema(minimum = 0.0)]
+    pub reader_lag_s: f64,
 }
 
 /// The map from channel to stream, without an entry of its own for each of thousands of channels.

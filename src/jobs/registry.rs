@@ -9,14 +9,18 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::cost::{Cost, Transform};
+use super::memory::{LEAST_SHARE, Taken};
 use crate::config::JobsConfig;
 
 /// Ended jobs that are remembered, and for how long.
 const REMEMBERED: usize = 1024;
 const REMEMBERED_FOR: Duration = Duration::from_secs(600);
 
-/// A job counts with its estimate until the measured load has had this time to hold it.
-const MEASURED_AFTER: Duration = Duration::from_secs(3);
+/// A job counts with its estimate until its windows have been full for so long: then what is measured holds it.
+const MEASURED_AFTER: Duration = Duration::from_secs(1);
+
+/// A client has this time to look at its job before the job can be ended to make room for another.
+const UNSEEN_AFTER: Duration = Duration::from_secs(5);
 
 /// What jobs may take, all together, and how long they live unseen.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,11 +68,36 @@ pub enum Limit {
     Ports(usize),
 }
 
+/// What a job would need of something that it cannot have even when no other job runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Never {
+    /// MiB of memory.
+    Memory {
+        /// What it needs.
+        wanted: u64,
+        /// What all jobs together may take.
+        allowed: u64,
+        /// Whether most of it is for its transforms, and not for its lines.
+        transforms: bool,
+    },
+    /// Percent of real time in the pipeline.
+    Load {
+        /// What it needs.
+        wanted: u64,
+        /// What the pipeline may need in all.
+        allowed: u64,
+        /// Whether most of it is for its transforms, and not for their values.
+        transforms: bool,
+    },
+}
+
 /// Why nothing was reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// No room.
+    /// No room now.
     Over(Limit),
+    /// There will never be room.
+    Never(Never),
     /// The name belongs to another job.
     Taken,
 }
@@ -106,6 +135,8 @@ pub struct Ended {
 pub struct Seen {
     /// A stream is open.
     pub open: bool,
+    /// Lines are held for somebody: a stream is open, or a client polls.
+    pub reads: bool,
     /// When it was last polled or kept alive.
     pub touched: Duration,
 }
@@ -118,29 +149,42 @@ pub struct Registry {
     counter: u64,
     jobs: BTreeMap<String, Entry>,
     ended: VecDeque<(Duration, Ended)>,
+    /// How often the pipeline was planned anew, and when that was last seen: nothing had been measured then.
+    plans: u64,
+    planned: Duration,
 }
 
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // four facts that have nothing to do with each other
 struct Entry {
     slot: usize,
     named: bool,
     cost: Cost,
-    /// Estimated when it was reserved.
-    load: f64,
-    bytes: u64,
-    /// Since when that is not measured.
+    /// Since when its load is not measured.
     estimated: Duration,
     since: Duration,
     /// `None` until it runs.
     seen: Option<Duration>,
-    historic: bool,
+    /// Whether anybody has looked since then.
+    looked: bool,
+    /// Whether lines are held for somebody.
+    reads: bool,
     ending: bool,
 }
 
 impl Registry {
     /// Without a job. `standing` is transformed anyway; counters begin behind `counter`.
     pub fn new(limits: Limits, standing: Vec<Transform>, counter: u64) -> Self {
-        Self { limits, standing, counter, jobs: BTreeMap::new(), ended: VecDeque::new() }
+        let (jobs, ended, plans, planned) = (BTreeMap::new(), VecDeque::new(), 0, Duration::ZERO);
+        Self { limits, standing, counter, jobs, ended, plans, planned }
+    }
+
+    /// The pipeline has been planned anew `plans` times so far. When that was more often than before, windows are empty
+    /// and meters too: every job counts with its estimate again, until its windows have been full for a second.
+    pub fn planned_anew(&mut self, now: Duration, plans: u64) {
+        if plans != self.plans {
+            (self.plans, self.planned) = (plans, now);
+        }
     }
 
     /// Takes a slot and a share of the budget for a job; its id is `name`, when it has one.
@@ -157,8 +201,10 @@ impl Registry {
         if name.is_some_and(|name| self.jobs.contains_key(name)) {
             return Err(Denied::Taken);
         }
-        let (load, bytes) = self.estimate(&cost);
-        self.room_for(now, load, bytes, measured_load).map_err(Denied::Over)?;
+        if let Some(never) = self.never(&cost) {
+            return Err(Denied::Never(never));
+        }
+        self.room_for(now, &cost, 0.0, measured_load).map_err(Denied::Over)?;
 
         let taken: BTreeSet<_> = self.jobs.values().map(|entry| entry.slot).collect();
         let slot = (1..=self.jobs.len() + 1).find(|slot| !taken.contains(slot)).unwrap_or_default();
@@ -167,17 +213,72 @@ impl Registry {
             None => self.next_id(slot),
         };
         let named = name.is_some();
-        let (seen, historic, ending) = (None, false, false);
-        let entry = Entry { slot, named, cost, load, bytes, estimated: now, since: now, seen, historic, ending };
+        let (seen, looked, ending) = (None, false, false);
+        // Its client is about to read it.
+        let reads = true;
+        let entry = Entry { slot, named, cost, estimated: now, since: now, seen, looked, reads, ending };
         self.jobs.insert(id.clone(), entry);
         Ok(id)
     }
 
-    /// Share of real time and bytes that a job takes beside all others.
-    fn estimate(&self, cost: &Cost) -> (f64, u64) {
-        let alone = cost.transform.alone(self.standing.iter().chain(self.transforms()));
-        let load = cost.load_per_channel * alone as f64 + cost.values_load;
-        (load, cost.bytes_per_channel * alone as u64 + cost.lines_bytes)
+    /// What of `cost` could not be had if no other job were there.
+    fn never(&self, cost: &Cost) -> Option<Never> {
+        let (taken, limit) = (Taken::by(std::iter::once((cost, true)), &self.standing), self.limits.memory_bytes);
+        if !taken.fits(limit) {
+            let wanted = taken.at_least(LEAST_SHARE);
+            let transforms = taken.transforms > wanted / 2;
+            return Some(Never::Memory { wanted: wanted.div_ceil(1 << 20), allowed: limit >> 20, transforms });
+        }
+        let load = cost.load_beside(self.standing.iter());
+        let percent = |load: f64| (100.0 * load).ceil() as u64;
+        let (wanted, allowed, transforms) = (percent(load), percent(self.limits.load), load > 2.0 * cost.values_load);
+        (load > self.limits.load).then_some(Never::Load { wanted, allowed, transforms })
+    }
+
+    /// What the jobs take of memory, and `more` beside them.
+    fn taken(&self, more: Option<&Cost>) -> Taken {
+        let jobs = self.jobs.values().map(|entry| (&entry.cost, entry.reads));
+        Taken::by(jobs.chain(more.map(|cost| (cost, true))), &self.standing)
+    }
+
+    /// What the jobs take of memory at most, bytes, and the share of what readers may be behind that this leaves.
+    pub fn memory(&self) -> (u64, f64) {
+        let (taken, limit) = (self.taken(None), self.limits.memory_bytes);
+        let share = taken.share(limit);
+        (taken.at_least(share), share)
+    }
+
+    /// The oldest job that nobody has looked at since its start, when a job of `cost` has no room beside it as things
+    /// stand; `None` when such a job has room, or never will.
+    pub fn spared(&self, now: Duration, cost: &Cost) -> Option<String> {
+        let limits = &self.limits;
+        let full = self.jobs.len() >= limits.jobs.min(limits.ports.len());
+        if (!full && self.taken(Some(cost)).is_ample(limits.memory_bytes)) || self.never(cost).is_some() {
+            return None;
+        }
+        let unseen = self.jobs.iter().filter(|(_, entry)| {
+            let since = now.saturating_sub(entry.since);
+            entry.seen.is_some() && !entry.looked && !entry.ending && since >= UNSEEN_AFTER
+        });
+        unseen.min_by_key(|(_, entry)| entry.since).map(|(id, _)| id.clone())
+    }
+
+    /// Share of real time that is not measured yet, `cost` included. Made afresh each time: a transform that one job has
+    /// paid for is another's when that job ends.
+    fn estimated(&self, now: Duration, cost: &Cost) -> f64 {
+        let (young, old): (Vec<_>, Vec<_>) = self.jobs.values().partition(|entry| self.is_young(now, entry));
+        let mut known: Vec<_> = self.standing.iter().chain(old.iter().map(|entry| &entry.cost.transform)).collect();
+        let mut load = 0.0;
+        for cost in young.iter().map(|entry| &entry.cost).chain([cost]) {
+            load += cost.load_beside(known.iter().copied());
+            known.push(&cost.transform);
+        }
+        load
+    }
+
+    /// Whether what is measured does not hold this job yet.
+    fn is_young(&self, now: Duration, entry: &Entry) -> bool {
+        now.saturating_sub(entry.estimated.max(self.planned)) < entry.cost.window + MEASURED_AFTER
     }
 
     /// A job that runs takes `cost` in place of what it took; that is returned.
@@ -186,11 +287,12 @@ impl Registry {
     /// When there is no room for it; then nothing changes.
     pub fn exchange(&mut self, now: Duration, id: &str, cost: Cost, measured_load: f64) -> Result<Option<Cost>, Limit> {
         let Some(mut entry) = self.jobs.remove(id) else { return Ok(None) };
-        let (load, bytes) = self.estimate(&cost);
-        // What it takes already is measured, or counted with the young.
-        let room = self.room_for(now, (load - entry.load).max(0.0), bytes, measured_load);
+        // What it takes already is measured, unless it is young: then it is not counted any more.
+        let old = entry.cost.load_beside(self.standing.iter().chain(self.transforms()));
+        let measured = if self.is_young(now, &entry) { 0.0 } else { old };
+        let room = self.room_for(now, &cost, measured, measured_load);
         let before = room.map(|()| {
-            (entry.load, entry.bytes, entry.estimated) = (load, bytes, now);
+            entry.estimated = now;
             Some(std::mem::replace(&mut entry.cost, cost))
         });
         self.jobs.insert(id.to_owned(), entry);
@@ -200,7 +302,6 @@ impl Registry {
     /// Takes an [`exchange`](Self::exchange) back.
     pub fn restore(&mut self, id: &str, cost: Cost) {
         if let Some(mut entry) = self.jobs.remove(id) {
-            (entry.load, entry.bytes) = self.estimate(&cost);
             entry.cost = cost;
             self.jobs.insert(id.to_owned(), entry);
         }
@@ -226,7 +327,8 @@ impl Registry {
         self.jobs.values().map(|entry| &entry.cost.transform)
     }
 
-    fn room_for(&self, now: Duration, load: f64, bytes: u64, measured_load: f64) -> Result<(), Limit> {
+    /// `measured` of what is measured goes when this comes.
+    fn room_for(&self, now: Duration, cost: &Cost, measured: f64, measured_load: f64) -> Result<(), Limit> {
         let limits = &self.limits;
         if self.jobs.len() >= limits.jobs {
             return Err(Limit::Jobs(limits.jobs));
@@ -234,14 +336,11 @@ impl Registry {
         if self.jobs.len() >= limits.ports.len() {
             return Err(Limit::Ports(limits.ports.len()));
         }
-        let held: u64 = self.jobs.values().map(|entry| entry.bytes).sum();
-        if held.saturating_add(bytes) > limits.memory_bytes {
+        if !self.taken(Some(cost)).fits(limits.memory_bytes) {
             return Err(Limit::Memory(limits.memory_bytes >> 20));
         }
-        let young = |entry: &&Entry| now.saturating_sub(entry.estimated) < MEASURED_AFTER;
-        let unmeasured: f64 = self.jobs.values().filter(young).map(|entry| entry.load).sum();
         // A load that nobody has measured yet is none.
-        if measured_load.max(0.0) + unmeasured + load > limits.load {
+        if (measured_load - measured).max(0.0) + self.estimated(now, cost) > limits.load {
             return Err(Limit::Load((100.0 * limits.load) as u32));
         }
         Ok(())
@@ -272,9 +371,11 @@ impl Registry {
             let Some(seen) = &mut entry.seen else {
                 continue;
             };
-            let Seen { open, touched } = look(id);
+            let Seen { open, reads, touched } = look(id);
+            entry.reads = reads;
+            entry.looked |= open || touched > entry.since;
             *seen = if open { now } else { touched.max(*seen) };
-            let patience = if entry.historic { limits.historic_idle } else { limits.live_idle };
+            let patience = limits.live_idle;
             let until = (*seen + patience).max(entry.since + limits.start_grace + patience);
             if !entry.ending && now >= until {
                 idle.push(id.clone());

@@ -3,6 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const NOW_S: i64 = 1_790_000_000;
 
@@ -307,7 +308,7 @@ fn twelve_digits_are_a_time() {
 #[test]
 fn the_job_object_counts_what_it_lists() {
     let address = super::super::plan::Address { scheme: "http", host: "das.example".into(), port: 12_301 };
-    let object = |request: &Value| json!(decide(request).unwrap().describe("1-7", &address));
+    let object = |request: &Value| json!(decide(request).unwrap().describe("1-7", &address, Duration::from_secs(5)));
     let job = object(&good(0));
     let expected = json!({
         "status": "success", "job_id": "1-7", "view_type": 0, "channel_amount": 10, "frequencies_amount": 126,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use super::*;
 use crate::acquisition::{Acquisition, Phase};
-use crate::pipeline::control::{Command, Opened, control};
+use crate::pipeline::control::{Command, Opened, Refused, control};
 use crate::status::Status;
 use request::ConfigureRequest;
 use serde_json::{Value, json};
@@ -119,6 +119,7 @@ async fn a_start_that_fails_leaves_nothing() {
     for (answer, refusal) in [
         (Refused::Waiting, Refusal::Waiting),
         (Refused::DoesNotFit("too wide".into()), Refusal::DoesNotFit("too wide".into())),
+        (Refused::NotConditioned("no wavelength".into()), Refusal::NotConditioned("no wavelength".into())),
         (Refused::Busy, Refusal::Busy),
     ] {
         let (control, _pipeline) = listening(Err(answer));
@@ -188,6 +189,7 @@ async fn polls_give_each_row_once_and_in_order() {
     let (control, _pipeline) = listening(Ok(()));
     let jobs = jobs(&config(free_ports(2)), control);
     let id = jobs.start(plan(), None, None).await.unwrap().id.clone();
+    assert!(matches!(jobs.poll(&id, 4), Poll::Nothing), "from the first poll on, lines are held");
     for line in 0..10 {
         (0..3).for_each(|stream| assert!(jobs.deliver(frame(&id, stream, line))));
     }
@@ -312,4 +314,120 @@ async fn frames_wait_for_the_broker_only_while_somebody_publishes() {
     jobs.found(&job, 0);
     jobs.deliver(frame(&job.id, 0, 3001));
     assert_eq!(jobs.broker().take().await.stream(), 0);
+}
+
+#[tokio::test]
+async fn frames_that_have_waited_too_long_are_not_sent_and_all_are_accounted_for() {
+    use crate::status::Book;
+    use proptest::prelude::*;
+
+    let (control, _pipeline) = listening(Ok(()));
+    let jobs = jobs(&config(free_ports(2)), control);
+    let job = jobs.start(plan(), None, None).await.unwrap();
+    let kept = |line| job.feeds[0].keep(frame(&job.id, 0, line)).unwrap();
+    let (queue, c) = (jobs.broker(), Arc::clone(&jobs.shared.status.counters));
+    queue.expect_publisher();
+    queue.open();
+    let began = Instant::now();
+    queue.put(LiveFrame { job: Arc::clone(&job), frame: kept(1) }, began);
+    queue.put(LiveFrame { job: Arc::clone(&job), frame: kept(2) }, began + Duration::from_millis(500));
+    let next = queue.next(began + live::LIVE).expect("the second is still live");
+    assert_eq!((next.frame.frame().first_line, c.job_frames_late.get()), (2, 1));
+    // The sends of before were not offered: from here on the books are whole.
+    c.job_frames_offered.add(2);
+    c.job_frames_published.add(1);
+    c.job_frames_confirmed.add(1);
+
+    // Whatever happens: opened, closed, offered, taken late or in time, held back.
+    let frame = kept(3);
+    proptest!(|(steps in prop::collection::vec((0u8..7, 0u64..3000), 0..60))| {
+        for (step, ms) in steps {
+            let offer = |pass| queue.offer(LiveFrame { job: Arc::clone(&job), frame: Arc::clone(&frame) }, || pass);
+            match step {
+                0 => queue.open(),
+                1 => queue.close(),
+                2 => offer(pace::Pass::Unwanted),
+                3 => offer(pace::Pass::Throttled),
+                4 | 5 => offer(pace::Pass::Go),
+                _ => if queue.next(Instant::now() + Duration::from_millis(ms)).is_some() {
+                    c.job_frames_published.add(1);
+                    c.job_frames_lost.add(1);
+                }
+            }
+            prop_assert!(c.job_frame_books().iter().all(Book::balances), "{:?}", c.job_frame_books());
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_limit_that_is_met_ends_jobs_that_nobody_looks_at_before_it_refuses() {
+    let (control, pipeline) = listening(Ok(()));
+    let mut config = config(free_ports(4));
+    config.jobs.max_jobs = 2;
+    let jobs = jobs(&config, control);
+    let [unseen, read] = [jobs.start(plan(), None, None).await.unwrap(), jobs.start(plan(), None, None).await.unwrap()];
+    let _reader = read.feeds[0].reader();
+    assert_eq!(jobs.start(plan(), None, None).await.err(), Some(Refusal::Over(Limit::Jobs(2))), "both are young");
+    while jobs.get(&unseen.id).is_some() {
+        jobs.sweep();
+        let _ = jobs.start(plan(), None, None).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(jobs.get(&read.id).is_some() && pipeline.open.lock().unwrap().len() == 2);
+    let ended = jobs.standing(&unseen.id);
+    assert!(matches!(ended, Some(Standing::Ended(ended)) if ended.reason.contains("room")));
+    assert_eq!(jobs.shared.status.counters.jobs_ended_for_room.get(), 1);
+}
+
+#[tokio::test]
+async fn readers_are_told_that_they_may_be_behind_by_less_when_memory_is_short() {
+    let (control, _pipeline) = listening(Ok(()));
+    let mut config = config(free_ports(4));
+    let cost = plan().cost(&crate::pipeline::cost::Rates::BUILT_IN);
+    // Enough for the job, and for half of what its readers may be behind.
+    config.jobs.memory_bytes = cost.bytes_per_channel * 3 + cost.line_bytes + cost.behind_bytes / 2;
+    let jobs = jobs(&config, control);
+    let job = jobs.start(plan(), None, None).await.unwrap();
+    let lag =
+        |job: &Job| serde_json::from_slice::<Value>(&job.description()).unwrap()["reader_lag_s"].as_f64().unwrap();
+    let usual = cost.reader_lag.as_secs_f64();
+    assert!((lag(&job) / usual - 0.5).abs() < 0.01, "{} of {usual}", lag(&job));
+    assert_eq!(jobs.shared.status.findings().len(), 1);
+    jobs.sweep();
+    assert!((lag(&job) / usual - 1.0).abs() < 0.01, "nobody reads it");
+    assert!(jobs.shared.status.findings().is_empty());
+    let reader = job.feeds[0].reader();
+    jobs.sweep();
+    assert!(lag(&job) < usual);
+    drop(reader);
+    assert!(matches!(jobs.poll(&job.id, 1), Poll::Nothing));
+    jobs.sweep();
+    assert!(lag(&job) < usual, "a client that polls reads");
+    job.forget_polls(jobs.now() + Duration::from_secs(1));
+    jobs.sweep();
+    assert!((lag(&job) / usual - 1.0).abs() < 0.01);
+}
+
+#[tokio::test]
+async fn a_job_that_the_pipeline_has_ended_is_gone_whole_and_its_client_is_told_why() {
+    let (control, _pipeline) = listening(Ok(()));
+    let ended_tx = control.ended_tx();
+    let jobs = jobs(&config(free_ports(4)), control);
+    let (stop_tx, stop_rx) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(jobs.clone().run(async move { drop(stop_rx.await) }));
+    let [costly, other] =
+        [jobs.start(plan(), None, None).await.unwrap(), jobs.start(plan(), None, None).await.unwrap()];
+    ended_tx.send(EndedJob { job: costly.id.clone(), reason: "it was the costliest".into() }).unwrap();
+    ended_tx.send(EndedJob { job: "9-9".into(), reason: "nobody knows it".into() }).unwrap();
+    let ended = loop {
+        match jobs.standing(&costly.id) {
+            Some(Standing::Ended(ended)) => break ended,
+            _ => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    assert_eq!((ended.how, ended.reason.as_str()), (How::Failed, "it was the costliest"));
+    assert!(!listens(costly.address.port) && jobs.get(&other.id).is_some());
+    drop(stop_tx);
+    running.await.unwrap();
+    assert!(jobs.registry().is_empty());
 }

@@ -2,11 +2,18 @@
 
 use super::refusal::Refusal;
 
-/// Whether a time range has any time in it.
+/// Whether a time range, seconds since the UNIX epoch, has any time in it.
 ///
 /// # Errors
-/// When its end does not come after its start.
+/// When a time is negative, or its end does not come after its start.
 pub fn time_order(start: i64, end: i64) -> Result<(), Refusal> {
+    for (field, time) in [("start_time", start), ("end_time", end)] {
+        if time < 0 {
+            let error = format!("{field} must not be negative");
+            let advice = "times are seconds since 1970-01-01, UTC";
+            return Err(Refusal::rule("negative_time", field, error, format!("it is {time}"), advice));
+        }
+    }
     if end > start {
         return Ok(());
     }

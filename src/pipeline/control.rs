@@ -3,10 +3,13 @@
 //! A [`Control`] may be held by anybody; what it asks is applied between two blocks, and the answer names the trace from
 //! which it holds. Asking never makes the pipeline wait: a reply that nobody waits for any more is dropped.
 
+use std::sync::{Arc, OnceLock};
+
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::config::ViewConfig;
+use crate::pipeline::cost::Rates;
 
 /// Commands that may wait for the dsp thread; more are refused at once.
 const WAITING: usize = 4096;
@@ -47,6 +50,9 @@ pub enum Refused {
     /// There is no acquisition to plan for.
     #[error("no light in the fiber")]
     Waiting,
+    /// There is an acquisition that cannot be conditioned as configured; why, in words for the client.
+    #[error("this acquisition cannot be conditioned as configured: {0}")]
+    NotConditioned(String),
     /// It does not fit the acquisition; in words for the client.
     #[error("{0}")]
     DoesNotFit(String),
@@ -55,16 +61,33 @@ pub enum Refused {
     Busy,
 }
 
+/// A job that the pipeline has ended by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedJob {
+    /// Its id.
+    pub job: String,
+    /// Why, in words for its client.
+    pub reason: String,
+}
+
+/// Where the pipeline says which jobs it has ended; never waits.
+pub type EndedTx = mpsc::UnboundedSender<EndedJob>;
+
 /// A way to ask.
 #[derive(Clone, Debug)]
 pub struct Control {
     command_tx: Sender<Command>,
+    ended_tx: EndedTx,
+    ended_rx: Arc<Mutex<mpsc::UnboundedReceiver<EndedJob>>>,
+    rates: Arc<OnceLock<Rates>>,
 }
 
 /// A way to ask, and where the dsp thread hears it.
 pub fn control() -> (Control, Receiver<Command>) {
     let (command_tx, command_rx) = bounded(WAITING);
-    (Control { command_tx }, command_rx)
+    let (ended_tx, ended_rx) = mpsc::unbounded_channel();
+    let ended_rx = Arc::new(Mutex::new(ended_rx));
+    (Control { command_tx, ended_tx, ended_rx, rates: Arc::default() }, command_rx)
 }
 
 impl Control {
@@ -86,6 +109,30 @@ impl Control {
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Close { job: job.to_owned(), reply })?;
         answer.await.map_err(|_| Refused::Busy)
+    }
+
+    /// Where the pipeline says which jobs it has ended.
+    pub fn ended_tx(&self) -> EndedTx {
+        self.ended_tx.clone()
+    }
+
+    /// The next job that the pipeline has ended by itself; for one who waits.
+    pub async fn ended(&self) -> EndedJob {
+        match self.ended_rx.lock().await.recv().await {
+            Some(ended) => ended,
+            // There is a sender in here.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What work costs on this host: as it was measured, or as it is on another one until then.
+    pub fn rates(&self) -> &Rates {
+        self.rates.get().unwrap_or(&Rates::BUILT_IN)
+    }
+
+    /// Takes what has been measured on this host; the first time counts.
+    pub fn calibrate(&self, rates: Rates) {
+        let _ = self.rates.set(rates);
     }
 
     fn ask(&self, command: Command) -> Result<(), Refused> {

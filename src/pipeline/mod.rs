@@ -4,18 +4,25 @@
 //! samples and put them into the [`tile`]'s store, or leave plain counts where they are (`past` holds their blocks for as
 //! long as windows reach into them), and run the lanes that read there. Lines that became whole are gathered into frames and offered at the fence ([`Egress`]), which
 //! never waits. What an acquisition needs is planned once ([`plan`]), each thing once however many views ask for it;
-//! while it lasts nothing is allocated here. A gap resets stores and lanes and marks the next frames.
+//! while it lasts nothing is allocated here. A gap resets stores and lanes and marks the next frames. What each transform
+//! costs is measured (`load`); when it is more than the budget, the costliest jobs end before a trace is lost.
 
+pub mod calibrate;
 mod clock;
 pub mod control;
+pub mod cost;
 pub mod crew;
+mod load;
+mod obey;
 mod past;
 pub mod plan;
 mod planned;
 mod replaced;
 pub mod tile;
+mod values;
 mod view;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -31,8 +38,11 @@ use crate::egress::Egress;
 use crate::frame::{FLAG_CLOCK_STEP, FLAG_EPOCH_START, FLAG_GAP_BEFORE};
 use crate::status::{FindingKind, Status};
 use clock::TimeBase;
-use control::{Command, Opened, Refused};
+use control::{Command, EndedJob};
 use crew::Crew;
+pub use load::Budget;
+use load::{Guard, Look};
+use obey::Opening;
 use past::Past;
 use plan::{Now, Plans};
 use planned::PlannedView;
@@ -42,6 +52,9 @@ use view::{LineContext, ViewOut};
 
 /// Less work than this in a block, in nanoseconds, is done by the dsp thread alone: waking the pool would cost more.
 const WORTH_SHARING_NS: f64 = 1e6;
+
+/// Samples that are kept for jobs to come, in bytes, if nothing else is said.
+const HISTORY_BYTES: usize = 40 << 20;
 
 /// How often the loop turns while no block comes, so that the watchdog sees it alive.
 const IDLE_TURN: Duration = Duration::from_millis(250);
@@ -58,6 +71,10 @@ pub struct Pipeline {
     pub views: Vec<ViewConfig>,
     /// Conditioning and threads.
     pub processing: ProcessingConfig,
+    /// Bytes of samples that are kept for jobs to come.
+    pub history_bytes: usize,
+    /// What it may take; `None` where the source waits for the pipeline, so that nothing can be lost.
+    pub budget: Option<Budget>,
     /// Where to say what happens.
     pub status: Arc<Status>,
 }
@@ -71,10 +88,15 @@ impl Pipeline {
         Builder::new().name("das-dsp".into()).spawn(move || {
             let mut command_rx = self.command_rx;
             let mut engine = Engine::new(self.views, &self.processing, self.egress, self.status);
+            engine.limit(self.budget);
+            engine.keep_history(self.history_bytes);
             loop {
                 select! {
                     recv(self.filled_rx) -> lease => match lease {
-                        Ok(lease) => engine.process(lease),
+                        Ok(lease) => {
+                            engine.process(lease);
+                            engine.relieve(self.filled_rx.len());
+                        }
                         Err(_) => break,
                     },
                     recv(command_rx) -> command => match command {
@@ -101,17 +123,31 @@ pub struct Engine {
     status: Arc<Status>,
     input: Option<Arc<Acquisition>>,
     plans: Option<Plans>,
+    /// Why there are no plans although there is an acquisition.
+    impossible: Option<String>,
     past: Past,
+    history_bytes: usize,
     replaced: Replaced,
     time: TimeBase,
     next_trace: u64,
     load: f64,
+    /// The same for the thread time of transforms and views alone.
+    busy: f64,
+    guard: Option<Guard>,
+    /// Blocks until what begins with long windows has begun.
+    beginning: u32,
+    /// Blocks that waited behind the last one.
+    waiting: usize,
+    /// Jobs that begin as soon as there is time.
+    held: VecDeque<Opening>,
+    /// Of the last block: its length in seconds, and its time divided by that.
+    last_block: (f64, f64),
 }
 
 impl Engine {
     /// An engine that will plan for the first block it sees. The calling thread becomes worker 0 of the pool.
     pub fn new(views: Vec<ViewConfig>, processing: &ProcessingConfig, egress: Egress, status: Arc<Status>) -> Self {
-        Self {
+        let mut engine = Self {
             views,
             jobs: Vec::new(),
             condition: processing.condition,
@@ -120,12 +156,34 @@ impl Engine {
             status,
             input: None,
             plans: None,
+            impossible: None,
             past: Past::default(),
+            history_bytes: 0,
             replaced: Replaced::default(),
             time: TimeBase::default(),
             next_trace: 0,
             load: 0.0,
-        }
+            busy: 0.0,
+            guard: None,
+            beginning: 0,
+            waiting: 0,
+            held: VecDeque::new(),
+            last_block: (0.0, 0.0),
+        };
+        engine.keep_history(HISTORY_BYTES);
+        engine
+    }
+
+    /// Keeps up to `bytes` of samples for jobs to come, from the next acquisition on, so that their first lines need not wait
+    /// for windows to fill.
+    pub const fn keep_history(&mut self, bytes: usize) {
+        self.history_bytes = bytes;
+        self.past.allow(bytes);
+    }
+
+    /// Keeps to `budget` from now on, if there is one: see [`relieve`](Self::relieve).
+    pub fn limit(&mut self, budget: Option<Budget>) {
+        self.guard = budget.map(Guard::new);
     }
 
     /// Takes one block from raw samples to frames. The lease flies home as soon as its samples are no longer needed.
@@ -148,7 +206,9 @@ impl Engine {
             flags |= FLAG_CLOCK_STEP;
         }
 
-        let length_s = lease.traces as f64 / lease.acquisition.prr.to_f64();
+        let traces = lease.traces as u64;
+        let length_s = (lease.traces as f64 / lease.acquisition.prr.to_f64()).max(1e-9);
+        let mut spent_ns = 0;
         if let Some(plans) = &mut self.plans {
             plans.transform(&lease, &mut self.past, &self.crew, self.condition.common_mode);
             let nonfinite: usize = plans.tiles.iter().map(Tile::nonfinite).sum();
@@ -168,20 +228,77 @@ impl Engine {
                 replaced: &self.replaced,
             };
             counters.lines.add(plans.gather(&context, &self.egress));
+            spent_ns = plans.measure();
             if plans.counts() {
                 self.past.push(lease);
             }
         }
 
         counters.blocks_processed.add(1);
+        counters.traces_processed.add(traces);
         // Smoothed over about a second whatever the block length.
         let weight = length_s.clamp(0.001, 1.0);
-        self.load += weight * (began.elapsed().as_secs_f64() / length_s.max(1e-9) - self.load);
+        let block_load = began.elapsed().as_secs_f64() / length_s;
+        self.load += weight * (block_load - self.load);
+        self.busy += weight * (spent_ns as f64 * 1e-9 / length_s - self.busy);
+        self.last_block = (length_s, block_load);
+        self.beginning = self.beginning.saturating_sub(1);
         counters.pipeline_load.set(self.load);
+        counters.pipeline_demand.set(self.demand());
+    }
+
+    /// Share of real time that transforms and views cost by their meters, once all windows are full.
+    fn demand(&self) -> f64 {
+        self.plans.as_ref().map_or(0.0, Plans::demand) * self.at_once()
+    }
+
+    /// Real time for a second of thread time: less than one where threads share the work.
+    fn at_once(&self) -> f64 {
+        if self.busy > 0.0 { (self.load / self.busy).clamp(1.0 / self.crew.threads() as f64, 1.0) } else { 1.0 }
+    }
+
+    /// What each job costs, as a share of one thread's time.
+    pub fn job_loads(&self) -> Vec<(String, f64)> {
+        let loads = self.plans.as_ref().map(Plans::job_loads).unwrap_or_default();
+        loads.into_iter().map(|(job, load)| (job, load.transform + load.lines)).collect()
+    }
+
+    /// The same of one job: for its windows, and from finished lines to frames.
+    pub(crate) fn job_cost(&self, job: &str) -> Option<(f64, f64)> {
+        let loads = self.plans.as_ref().map(Plans::job_loads)?;
+        loads.get(job).map(|load| (load.transform, load.lines))
+    }
+
+    /// Ends the costliest jobs when all together are more than the budget, before a trace is lost. To be called behind
+    /// each block; `waiting` more are there already. Standing views stay.
+    pub fn relieve(&mut self, waiting: usize) {
+        self.waiting = waiting;
+        self.begin_held();
+        let (demand, (length_s, block_load), load) = (self.demand(), self.last_block, self.load);
+        let Some(guard) = &mut self.guard else { return };
+        let Some(verdict) = guard.judge(Look { length_s, block_load, load, demand, waiting }) else { return };
+        let (max_load, ended_tx) = (guard.budget.max_load, guard.budget.ended_tx.clone());
+        let at_once = self.at_once();
+        let loads = self.job_loads().into_iter().map(|(job, load)| (job, load * at_once)).collect();
+        let percent = |load: f64| (100.0 * load).round();
+        for (job, own) in load::costliest(loads, verdict, demand, max_load) {
+            self.close(&job);
+            self.status.counters.jobs_overloaded.add(1);
+            let (needed, allowed, own) = (percent(demand.max(load)), percent(max_load), percent(own));
+            warn!(job, needed, allowed, own, waiting, "the pipeline is over its budget: the costliest job ends");
+            let reason = format!(
+                "the signal processing needed {needed} % of real time where {allowed} % are allowed, and this job, with \
+                 {own} %, was the costliest"
+            );
+            // Whoever would hear it has gone: then the daemon is ending.
+            let _ = ended_tx.send(EndedJob { job, reason });
+        }
     }
 
     /// No block came for a while.
     pub fn idle(&mut self) {
+        (self.beginning, self.waiting) = (0, 0);
+        self.begin_held();
         self.status.counters.pipeline_ticks.add(1);
         self.load = 0.0;
         self.status.counters.pipeline_load.set(0.0);
@@ -206,12 +323,14 @@ impl Engine {
         self.time = TimeBase::default();
         self.replaced.prepare(block.layout().capacity_traces, self.condition.strain_rate);
         self.input = Some(Arc::clone(&block.acquisition));
+        self.status.counters.pipeline_plans.add(1);
         let before = self.plans.take();
+        self.impossible = None;
         let max_block_traces = block.layout().capacity_traces;
         for kind in [FindingKind::ConditioningImpossible, FindingKind::ViewLeftOut, FindingKind::NoViewFits] {
             self.status.take_back_all(kind);
         }
-        match Plans::new(&self.condition, &block.acquisition, max_block_traces) {
+        match Plans::new(&self.condition, &block.acquisition, max_block_traces, self.history_bytes) {
             Ok(mut plans) => {
                 let before = before.map(|plans| plans.views).unwrap_or_default();
                 self.add_all(&mut plans, &before, Now { next_trace: block.first_trace.0, past: None });
@@ -224,7 +343,8 @@ impl Engine {
             Err(why) => {
                 warn!(%why, "this acquisition cannot be conditioned as configured: nothing is shown");
                 self.status.found(FindingKind::ConditioningImpossible, "", why.to_string());
-                self.status.counters.line_period_s.set(0.0);
+                self.status.counters.lines_due_s.set(0.0);
+                self.impossible = Some(why.to_string());
             }
         }
     }
@@ -262,59 +382,14 @@ impl Engine {
         self.plans.as_ref().map_or(0, |plans| plans.transforms().count())
     }
 
-    /// Does what is asked, between two blocks.
-    pub fn obey(&mut self, command: Command) {
-        self.status.counters.pipeline_ticks.add(1);
-        match command {
-            // Whoever does not wait for the answer any more has no use for the job either.
-            Command::Open { job, streams, reply } => {
-                let answer = self.open(&job, streams);
-                if reply.send(answer).is_err_and(|answer| answer.is_ok()) {
-                    self.close(&job);
-                }
-            }
-            Command::Close { job, reply } => {
-                let there = self.close(&job);
-                let _ = reply.send(there);
-            }
-        }
-    }
-
-    fn open(&mut self, job: &str, streams: Vec<ViewConfig>) -> Result<Opened, Refused> {
-        let (Some(plans), Some(input)) = (&mut self.plans, &self.input) else { return Err(Refused::Waiting) };
-        let old = plans.streams_of(job);
-        let next_trace = self.next_trace;
-        let first_trace = self.past.recall(|past| {
-            let now = Now { next_trace, past };
-            let first_trace = plans.open(job, &streams, &[], now)?;
-            plans.remove(&old, now);
-            Ok(first_trace)
-        });
-        let opened = Opened { epoch: input.epoch, first_trace: first_trace.map_err(Refused::DoesNotFit)? };
-        self.jobs.retain(|(other, _)| other != job);
-        self.jobs.push((job.to_owned(), streams));
-        self.make_room();
-        Ok(opened)
-    }
-
-    fn close(&mut self, job: &str) -> bool {
-        let count = self.jobs.len();
-        self.jobs.retain(|(other, _)| other != job);
-        if let Some(plans) = &mut self.plans {
-            let gone = plans.streams_of(job);
-            self.past.recall(|past| plans.remove(&gone, Now { next_trace: self.next_trace, past }));
-            self.make_room();
-        }
-        self.jobs.len() < count
-    }
-
     /// Memory for what is planned, so that the next block needs none.
     fn make_room(&mut self) {
         let Some(plans) = &self.plans else { return };
-        // A job may wait long for its first window; standing views have lines from the first trace on.
+        // A job may wait long for its first window, and nobody waits for it alone.
         let standing = plans.views.iter().flat_map(ViewOut::streams).filter(|stream| stream.job.is_empty());
-        let periods = standing.map(|stream| stream.line_period_s.to_f64());
-        self.status.counters.line_period_s.set(periods.reduce(f64::min).unwrap_or(0.0));
+        let prr_hz = plans.output.prr.to_f64();
+        let due_s = standing.map(|stream| 2.0 * stream.line_period_s.to_f64() + stream.nfft as f64 / prr_hz);
+        self.status.counters.lines_due_s.set(due_s.reduce(f64::min).unwrap_or(0.0));
         let rows = self.past.keep(plans.counts().then(|| plans.reach()));
         self.crew.reserve(&plans.transforms(), rows);
     }

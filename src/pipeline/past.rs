@@ -4,16 +4,18 @@
 
 use std::collections::VecDeque;
 
-use crate::block::Lease;
+use crate::block::{Lease, MAX_KEPT};
 use crate::dsp::{Raw, Spare, Traces};
 
-/// Traces that are kept for jobs to come, and the memory that they may take.
-const FOR_LATER: usize = 4096;
-const FOR_LATER_BYTES: usize = 64 << 20;
+/// Traces that are kept for jobs to come, if memory allows: as far as windows look back that are read here, and enough of
+/// longer ones for their lines to begin early.
+pub(super) const FOR_LATER: usize = 8192 + 64;
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Past {
+    /// What may be kept for jobs to come.
+    bytes: usize,
     /// Unbroken, oldest first.
     leases: VecDeque<Lease>,
     /// A share of a block of the epoch's pool.
@@ -28,7 +30,13 @@ pub(super) struct Past {
 impl Past {
     /// A new epoch begins with this block.
     pub(super) fn prepare(&mut self, first: &Lease) {
-        *self = Self { rows: std::mem::take(&mut self.rows), pool: Some(first.share()), ..Self::default() };
+        let (rows, bytes) = (std::mem::take(&mut self.rows), self.bytes);
+        *self = Self { rows, bytes, pool: Some(first.share()), ..Self::default() };
+    }
+
+    /// Up to so many bytes are kept for jobs to come, from the next epoch on.
+    pub(super) const fn allow(&mut self, bytes: usize) {
+        self.bytes = bytes;
     }
 
     /// Keeps as much as windows reach back from a block from now on, or nothing at all. Returns how many rows a table can
@@ -36,7 +44,9 @@ impl Past {
     pub(super) fn keep(&mut self, reach: Option<usize>) -> usize {
         self.pool = self.pool.take().filter(|_| reach.is_some());
         let (Some(reach), Some(layout)) = (reach, self.pool.as_ref().map(|lease| lease.layout())) else { return 0 };
-        self.keep = reach.max(FOR_LATER.min(FOR_LATER_BYTES / layout.stride_bytes().max(1)));
+        // Blocks that a pool gets for this are not without end.
+        let blocks = (MAX_KEPT - 8) * layout.capacity_traces;
+        self.keep = reach.max(FOR_LATER.min(self.bytes / layout.stride_bytes().max(1)).min(blocks));
         let rows = self.keep + 2 * layout.capacity_traces;
         self.provide(self.keep.div_ceil(layout.capacity_traces) + 3);
         self.rows.reserve(rows);

@@ -2,7 +2,9 @@
 //! this is the same for several views, so that it is there once. Views come and go while data flows: only what they
 //! touch is made anew, and that takes over where its predecessor was, so that no other view notices.
 
-use std::ops::Range;
+mod measured;
+mod wanted;
+
 use std::sync::Arc;
 
 use crate::acquisition::Acquisition;
@@ -16,10 +18,12 @@ use crate::egress::Egress;
 use crate::frame::Stream;
 use crate::pipeline::WORTH_SHARING_NS;
 use crate::pipeline::crew::Crew;
-use crate::pipeline::past::Past;
+use crate::pipeline::load::{Meter, Stopwatch};
+use crate::pipeline::past::{FOR_LATER, Past};
 use crate::pipeline::planned::PlannedView;
 use crate::pipeline::tile::{TILE_CHANNELS, Tile, plain_counts};
 use crate::pipeline::view::{LineContext, Part, ViewOut};
+use wanted::{Wanted, cost_ns_per_trace, overlap};
 
 /// What is given to all views of an acquisition.
 pub struct Plans {
@@ -41,6 +45,8 @@ pub struct Plans {
     /// Common mode is that of all channels, whoever looks at them.
     needs_all: bool,
     max_block_traces: usize,
+    /// Conditioned traces that are kept for jobs to come.
+    later: usize,
 }
 
 /// A transform: one plan, and its lanes.
@@ -48,6 +54,8 @@ pub(super) struct Transform {
     plan: Arc<Plan>,
     /// For each tile, which of its lanes this is.
     lanes: Vec<Option<usize>>,
+    /// Thread time for a window, over all tiles.
+    meter: Meter,
 }
 
 /// Where the next trace stands, and what is still known of those before it.
@@ -76,6 +84,7 @@ impl Plans {
         condition: &ConditionSpec,
         acquisition: &Acquisition,
         max_block_traces: usize,
+        history_bytes: usize,
     ) -> Result<Self, ConditionError> {
         let output = Arc::new(Conditioner::output_acquisition(condition, acquisition)?);
         let tile = |start: usize| {
@@ -93,9 +102,12 @@ impl Plans {
             ns_per_trace: 0.0,
             needs_all,
             max_block_traces,
+            // A store has room for what it keeps twice.
+            later: FOR_LATER.min(history_bytes / (8 * output.channels.max(1))),
             output,
         };
-        plans.tiles.iter_mut().for_each(|tile| tile.settle(max_block_traces, needs_all, 0));
+        let later = plans.later;
+        plans.tiles.iter_mut().for_each(|tile| tile.settle((later, max_block_traces), needs_all, 0));
         Ok(plans)
     }
 
@@ -183,7 +195,7 @@ impl Plans {
             return Ok(number);
         }
         let plan = Arc::new(Plan::for_counts(spec.clone(), self.counts.unwrap_or(1.0))?);
-        let transform = Some(Transform { plan, lanes: vec![None; self.tiles.len()] });
+        let transform = Some(Transform { plan, lanes: vec![None; self.tiles.len()], meter: Meter::default() });
         if let Some(free) = self.transforms.iter().position(Option::is_none) {
             self.transforms[free] = transform;
             return Ok(free);
@@ -220,6 +232,12 @@ impl Plans {
         for (tile, wants) in wants.iter().enumerate() {
             self.settle_lane(&mut transform, tile, wants, &clock, now);
         }
+        let early = self.views.iter().any(|view| view.transform() == number && view.is_of_jobs());
+        for (tile, lane) in self.tiles.iter_mut().zip(&transform.lanes) {
+            if let Some(lane) = lane {
+                tile.lanes[*lane].begin_early(early);
+            }
+        }
         if !wanted.outputs.is_empty() {
             self.place_parts(number, &transform, &wanted.outputs);
             self.transforms[number] = Some(transform);
@@ -253,7 +271,7 @@ impl Plans {
                 lanes[place].look_back(old, history);
             }
         }
-        self.tiles[number].settle(self.max_block_traces, self.needs_all, now.next_trace);
+        self.tiles[number].settle((self.later, self.max_block_traces), self.needs_all, now.next_trace);
     }
 
     fn remove_lane(&mut self, transform: &mut Transform, tile: usize) {
@@ -359,11 +377,14 @@ impl Plans {
     /// From the lines that the last block completed to frames. Returns how many lines.
     pub(super) fn gather(&mut self, context: &LineContext<'_>, egress: &Egress) -> u64 {
         let mut lines = 0;
+        let mut watch = Stopwatch::start();
         // Who takes the lanes' memory comes last.
         for last in [false, true] {
             for view in self.views.iter_mut().filter(|view| view.takes_memory() == last) {
                 if let Some(transform) = &self.transforms[view.transform()] {
-                    lines += view.gather(transform, &mut self.tiles, context, egress);
+                    let of_view = view.gather(transform, &mut self.tiles, context, egress);
+                    view.charge(watch.lap(), of_view);
+                    lines += of_view;
                 }
             }
         }
@@ -376,56 +397,9 @@ impl Transform {
     pub(super) fn lane<'t>(&self, tile: usize, tiles: &'t mut [Tile]) -> Option<&'t mut Lane> {
         tiles[tile].lanes.get_mut(self.lanes[tile]?)
     }
-}
 
-/// What all views of a transform want.
-#[derive(Default)]
-struct Wanted {
-    outputs: Vec<Output>,
-    /// For each output the channels, apart from each other and in order.
-    channels: Vec<Vec<Range<usize>>>,
-}
-
-impl Wanted {
-    fn add(&mut self, output: &Output, channels: &Range<usize>) {
-        let number = self.outputs.iter().position(|known| known == output).unwrap_or_else(|| {
-            self.outputs.push(output.clone());
-            self.channels.push(Vec::new());
-            self.outputs.len() - 1
-        });
-        let known = &mut self.channels[number];
-        // Ranges that touch become one.
-        let touches = |other: &Range<usize>| other.start <= channels.end && channels.start <= other.end;
-        let begin = known.iter().position(|other| other.end >= channels.start).unwrap_or(known.len());
-        let count = known[begin..].iter().take_while(|other| touches(other)).count();
-        let whole =
-            known[begin..begin + count].iter().fold(channels.clone(), |a, b| a.start.min(b.start)..a.end.max(b.end));
-        known.splice(begin..begin + count, [whole]);
+    /// The same, to look at.
+    pub(super) fn lane_of<'t>(&self, tile: usize, tiles: &'t [Tile]) -> Option<&'t Lane> {
+        tiles[tile].lanes.get(self.lanes[tile]?)
     }
-
-    /// What a tile of `tile` is to compute.
-    fn of(&self, tile: &Range<usize>) -> Vec<Want> {
-        let within = |(output, known): (usize, &Vec<Range<usize>>)| {
-            let common = known.iter().map(|range| overlap(range, tile)).filter(|range| !range.is_empty());
-            let want =
-                |range: Range<usize>| Want { output, channels: range.start - tile.start..range.end - tile.start };
-            common.map(want).collect::<Vec<_>>()
-        };
-        self.channels.iter().enumerate().flat_map(within).collect()
-    }
-}
-
-fn overlap(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
-    a.start.max(b.start)..a.end.min(b.end)
-}
-
-/// About what a trace of a tile costs: finding its samples, and its share of each window (measured with AVX2 at nfft 256
-/// to 4096; longer windows cost up to twice as much).
-fn cost_ns_per_trace(tile: &Tile) -> f64 {
-    let (found, transformed) = (0.1, 0.35);
-    let windows = |lane: &Lane| {
-        let hop = lane.plan().spec().period_traces.to_f64().min(lane.plan().nfft() as f64 / 2.0);
-        lane.transformed() as f64 * lane.plan().nfft() as f64 / hop
-    };
-    found * tile.channels.len() as f64 + transformed * tile.lanes.iter().map(windows).sum::<f64>()
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::acquisition::{Acquisition, SampleFormat};
 use crate::dsp::{CommonMode, ConditionError, ConditionSpec, Conditioner, Lane, Raw, Store, Traces, Worker};
+use crate::pipeline::load::Stopwatch;
 
 /// Channels of a tile: what one worker takes at a time. Many enough that the memory of one group of channels is asked for
 /// while another is transformed, few enough that tiles share out evenly.
@@ -64,16 +65,17 @@ impl Tile {
         (&mut self.lanes, self.conditioned.as_ref().filter(|_| !self.idle).map(|(_, store)| store))
     }
 
-    /// Lets the store keep what its lanes may reach. A tile without lanes rests, unless it is `needed` by others; the
-    /// next sample is of trace `next_trace`.
-    pub fn settle(&mut self, max_block_traces: usize, needed: bool, next_trace: u64) {
+    /// Lets the store keep what its lanes may reach, and `later` traces for jobs to come. A tile without lanes rests, unless
+    /// it is `needed` by others; the next sample is of trace `next_trace`.
+    pub fn settle(&mut self, (later, max_block_traces): (usize, usize), needed: bool, next_trace: u64) {
         let rested = std::mem::replace(&mut self.idle, self.lanes.is_empty() && !needed);
         let Some((mut conditioner, mut store)) = self.conditioned.take() else { return };
         if rested && !self.idle {
             conditioner.reset();
             store.reset(next_trace);
         }
-        let reach = self.lanes.iter().map(Lane::reach).max().unwrap_or(0);
+        let later = if self.idle { 0 } else { later };
+        let reach = self.lanes.iter().map(Lane::reach).max().unwrap_or(0).max(later);
         self.conditioned = Some((conditioner, store.keeping(reach, max_block_traces)));
     }
 
@@ -116,15 +118,18 @@ impl Tile {
         let Some((conditioner, store)) = self.conditioned.as_mut().filter(|_| !self.idle) else { return };
         conditioner.high_pass();
         store.push(conditioner.tile());
+        let mut watch = Stopwatch::start();
         for lane in &mut self.lanes {
             lane.push(store, worker);
+            watch.charge(lane);
         }
     }
 
     /// All transforms of the counts that came in.
     pub fn transform_counts(&mut self, traces: &Traces<'_>, worker: &mut Worker) {
         if !self.lanes.is_empty() {
-            worker.take_counts(&mut self.lanes, &self.channels, traces);
+            let mut watch = Stopwatch::start();
+            worker.take_counts(&mut self.lanes, &self.channels, traces, |lane| watch.charge(lane));
         }
     }
 

@@ -10,17 +10,22 @@ use crate::acquisition::Acquisition;
 use crate::dsp::{Line, Output, traces_seen};
 use crate::egress::Egress;
 use crate::frame::{
-    FLAG_GAP_BEFORE, FLAG_NONFINITE_INPUT, FLAG_PARTIAL_LINE, Frame, Sharer, Stream, ValueKind, Values, ValuesPool,
-    View,
+    FLAG_GAP_BEFORE, FLAG_NONFINITE_INPUT, FLAG_PARTIAL_LINE, FLAG_SHORT_WINDOW, Frame, Sharer, Stream, Values,
+    ValuesPool, View,
 };
 use crate::pipeline::clock::TimeBase;
+use crate::pipeline::load::Meter;
 use crate::pipeline::plan::Transform;
 use crate::pipeline::replaced::Replaced;
 use crate::pipeline::tile::Tile;
+use crate::pipeline::values::fill;
 use crate::units::TraceIndex;
 
-/// Frames of one stream that may be in flight before their memory is allocated anew.
+/// Frames of one stream that may be in flight before their memory is allocated anew: so many, or fewer where they are
+/// large. Their memory is kept as long as the stream is there.
 const POOLED_FRAMES: usize = 64;
+const POOLED_BYTES: usize = 2 << 20;
+const LEAST_POOLED_FRAMES: usize = 4;
 
 /// From so many values of a line in a tile on, memory changes hands; fewer are copied.
 const VALUES_WORTH_HANDING_OVER: usize = 1024;
@@ -51,6 +56,14 @@ pub(super) struct Part {
     pub(super) channels: usize,
 }
 
+impl Part {
+    fn is_short(&self, transform: &Transform, tiles: &[Tile], end: u64) -> bool {
+        let Some(lane) = transform.lane_of(self.tile, tiles) else { return false };
+        let first = lane.wants().nth(self.want).map_or(0, |want| want.channels.start) + self.offset;
+        lane.is_short(&(first..first + self.channels), end)
+    }
+}
+
 /// A stream with the number of its next frame and the gap that it has yet to tell.
 pub(super) type Known = (Arc<Stream>, (u64, u64));
 
@@ -59,6 +72,8 @@ struct Source<'a> {
     parts: &'a [Part],
     transform: &'a Transform,
     takes_memory: bool,
+    /// Its window reaches back before what is known.
+    short: bool,
 }
 
 /// Views that show the same: where their lines come from and what goes out.
@@ -74,6 +89,9 @@ pub struct ViewOut {
     /// Whether the tiles' own memory may go out.
     takes_memory: bool,
     outs: Vec<StreamOut>,
+    /// Thread time for a line, and that of the last block.
+    meter: Meter,
+    spent_ns: u64,
 }
 
 /// One stream of frames, or several that are equal in all but name.
@@ -119,8 +137,25 @@ impl ViewOut {
             stream: Arc::clone(stream),
         };
         let outs = streams.iter().enumerate().map(out).collect();
-        let (parts, takes_memory) = (Vec::new(), false);
-        Self { transform, wanted, channels, lines_per_frame, from_line: 0, parts, takes_memory, outs }
+        let (parts, takes_memory, meter) = (Vec::new(), false, Meter::default());
+        let (from_line, spent_ns) = (0, 0);
+        Self { transform, wanted, channels, lines_per_frame, from_line, parts, takes_memory, outs, meter, spent_ns }
+    }
+
+    /// Takes in what the last [`gather`](Self::gather) cost.
+    pub(super) fn charge(&mut self, ns: u64, lines: u64) {
+        self.spent_ns = ns;
+        self.meter.add(ns, lines);
+    }
+
+    /// What the last block cost.
+    pub(super) const fn spent_ns(&self) -> u64 {
+        self.spent_ns
+    }
+
+    /// Share of one thread's time for so many lines a second.
+    pub(super) fn load(&self, lines_per_s: f64) -> f64 {
+        self.meter.load(lines_per_s)
     }
 
     /// Number of its transform.
@@ -227,7 +262,9 @@ impl ViewOut {
             } else {
                 vec![self.lines_per_frame * channels * bins]
             };
-            out.pool = ValuesPool::new(lens, POOLED_FRAMES);
+            let bytes = lens.iter().sum::<usize>() * size_of::<f32>();
+            let frames = (POOLED_BYTES / bytes.max(1)).clamp(LEAST_POOLED_FRAMES, POOLED_FRAMES);
+            out.pool = ValuesPool::new(lens, frames);
         }
     }
 
@@ -265,14 +302,26 @@ impl ViewOut {
         let Some(first) = self.parts.first() else { return 0 };
         let Some(lane) = transform.lane(first.tile, tiles) else { return 0 };
         let (first, count) = (lane.lines().partition_point(|line| line.index < self.from_line), lane.lines().len());
+        let mut shown = 0;
         for number in first..count {
             let Some(line) = transform.lane(self.parts[0].tile, tiles).map(|lane| lane.lines()[number]) else { break };
-            let source = Source { parts: &self.parts, transform, takes_memory: self.takes_memory };
+            let short = self.parts.iter().any(|part| part.is_short(transform, tiles, line.end_trace));
+            // Only who has just asked is better served early than well.
+            if short && !self.is_of_jobs() {
+                continue;
+            }
+            shown += 1;
+            let source = Source { parts: &self.parts, transform, takes_memory: self.takes_memory, short };
             for out in &mut self.outs {
                 out.add(&line, number, &source, tiles, self.lines_per_frame, context, egress);
             }
         }
-        (count - first) as u64
+        shown
+    }
+
+    /// Whether clients' jobs show it, and no standing view.
+    pub(super) fn is_of_jobs(&self) -> bool {
+        self.streams().next().is_some_and(|stream| !stream.job.is_empty())
     }
 
     /// A new epoch counts its lines from the beginning.
@@ -338,6 +387,7 @@ impl StreamOut {
         let since = Duration::from_nanos(since.unsigned_abs());
         frame.captured_at = context.captured_at.checked_sub(since).unwrap_or(context.captured_at);
         frame.flags |= if line.partial { FLAG_PARTIAL_LINE } else { 0 };
+        frame.flags |= if source.short { FLAG_SHORT_WINDOW } else { 0 };
         let seen = traces_seen(&(line.first_trace..line.end_trace), self.stream.nfft);
         frame.flags |= if context.replaced.touches(&seen) { FLAG_NONFINITE_INPUT } else { 0 };
         (frame.running_min, frame.running_max) = self.extrema;
@@ -390,25 +440,4 @@ impl StreamOut {
 
 fn widen(extrema: &mut (f32, f32), (smallest, largest): (f32, f32)) {
     *extrema = (extrema.0.min(smallest), extrema.1.max(largest));
-}
-
-/// Values of some channels of a lane as the stream has them.
-fn fill(stream: &Stream, out: &mut [f32], values: &[f32], values_per_channel: usize, offset: usize) {
-    if stream.view == View::Waterfall {
-        let energies = values.iter().skip(offset).step_by(values_per_channel);
-        for (value, &energy) in out.iter_mut().zip(energies) {
-            *value = show(energy, stream.value);
-        }
-    } else {
-        out.copy_from_slice(values);
-    }
-}
-
-/// A band energy as the view wants it shown.
-fn show(energy: f32, kind: ValueKind) -> f32 {
-    match kind {
-        ValueKind::Power => energy,
-        ValueKind::Amplitude => energy.sqrt(),
-        ValueKind::Decibel { reference } => 10.0 * (energy.max(f32::MIN_POSITIVE) / reference as f32).log10(),
-    }
 }

@@ -44,5 +44,7 @@ pub async fn serve_jobs<S: Future<Output = ()> + Send>(
 
 /// For a daemon without a broker: forgets every frame, so that the fence is not full of frames that nobody wants.
 pub async fn drain(outlet: Outlet) {
-    while outlet.take().await.is_some() {}
+    while outlet.take().await.is_some() {
+        outlet.counters().frames_without_broker.add(1);
+    }
 }

@@ -101,4 +101,21 @@ pub trait Interrogator: Send {
     fn lost_before_source(&self) -> u64 {
         0
     }
+
+    /// Whether what has not been read yet is safe for a moment more, because the source itself holds it and has room left.
+    /// Then capture waits that moment for a free block instead of dropping.
+    fn holds_unread(&self) -> bool {
+        false
+    }
+
+    /// Traces known to be missing of which no block will tell, because the acquisition that they belonged to has ended;
+    /// since the source was opened. Never falls.
+    fn missing_at_ends(&self) -> u64 {
+        0
+    }
+
+    /// What is wrong with the source although traces come, in words for everybody.
+    fn complaint(&self) -> Option<&'static str> {
+        None
+    }
 }

@@ -65,16 +65,21 @@ pub fn show(
     stop: &AtomicBool,
 ) -> io::Result<Ended> {
     let colours = Colours::of_environment(|name| std::env::var(name).ok());
-    let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
-    let shown = if options.plain || dumb || !io::stdout().is_terminal() {
-        lines(status, tap, options, stop)
-    } else {
+    let shown = if takes_screen(options) {
         full_screen(status, tap, log, options, stop, colours)
+    } else {
+        lines(status, tap, options, stop)
     };
     match shown {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Ended::Asked),
         other => other,
     }
+}
+
+/// Whether the whole screen is taken, or lines are written.
+pub fn takes_screen(options: &ViewOptions) -> bool {
+    let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
+    !options.plain && !dumb && io::stdout().is_terminal()
 }
 
 /// A waterfall line each second, a summary every five.

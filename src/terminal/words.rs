@@ -108,7 +108,7 @@ pub(super) fn paper(report: &Report) -> Rgb {
 /// The rows of numbers: name, text, and whether it deserves a look.
 pub(super) fn rows(now: &Snapshot) -> Vec<(&'static str, String, bool)> {
     let r = &now.report;
-    let lost = r.gap_traces + r.traces_dropped_no_block + r.traces_lost_before_ring + r.frames_dropped_at_egress;
+    let lost = r.gap_traces + r.frames_dropped_at_egress;
     let behind = matches!(r.broker, BrokerState::Away | BrokerState::Blocked);
     vec![
         ("traces", traces(now), deviates(r)),

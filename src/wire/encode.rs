@@ -17,7 +17,7 @@ const CHUNK: usize = 512;
 /// 0…255; NaN becomes 0.
 pub fn encode(frame: &Frame, site: &str, out: &mut Vec<u8>) {
     let dtype = frame.stream.dtype;
-    let payload_bytes = frame.values.len() * value_bytes(dtype);
+    let payload_bytes = encoded_bytes(frame) - HEADER_BYTES;
     out.clear();
     out.reserve(HEADER_BYTES + payload_bytes);
     out.resize(HEADER_BYTES, 0);
@@ -33,6 +33,11 @@ pub fn encode(frame: &Frame, site: &str, out: &mut Vec<u8>) {
     header.payload_crc32 = crc32fast::hash(&out[HEADER_BYTES..]);
     header.header_crc32 = crc32fast::hash(bytemuck::bytes_of(&header));
     out[..HEADER_BYTES].copy_from_slice(bytemuck::bytes_of(&header));
+}
+
+/// How many bytes `frame` has on the wire.
+pub fn encoded_bytes(frame: &Frame) -> usize {
+    HEADER_BYTES + frame.values.len() * value_bytes(frame.stream.dtype)
 }
 
 /// The bytes of `frame` in memory of their own.

@@ -10,7 +10,7 @@ mod encode;
 mod header;
 
 pub use decode::{Decoded, WireError, decode};
-pub use encode::{encode, encode_vec};
+pub use encode::{encode, encode_vec, encoded_bytes};
 pub(crate) use encode::{extend_f16, shape};
 pub use header::{HEADER_BYTES, Header, MAGIC, SCHEMA};
 

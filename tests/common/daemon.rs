@@ -29,16 +29,21 @@ pub struct Process {
 
 impl Process {
     pub fn spawn(command: &mut Command) -> Self {
+        Self::spawn_onto(command, Stdio::piped())
+    }
+
+    /// The same with a stderr of the caller's, whose lines are not kept.
+    pub fn spawn_onto(command: &mut Command, stderr: Stdio) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .unwrap_or_else(|e| panic!("{command:?}: {e}"));
         let lines = Arc::new(Mutex::new(Vec::new()));
-        let streams: [Box<dyn Read + Send>; 2] =
-            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
-        for stream in streams {
+        let stdout = child.stdout.take().map(|stream| Box::new(stream) as Box<dyn Read + Send>);
+        let stderr = child.stderr.take().map(|stream| Box::new(stream) as Box<dyn Read + Send>);
+        for stream in stdout.into_iter().chain(stderr) {
             let lines = Arc::clone(&lines);
             std::thread::spawn(move || {
                 for line in BufReader::new(stream).lines().map_while(Result::ok) {
@@ -61,6 +66,22 @@ impl Process {
 
     pub fn lines_with(&self, text: &str) -> usize {
         self.lines().iter().filter(|line| line.contains(text)).count()
+    }
+
+    /// Waits for `count` lines with `text`, which come through a queue, and holds that there are no more.
+    pub fn says(&self, text: &str, count: usize) {
+        wait_for(&format!("{count} × {text}"), || (self.lines_with(text) >= count).then_some(()));
+        assert_eq!(self.lines_with(text), count, "{text}");
+    }
+
+    /// Waits for a line with `text`; an end before that is shown with all that was said.
+    pub fn must_say(&mut self, text: &str) {
+        wait_for(text, || {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("ended ({status}) before it said {text:?}: {:#?}", self.lines());
+            }
+            (self.lines_with(text) > 0).then_some(())
+        });
     }
 
     pub fn signal(&self, signal: Signal) {

@@ -1,9 +1,12 @@
 //! What several test programs need. Each includes this module, and none uses all of it.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod books;
 pub mod broker;
+pub mod bus;
 pub mod daemon;
 pub mod http;
+pub mod publisher;
 
 use std::path::PathBuf;
 use std::process::Command;

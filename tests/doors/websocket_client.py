@@ -116,6 +116,7 @@ elif what == "leave":
         say("open")
         assert sys.stdin.readline()
     say("closed")
+    assert sys.stdin.readline()
     with dial("/ws/1-1") as ws:
         ws.recv()
         say("open")

@@ -9,9 +9,9 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::server::conn::http2;
@@ -62,6 +62,10 @@ const SEND_BUFFER_BYTES: usize = 512 << 10;
 /// Pause after a failed accept, e.g. for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// A port of a job that has ended is not given to another one for so long, unless no other is free: clients that
+/// reconnect by themselves may still dial it.
+const PORT_REST: Duration = Duration::from_secs(300);
+
 /// Where ports for jobs are opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrpcOptions {
@@ -74,9 +78,9 @@ pub struct GrpcOptions {
 /// Opens ports for jobs.
 pub struct GrpcDoor {
     options: GrpcOptions,
-    /// Where the next search begins: a port is used again as late as possible, because clients of a job that has ended
-    /// may still dial it.
-    next: AtomicU32,
+    /// Where the next search begins: a port is used again as late as possible.
+    next: AtomicU64,
+    resting: Arc<Resting>,
     /// Services that are the same for every job.
     common: Routes,
     access: Access,
@@ -87,7 +91,14 @@ impl GrpcDoor {
     /// Opens nothing yet. Whoever reaches a port may read there.
     pub fn new(options: GrpcOptions) -> Self {
         let (access, handshake) = (Access::default(), None);
-        Self { options, next: AtomicU32::new(0), common: super::common_services(), access, handshake }
+        let (next, resting) = (AtomicU64::new(0), Arc::default());
+        Self { options, next, resting, common: super::common_services(), access, handshake }
+    }
+
+    /// The same door whose first port is number `counter` of those that it may use, counted round and round.
+    #[must_use]
+    pub fn beginning_at(self, counter: u64) -> Self {
+        Self { next: AtomicU64::new(counter), ..self }
     }
 
     /// The same door with the locks of the control API: its TLS, its clients' certificates, its tokens (metadata
@@ -112,21 +123,60 @@ impl GrpcDoor {
         let (closing_tx, closing_rx) = watch::channel(());
         let guarded = Guarded { routes, access: self.access.clone(), handshake: self.handshake.clone() };
         let task = tokio::spawn(serve(listener, guarded, closing_rx));
-        Ok(OpenPort { port, closing: Some(closing_tx), task })
+        Ok(OpenPort { port, closing: Some(closing_tx), task, resting: Arc::clone(&self.resting) })
     }
 
     async fn listen(&self) -> io::Result<TcpListener> {
-        let (first, last) = (u32::from(*self.options.ports.start()), u32::from(*self.options.ports.end()));
+        let (first, last) = (u64::from(*self.options.ports.start()), u64::from(*self.options.ports.end()));
         let count = (last + 1).saturating_sub(first);
+        let resting = self.resting.ports();
         let mut failure = io::Error::new(io::ErrorKind::InvalidInput, "no ports are configured");
         for _ in 0..count {
-            let port = first + self.next.fetch_add(1, Ordering::Relaxed) % count;
-            match TcpListener::bind(SocketAddr::new(self.options.host, port as u16)).await {
+            let port = (first + self.next.fetch_add(1, Ordering::Relaxed) % count) as u16;
+            if resting.contains(&port) {
+                continue;
+            }
+            match self.bind(port).await {
+                Ok(listener) => return Ok(listener),
+                Err(error) => failure = error,
+            }
+        }
+        // Those that have rested longest come first.
+        for port in resting {
+            match self.bind(port).await {
                 Ok(listener) => return Ok(listener),
                 Err(error) => failure = error,
             }
         }
         Err(failure)
+    }
+
+    async fn bind(&self, port: u16) -> io::Result<TcpListener> {
+        TcpListener::bind(SocketAddr::new(self.options.host, port)).await
+    }
+}
+
+/// Ports whose job has ended a short while ago, and when it did, oldest first.
+#[derive(Debug, Default)]
+struct Resting(Mutex<VecDeque<(u16, Instant)>>);
+
+impl Resting {
+    fn add(&self, port: u16) {
+        let mut ports = self.fresh();
+        ports.retain(|(other, _)| *other != port);
+        ports.push_back((port, Instant::now()));
+    }
+
+    fn ports(&self) -> Vec<u16> {
+        self.fresh().iter().map(|(port, _)| *port).collect()
+    }
+
+    fn fresh(&self) -> MutexGuard<'_, VecDeque<(u16, Instant)>> {
+        let mut ports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while ports.front().is_some_and(|(_, since)| since.elapsed() >= PORT_REST) {
+            ports.pop_front();
+        }
+        ports
     }
 }
 
@@ -162,6 +212,7 @@ pub struct OpenPort {
     /// Says nothing; that it is dropped is the message.
     closing: Option<watch::Sender<()>>,
     task: JoinHandle<()>,
+    resting: Arc<Resting>,
 }
 
 impl OpenPort {
@@ -178,6 +229,7 @@ impl OpenPort {
 
 impl Drop for OpenPort {
     fn drop(&mut self) {
+        self.resting.add(self.port);
         self.task.abort();
     }
 }

@@ -1,5 +1,7 @@
 //! What a lane is made of: groups of neighbouring channels that go through the lane kernel together, and channels that go
-//! along time alone. Each takes a window in, and finishes its part of a line.
+//! along time alone. Each takes a window in, and finishes its part of a line. Channels alone, and groups whose windows are
+//! too long to read them where all samples are kept, have [samples of their own](Own); of a window that reaches back before
+//! these the missing traces count as zero, and powers are made larger by the energy of the window function there.
 
 use std::ops::Range;
 
@@ -20,26 +22,86 @@ pub(super) struct Group {
     pub(super) sums: Vec<f32>,
     /// Behind the last trace of the window that slides, if there is one.
     pub(super) slid_to: Option<u64>,
+    /// The samples, where windows are too long to read them elsewhere.
+    pub(super) own: Option<Own>,
+}
+
+/// Samples that are kept for one part of a lane.
+pub(super) struct Own {
+    pub(super) ring: Ring,
+    /// The oldest trace that the ring has, where that is not the first of the run.
+    pub(super) since: Option<u64>,
+}
+
+impl Own {
+    fn new(traces: usize, lanes: usize) -> Self {
+        Self { ring: Ring::new(traces, lanes), since: None }
+    }
+
+    /// Takes the samples of `channels` from trace `first` on.
+    pub(super) fn take(&mut self, channels: &Range<usize>, first: u64, history: History<'_>) {
+        for (lane, channel) in channels.clone().enumerate() {
+            history.copy_channel(channel, first, &mut self.ring, lane);
+        }
+    }
+
+    /// Looks back as far as windows of `nfft` traces before `position` reach, and no further than `run_start`; nowhere when
+    /// this has samples already.
+    pub(super) fn look_back(
+        &mut self,
+        channels: &Range<usize>,
+        (run_start, position): (u64, u64),
+        nfft: usize,
+        history: Option<History<'_>>,
+    ) {
+        if self.since.is_some() {
+            return;
+        }
+        let oldest = position.saturating_sub(nfft as u64).max(run_start);
+        let since = history.map_or(position, |history| history.first_trace().max(oldest));
+        if let Some(history) = history.filter(|_| since < position) {
+            self.take(channels, since, history);
+        }
+        self.since = Some(since);
+    }
+
+    /// The oldest trace of the run that is here.
+    pub(super) fn from(&self, run_start: u64) -> u64 {
+        self.since.unwrap_or(run_start).max(run_start)
+    }
 }
 
 /// A window that a group or a channel takes in.
 #[derive(Clone, Copy)]
 pub(super) struct Taken {
-    /// First trace.
-    pub(super) start: u64,
+    /// Behind its last trace.
+    pub(super) end: u64,
+    /// First trace of the run: what lies before counts as zero.
+    pub(super) run_start: u64,
     /// Whether it adds to the line's sums.
     pub(super) add: bool,
     /// Line that it belongs to.
     pub(super) line: u64,
 }
 
+impl Taken {
+    /// First trace of a window that is whole.
+    fn start(&self, plan: &Plan) -> u64 {
+        self.end.saturating_sub(plan.nfft() as u64)
+    }
+
+    /// How much larger powers are made where traces of the window are missing, for a part with samples of its own.
+    fn gain(&self, plan: &Plan, own: &Own) -> f64 {
+        let from = own.from(self.run_start);
+        if self.end >= from.saturating_add(plan.nfft() as u64) { 1.0 } else { plan.gain(self.end.saturating_sub(from)) }
+    }
+}
+
 /// A channel that is transformed along time.
 pub(super) struct Alone {
     pub(super) channel: usize,
-    pub(super) ring: Ring,
+    pub(super) own: Own,
     pub(super) sums: Vec<f32>,
-    /// The oldest trace that the ring has, where that is not the first of the run.
-    pub(super) since: Option<u64>,
 }
 
 /// Which groups and which single channels a lane is made of.
@@ -55,21 +117,35 @@ pub(super) fn parts(plan: &Plan, wants: &[Want], max_block_traces: usize) -> (Ve
             // A vector costs what about a quarter of its channels cost along time.
             Some(side_by_side) if some.len() > lanes / 4 => {
                 let kept = match side_by_side {
-                    SideBySide::Sliding(sliding) => sliding.state_len(),
+                    SideBySide::Sliding(sliding) | SideBySide::Long(sliding) => sliding.state_len(),
                     SideBySide::Whole(schedule) if plan.averages() => schedule.stored(),
                     SideBySide::Whole(_) => 0,
                 };
-                groups.push(Group { number, channels, sums: vec![0.0; kept * lanes], slid_to: None });
+                let own = match side_by_side {
+                    SideBySide::Long(sliding) => {
+                        Some(Own::new(plan.nfft() + sliding.longest_hop() + max_block_traces, lanes))
+                    }
+                    _ => None,
+                };
+                groups.push(Group { number, channels, sums: vec![0.0; kept * lanes], slid_to: None, own });
             }
             _ => alone.extend(some.into_iter().map(|channel| Alone {
                 channel,
-                ring: Ring::new(plan.nfft() + max_block_traces),
+                own: Own::new(plan.nfft() + max_block_traces, 1),
                 sums: vec![0.0; plan.bins().len()],
-                since: None,
             })),
         }
     }
     (groups, alone)
+}
+
+/// All samples of their own, with the channels that they are of.
+pub(super) fn owns<'a>(
+    groups: &'a mut [Group],
+    alone: &'a mut [Alone],
+) -> impl Iterator<Item = (Range<usize>, &'a mut Own)> {
+    let of_groups = groups.iter_mut().filter_map(|group| Some((group.channels.clone(), group.own.as_mut()?)));
+    of_groups.chain(alone.iter_mut().map(|alone| (alone.channel..alone.channel + 1, &mut alone.own)))
 }
 
 impl Group {
@@ -90,20 +166,22 @@ impl Group {
         let sums = match side_by_side {
             SideBySide::Whole(schedule) => {
                 let sums = if self.sums.is_empty() { powers } else { &mut self.sums };
-                if let Some(Taken { start, add, .. }) = window {
-                    let window = history.window(number, kernel.lanes(), start, plan.nfft());
-                    kernel.transform(schedule, window, sums, add);
+                if let Some(taken) = window {
+                    let window = history.window(number, kernel.lanes(), taken.start(plan), plan.nfft());
+                    kernel.transform(schedule, window, sums, taken.add);
                 }
                 sums
             }
-            SideBySide::Sliding(sliding) => {
+            SideBySide::Sliding(sliding) | SideBySide::Long(sliding) => {
                 if let Some(taken) = window {
-                    kernel.weigh(sliding, taken.start, &self.sums, powers);
+                    // The window begins at the same place of a circle as it ends.
+                    kernel.weigh(sliding, taken.end, &self.sums, powers);
                 }
                 powers
             }
         };
         let Some((slot, windows)) = finish else { return };
+        let gain = self.own.as_ref().zip(window).map_or(1.0, |(own, taken)| taken.gain(plan, own));
         for out in values {
             let common = overlap(&out.want.channels, &self.channels);
             if common.is_empty() {
@@ -111,7 +189,7 @@ impl Group {
             }
             let lanes = common.start - self.channels.start..common.end - self.channels.start;
             let (per_channel, output) = (out.per_channel, out.want.output);
-            let (places, form) = (&plan.places[output], plan.form(output, windows));
+            let (places, form) = (&plan.places[output], plan.form(output, windows, gain));
             let (values, extrema) = out.channels_mut(slot, common);
             match (&plan.spec().outputs[output], form) {
                 (Output::BandEnergy(_), lanes::Form::Power { factor }) => {
@@ -136,7 +214,7 @@ pub(super) fn slide_to(
     taken: Taken,
 ) {
     let lanes = kernel.lanes();
-    let (start, end) = (taken.start, taken.start + sliding.nfft() as u64);
+    let (start, end) = (taken.end - sliding.nfft() as u64, taken.end);
     // A group that has just come has nothing to slide from, and takes its neighbour along.
     let before = groups[0].slid_to.filter(|&before| groups.iter().all(|group| group.slid_to == Some(before)));
     // Groups are made afresh one after the other, not all in the same line.
@@ -159,6 +237,58 @@ pub(super) fn slide_to(
     for first in (start..end).step_by(hop) {
         let traces = hop.min((end - first) as usize);
         move_groups(groups, kernel, sliding, first, |group| (history.window(group, lanes, first, traces), None));
+    }
+}
+
+/// As [`slide_to`], for groups with samples of their own.
+pub(super) fn slide_own(groups: &mut [Group], plan: &Plan, sliding: &Sliding, worker: &mut Worker, taken: Taken) {
+    let (end, lanes, nfft) = (taken.end, worker.kernel.lanes(), plan.nfft() as u64);
+    let before = groups[0].slid_to.filter(|&before| groups.iter().all(|group| group.slid_to == Some(before)));
+    let due = (taken.line + 37 * groups[0].number as u64).is_multiple_of(REFRESH_LINES);
+    for group in &mut *groups {
+        group.slid_to = Some(end);
+    }
+    let Some(before) = before.filter(|&before| !due && before < end && sliding.has_hop(end - before)) else {
+        return groups.iter_mut().for_each(|group| make_afresh(group, plan, sliding, worker, taken));
+    };
+    let hop = (end - before) as usize * lanes;
+    let Worker { kernel, steps, .. } = worker;
+    // For each group: the traces that come, and those that go.
+    for (group, step) in groups.iter().zip(steps.chunks_exact_mut(2 * hop)) {
+        let Some(own) = &group.own else { continue };
+        let from = own.from(taken.run_start);
+        let (new, old) = step.split_at_mut(hop);
+        let rows = new.chunks_exact_mut(lanes).zip(old.chunks_exact_mut(lanes));
+        for ((new, old), trace) in rows.zip(before..) {
+            new.copy_from_slice(own.ring.row(trace));
+            match trace.checked_sub(nfft).filter(|&trace| trace >= from) {
+                Some(gone) => old.copy_from_slice(own.ring.row(gone)),
+                None => old.fill(0.0),
+            }
+        }
+    }
+    let mut steps = steps.chunks_exact(2 * hop).map(|step| step.split_at(hop));
+    let mut step = |state| {
+        let (new, old) = steps.next().expect("room for the steps of two groups");
+        Move { new: Window::F32(new), old: Some(Window::F32(old)), state }
+    };
+    match groups {
+        [a, b] => kernel.slide(sliding, before, &mut [step(&mut a.sums), step(&mut b.sums)]),
+        [a] => kernel.slide(sliding, before, &mut [step(&mut a.sums)]),
+        _ => unreachable!("groups move by one or two"),
+    }
+}
+
+/// Makes the sums of a group with samples of its own by whole transforms.
+fn make_afresh(group: &mut Group, plan: &Plan, sliding: &Sliding, worker: &mut Worker, taken: Taken) {
+    let lanes = worker.kernel.lanes();
+    let Some(own) = &group.own else { return };
+    let seen = (own.from(taken.run_start), taken.end);
+    for lane in 0..lanes {
+        let sums = &mut group.sums;
+        worker.along.sums(plan, (&own.ring, lane), seen, sliding.rows(), |row, sum| {
+            (sums[2 * row * lanes + lane], sums[(2 * row + 1) * lanes + lane]) = (sum.re, sum.im);
+        });
     }
 }
 
@@ -191,10 +321,13 @@ impl Alone {
         finish: Option<(usize, u64)>,
         values: &mut [Values],
     ) {
-        if let Some(Taken { start, add, .. }) = window {
-            worker.along.transform(plan, &self.ring, start, &mut self.sums, add);
+        if let Some(taken) = window {
+            let seen = (self.own.from(taken.run_start), taken.end);
+            worker.along.transform(plan, &self.own.ring, seen, &mut self.sums, taken.add);
         }
         let Some((slot, windows)) = finish else { return };
+        // Means are made of whole windows.
+        let gain = window.filter(|_| windows == 1).map_or(1.0, |taken| taken.gain(plan, &self.own));
         let first_bin = plan.bins().start;
         let sums = |range: &Range<usize>| &self.sums[range.start - first_bin..range.end - first_bin];
         for out in values.iter_mut().filter(|out| out.want.channels.contains(&self.channel)) {
@@ -206,7 +339,7 @@ impl Alone {
                 }
                 spectrum => values.copy_from_slice(sums(&spectrum.ranges()[0])),
             }
-            plan.form(output, windows).apply(values);
+            plan.form(output, windows, gain).apply(values);
             widen(extrema, of(values));
         }
     }

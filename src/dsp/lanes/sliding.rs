@@ -49,27 +49,35 @@ pub(in crate::dsp) struct Sliding {
 }
 
 impl Sliding {
-    /// For windows of `nfft` traces, `shortest` to `longest` traces apart, and `bins` bins from `low` on; `None` when the
-    /// window has more than two cosine `terms`, or when whole transforms are cheaper.
+    /// Whether sliding is possible, for windows up to `longest` traces apart, with the cosine `terms` of the window, and
+    /// cheaper than a whole transform that takes `whole_ns` a trace for eight lanes.
+    pub(in crate::dsp) fn pays(nfft: usize, longest: usize, bins: usize, terms: &[f64], whole_ns: f64) -> bool {
+        // In nanoseconds for eight lanes, measured with AVX2: a bin of the sums.
+        let slide = bins as f64 * (0.21 * longest as f64 + 3.4);
+        terms.len() <= 2 && longest <= MAX_HOP.min(nfft / 2) && slide <= 0.9 * whole_ns * nfft as f64
+    }
+
+    /// For windows of `nfft` traces, `shortest` to `longest` traces apart, and `bins` bins from `low` on, where it
+    /// [pays](Self::pays).
     pub(in crate::dsp) fn new(
         nfft: usize,
         (shortest, longest): (usize, usize),
         low: usize,
         bins: usize,
         terms: &[f64],
-    ) -> Option<Self> {
-        // In nanoseconds for eight lanes, measured with AVX2: a bin of the sums, a trace of a transform.
-        let (slide, whole) = (bins as f64 * (0.21 * longest as f64 + 3.4), 2.75 * nfft as f64);
-        if terms.len() > 2 || longest > MAX_HOP.min(nfft / 2) || slide > 0.9 * whole {
-            return None;
-        }
+    ) -> Self {
         let hops = (shortest..=longest).map(|traces| Hop::new(nfft, traces, low, bins)).collect();
         let turn = |m: usize| {
             let (sin, cos) = (PI * m as f64 / nfft as f64).sin_cos();
             [cos as f32, -sin as f32]
         };
         let taps = [terms[0] as f32, (terms.get(1).unwrap_or(&0.0) / 2.0) as f32];
-        Some(Self { nfft, low, bins, hops, turns: (0..2 * nfft).map(turn).collect(), taps })
+        Self { nfft, low, bins, hops, turns: (0..2 * nfft).map(turn).collect(), taps }
+    }
+
+    /// The bins that sums are kept for: the first, which may be −1, and how many.
+    pub(in crate::dsp) const fn rows(&self) -> (i64, usize) {
+        (self.low as i64 - 1, rows(self.bins))
     }
 
     /// Window length in traces.

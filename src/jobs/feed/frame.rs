@@ -1,12 +1,20 @@
-//! A frame as feeds hold it: with its row number, the extrema as of it, and its bytes, made once for all who read.
+//! A frame as feeds hold it: with its row number and the extrema as of it. Its float16 bytes are made once for all who
+//! read it, also for the readers of other jobs that show the same values.
 
 use std::borrow::Cow;
-use std::sync::{Arc, OnceLock};
+use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::frame::{Dtype, Frame};
+use crate::frame::Frame;
 use crate::wire;
+
+/// Memory of a value: as float32, and as float16 for who reads it so.
+pub(in crate::jobs) const VALUE_BYTES: usize = size_of::<f32>() + size_of::<half::f16>();
+
+/// Memory of a frame beside its values, about.
+pub(in crate::jobs) const FRAME_BYTES: usize = 1024;
 
 /// Smallest and largest value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,13 +74,11 @@ pub struct FeedFrame {
     lines_before: u64,
     extrema: Extrema,
     site: Arc<str>,
-    f16: OnceLock<Bytes>,
-    wire: OnceLock<Bytes>,
 }
 
 impl FeedFrame {
     pub(super) fn new(frame: Frame, row: u64, lines_before: u64, extrema: Extrema, site: Arc<str>) -> Self {
-        Self { frame, row, lines_before, extrema, site, f16: OnceLock::new(), wire: OnceLock::new() }
+        Self { frame, row, lines_before, extrema, site }
     }
 
     /// The frame.
@@ -136,11 +142,29 @@ impl FeedFrame {
     /// that there is not.
     pub fn values(&self, line: usize) -> Cow<'_, [f32]> {
         let len = self.line_len();
-        let (from, to) = (line.saturating_mul(len), line.saturating_add(1).saturating_mul(len));
+        self.values_in(line.saturating_mul(len)..line.saturating_add(1).saturating_mul(len))
+    }
+
+    /// The values of channel number `channel` of a line, counted from 0 within the frame. Empty when there is none.
+    pub fn channel_values(&self, line: usize, channel: usize) -> Cow<'_, [f32]> {
+        let bins = self.bins();
+        if channel >= self.frame.stream.channels.count {
+            return Cow::Borrowed(&[]);
+        }
+        let from = line.saturating_mul(self.line_len()).saturating_add(channel * bins);
+        self.values_in(from..from.saturating_add(bins))
+    }
+
+    /// Values of a channel in a line.
+    pub fn bins(&self) -> usize {
+        self.line_len() / self.frame.stream.channels.count.max(1)
+    }
+
+    fn values_in(&self, wanted: Range<usize>) -> Cow<'_, [f32]> {
         let mut found = Cow::Borrowed(&[][..]);
         let mut at = 0;
         for piece in self.frame.values.pieces() {
-            let range = from.clamp(at, at + piece.len()) - at..to.clamp(at, at + piece.len()) - at;
+            let range = wanted.start.clamp(at, at + piece.len()) - at..wanted.end.clamp(at, at + piece.len()) - at;
             at += piece.len();
             if range.is_empty() {
                 continue;
@@ -154,33 +178,28 @@ impl FeedFrame {
         found
     }
 
-    /// The values of a line as little-endian float16, in C order `(channel, bin)`. Made once.
+    /// The values of a line as little-endian float16, in C order `(channel, bin)`. Made once for all frames that share
+    /// the values.
     pub fn f16(&self, line: usize) -> Bytes {
-        let all = self.f16.get_or_init(|| {
-            if self.frame.stream.dtype == Dtype::F16 {
-                // The wire format holds the very same bytes.
-                return self.wire().slice(wire::HEADER_BYTES..);
-            }
-            let mut bytes = Vec::with_capacity(self.frame.values.len() * 2);
-            for piece in self.frame.values.pieces() {
+        let all = self.frame.values.halves(|pieces| {
+            let mut bytes = Vec::with_capacity(pieces.iter().map(Vec::len).sum::<usize>() * size_of::<half::f16>());
+            for piece in pieces {
                 wire::extend_f16(piece, &mut bytes);
             }
             bytes.into()
         });
-        let len = self.line_len() * 2;
+        let len = self.line_len() * size_of::<half::f16>();
         let range = line.saturating_mul(len)..line.saturating_add(1).saturating_mul(len);
         if range.end <= all.len() { all.slice(range) } else { Bytes::new() }
     }
 
-    /// The frame in the wire format. Made once.
+    /// The frame in the wire format. Made anew for each who asks: it names the job, and is not held.
     pub fn wire(&self) -> Bytes {
-        self.wire.get_or_init(|| wire::encode_vec(&self.frame, &self.site).into()).clone()
+        wire::encode_vec(&self.frame, &self.site).into()
     }
 
-    /// Memory of the frame with all that may be made of it.
+    /// Memory of the frame with all that may be made of it, as if nobody shared its values.
     pub(super) fn bytes(&self) -> usize {
-        let wire = wire::HEADER_BYTES + self.frame.values.len() * wire::value_bytes(self.frame.stream.dtype);
-        let f16 = if self.frame.stream.dtype == Dtype::F16 { 0 } else { self.frame.values.len() * 2 };
-        size_of::<Self>() + self.frame.values.len() * size_of::<f32>() + f16 + wire
+        FRAME_BYTES + self.frame.values.len() * VALUE_BYTES
     }
 }

@@ -1,5 +1,6 @@
 //! Whole rows over all streams of a job, for clients that come again and again instead of holding a stream open.
 //!
+//! Nothing is held for polls before the first one: that begins with the newest row that all streams have or will have.
 //! A row is the same line of every stream. It is given once, in order, when every stream has it, is past it, or has
 //! ended. When a stream is past it (the line was dropped in front of the feed, or the buffer was too short for a
 //! client that stayed away), the row comes without that stream's part rather than not at all.
@@ -7,11 +8,16 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::{Cursor, Extrema, Feed, FeedFrame, Look, Run};
+use super::{Cursor, Extrema, Feed, FeedFrame, Look, Run, VALUE_BYTES};
 
 /// The place up to which a job was read by polls.
 pub struct Poll {
+    feeds: Vec<Arc<Feed>>,
+    /// None before the first poll.
     streams: Vec<Stream>,
+    /// Whether the first row is known, and which it is.
+    begun: bool,
+    from: u64,
     extrema: Extrema,
 }
 
@@ -27,7 +33,7 @@ struct Stream {
 pub struct Polled {
     /// The next rows.
     pub rows: Vec<Row>,
-    /// Over all streams and all rows that polls have given so far.
+    /// Over all streams, from the beginning of the job to the last row that polls have given.
     pub extrema: Extrema,
     /// Lines that a stream dropped since the poll before because nobody came for them; of the stream that dropped most.
     pub lines_lost: u64,
@@ -58,23 +64,23 @@ pub struct Part {
 }
 
 impl Poll {
-    /// Begins with the oldest rows that are in `feeds`, the streams of one job in order.
+    /// Of a job that nobody has polled. `feeds` are its streams in order.
     pub fn new(feeds: &[Arc<Feed>]) -> Self {
-        let stream = |feed: &Arc<Feed>| Stream {
-            cursor: Cursor::new(Arc::clone(feed)),
-            head: None,
-            ended: false,
-            lines_lost: 0,
-        };
-        Self { streams: feeds.iter().map(stream).collect(), extrema: Extrema::default() }
+        Self { feeds: feeds.to_vec(), streams: Vec::new(), begun: false, from: 0, extrema: Extrema::default() }
     }
 
-    /// The next rows, at most `count`.
-    pub fn take(&mut self, count: usize) -> Polled {
-        let mut rows = Vec::new();
-        while rows.len() < count {
+    /// The next rows: at most `count`, and no more than are held in `bytes` of memory, but one in any case.
+    pub fn take(&mut self, count: usize, bytes: usize) -> Polled {
+        if self.streams.is_empty() {
+            self.streams = self.feeds.iter().map(Stream::new).collect();
+        }
+        let (mut rows, mut held) = (Vec::new(), 0);
+        while rows.len() < count && (held < bytes || rows.is_empty()) {
             match self.row() {
-                Some(row) => rows.push(row),
+                Some(row) => {
+                    held += row.bytes();
+                    rows.push(row);
+                }
                 None => break,
             }
         }
@@ -83,14 +89,21 @@ impl Poll {
         Polled { rows, extrema: self.extrema, lines_lost: lines_lost.unwrap_or(0), ended }
     }
 
+    /// Nothing is held for polls until the next one, which is told what it lost.
+    pub fn release(&mut self) {
+        self.streams.iter_mut().for_each(|stream| stream.cursor.release());
+    }
+
     fn row(&mut self) -> Option<Row> {
-        let mut complete = true;
-        for stream in &mut self.streams {
-            stream.fill();
-            complete &= stream.head.is_some() || stream.ended;
-        }
-        if !complete {
+        if !self.fill() {
             return None;
+        }
+        if !std::mem::replace(&mut self.begun, true) {
+            // The first poll may come between the same line of two streams: it begins with the later one.
+            self.from = self.streams.iter().filter_map(|stream| stream.head.as_ref().map(Part::row)).max()?;
+            if !self.fill() {
+                return None;
+            }
         }
         let row = self.streams.iter().filter_map(|stream| stream.head.as_ref().map(Part::row)).min()?;
         let parts: Vec<_> = self.streams.iter_mut().filter_map(|stream| stream.take(row)).collect();
@@ -101,29 +114,48 @@ impl Poll {
         let (start_ns, end_ns) = first.frame.times_ns(first.line);
         Some(Row { row, start_ns, end_ns, parts })
     }
+
+    /// Whether every stream has its next line, or none any more.
+    fn fill(&mut self) -> bool {
+        let mut complete = true;
+        for stream in &mut self.streams {
+            stream.fill(self.from);
+            complete &= stream.head.is_some() || stream.ended;
+        }
+        complete
+    }
 }
 
 impl Stream {
-    fn fill(&mut self) {
-        if self.head.is_some() {
-            return;
-        }
-        match self.cursor.look(|_, _| false) {
-            Look::Run(Run { lines_lost, mut frames }) => {
-                self.lines_lost += lines_lost;
-                self.head = frames.pop().map(|frame| Part { frame, line: 0 });
+    fn new(feed: &Arc<Feed>) -> Self {
+        Self { cursor: Cursor::new(Arc::clone(feed)), head: None, ended: false, lines_lost: 0 }
+    }
+
+    /// Finds the next line whose row is `from` or later.
+    fn fill(&mut self, from: u64) {
+        loop {
+            match &self.head {
+                Some(head) if head.row() >= from => return,
+                Some(head) => self.head = head.next(),
+                None => match self.cursor.look(|_, _| false) {
+                    Look::Run(Run { lines_lost, mut frames }) => {
+                        self.lines_lost += lines_lost;
+                        self.head = frames.pop().map(|frame| Part { frame, line: 0 });
+                    }
+                    Look::Nothing => return,
+                    Look::End => {
+                        self.ended = true;
+                        return;
+                    }
+                },
             }
-            Look::Nothing => {}
-            Look::End => self.ended = true,
         }
     }
 
     /// The line with this number, when it is the next one.
     fn take(&mut self, row: u64) -> Option<Part> {
         let part = self.head.take_if(|head| head.row() == row)?;
-        if part.line + 1 < part.frame.lines() {
-            self.head = Some(Part { frame: Arc::clone(&part.frame), line: part.line + 1 });
-        }
+        self.head = part.next();
         Some(part)
     }
 }
@@ -135,16 +167,9 @@ impl Row {
         (start_ms, self.end_ns.div_euclid(1_000_000).max(start_ms.saturating_add(1)))
     }
 
-    /// Each channel of the row, counted from 1, with its values, one a frequency.
-    pub fn for_each_channel(&self, mut visit: impl FnMut(usize, &[f32])) {
-        for part in &self.parts {
-            let axis = part.frame.frame().stream.channels;
-            let values = part.values();
-            let bins = (values.len() / axis.count.max(1)).max(1);
-            for (i, values) in values.chunks_exact(bins).enumerate() {
-                visit(axis.start + 1 + i * axis.step, values);
-            }
-        }
+    /// Memory of what it shows, as if nobody else held it.
+    pub fn bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.frame.line_len() * VALUE_BYTES).sum()
     }
 }
 
@@ -157,5 +182,10 @@ impl Part {
     /// Its values in C order `(channel, bin)`.
     pub fn values(&self) -> Cow<'_, [f32]> {
         self.frame.values(self.line)
+    }
+
+    fn next(&self) -> Option<Self> {
+        let line = self.line + 1;
+        (line < self.frame.lines()).then(|| Self { frame: Arc::clone(&self.frame), line })
     }
 }

@@ -2,12 +2,11 @@
 
 use super::*;
 use crate::frame::{Dtype, Stream};
-use crate::units::Rational;
 use proptest::prelude::*;
 use std::time::Instant;
 
 /// Line period of the example.
-const LINE_NS: i64 = 50_000_000;
+pub(super) const LINE_NS: i64 = 50_000_000;
 
 /// Values of line `number` (counted from the first of the job) of the example's three channels.
 fn values(number: u64) -> [f32; 3] {
@@ -15,7 +14,7 @@ fn values(number: u64) -> [f32; 3] {
     [base, -base / 4.0, base + 0.5]
 }
 
-fn lines(first_line: u64, number: u64, count: usize) -> Frame {
+pub(super) fn lines(first_line: u64, number: u64, count: usize) -> Frame {
     let values: Vec<_> = (number..).take(count).flat_map(values).collect();
     let utc_first_ns = first_line as i64 * LINE_NS;
     Frame {
@@ -94,28 +93,28 @@ impl Judged {
 }
 
 proptest! {
+    /// Against a plain list of what is held: the newest frame, and before it what a reader within the limits has yet to
+    /// read, and nothing else.
     #[test]
-    fn every_reader_gets_every_line_once_in_order_or_is_told(steps in steps(), held in 1usize..12) {
-        let feed = Arc::new(Feed::new("site".into(), Limits { bytes: bytes_of(held), age: Duration::MAX }));
-        let mut frames: Vec<usize> = Vec::new();
-        let (mut total, mut lost, mut ended) = (0u64, 0u64, false);
+    fn every_reader_gets_every_line_once_in_order_or_is_told(steps in steps(), most in 1usize..12) {
+        let limits = Limits { bytes: bytes_of(most), age: Duration::MAX };
+        let feed = Arc::new(Feed::new("site".into(), limits));
+        // Frames that were pushed: the number of its first line and of the line behind it.
+        let mut frames: Vec<(u64, u64)> = Vec::new();
+        let (mut gone, mut total, mut lost, mut ended) = (0usize, 0u64, 0u64, false);
         let mut readers: Vec<Judged> = Vec::new();
         for step in steps {
-            // The naive feed: frames of the end that fit, and always the last.
-            let sizes: Vec<usize> = frames.iter().map(|&count| bytes_of_lines(count)).collect();
-            let fit = (1..=sizes.len()).rev()
-                .find(|&n| n == 1 || sizes[sizes.len() - n..].iter().sum::<usize>() <= bytes_of(held)).unwrap_or(0);
-            let oldest = total - frames[frames.len() - fit..].iter().sum::<usize>() as u64;
-            prop_assert_eq!(feed.counts().frames_held, fit);
             match step {
                 Step::Push(count) => {
                     feed.push(lines(14 + total, total, count));
                     if !ended {
-                        frames.push(count);
+                        frames.push((total, total + count as u64));
                         total += count as u64;
                     }
                 }
-                Step::Open => readers.push(Judged { reader: feed.reader(), next: oldest }),
+                Step::Open => {
+                    readers.push(Judged { reader: feed.reader(), next: frames.last().map_or(total, |newest| newest.0) });
+                }
                 Step::Close(who) if !readers.is_empty() => {
                     readers.swap_remove(who % readers.len());
                 }
@@ -123,6 +122,7 @@ proptest! {
                     let most = if let Step::ReadMany(_, most) = step { most } else { 1 };
                     let at = who % readers.len();
                     let judged = &mut readers[at];
+                    let oldest = frames.get(gone).map_or(total, |frame| frame.0);
                     match judged.reader.cursor.look(|taken, _| taken.len() < most) {
                         Look::Run(run) => {
                             prop_assert!((1..=most).contains(&run.frames.len()));
@@ -139,9 +139,20 @@ proptest! {
                 }
                 Step::Close(_) | Step::Read(_) | Step::ReadMany(..) => {}
             }
+            while gone + 1 < frames.len() {
+                let unread = readers.iter().any(|judged| judged.next < frames[gone].1);
+                let held: usize = frames[gone..].iter().map(|(from, to)| bytes_of_lines((to - from) as usize)).sum();
+                if unread && held <= limits.bytes {
+                    break;
+                }
+                gone += 1;
+            }
             let counts = feed.counts();
-            prop_assert_eq!((counts.lines, counts.lines_lost, counts.readers), (total, lost, readers.len()));
+            prop_assert_eq!((counts.frames_held, counts.lines), (frames.len() - gone, total));
+            prop_assert_eq!((counts.lines_lost, counts.readers), (lost, readers.len()));
         }
+        readers.clear();
+        prop_assert_eq!(feed.counts().frames_held, frames.len().min(1), "without readers the newest is all");
     }
 
     #[test]
@@ -167,6 +178,7 @@ proptest! {
             queue
         }).collect();
         let mut poll = Poll::new(&feeds);
+        poll.take(1, usize::MAX);
         let (mut order, mut takes) = (order.into_iter(), takes.into_iter().cycle());
         let mut rows = Vec::new();
         loop {
@@ -179,7 +191,7 @@ proptest! {
                 feeds.iter().map(Arc::as_ref).for_each(Feed::end);
             }
             let most = takes.next().unwrap();
-            let polled = poll.take(most);
+            let polled = poll.take(most, usize::MAX);
             prop_assert!(polled.rows.len() <= most && polled.lines_lost == 0);
             for row in &polled.rows {
                 let part = |part: &Part| (part.row(), <[f32; 3]>::try_from(part.values().as_ref()).unwrap());
@@ -195,6 +207,8 @@ proptest! {
         let wanted: Vec<_> = (0..40)
             .map(|line| (line, (0..3).filter(|&stream| !missing.contains(&(line, stream))).count()))
             .filter(|(_, streams)| *streams > 0)
+            // It begins where all streams have begun.
+            .skip_while(|(line, _)| (0..3).any(|stream| (0..=*line).all(|line| missing.contains(&(line, stream)))))
             .map(|(line, streams)| (line, vec![(line, values(line)); streams]))
             .collect();
         prop_assert_eq!(rows, wanted);
@@ -234,57 +248,85 @@ async fn readers_that_wait_are_woken_by_frames_and_by_the_end() {
 fn what_is_too_old_goes_and_a_poll_says_so() {
     let feed = Arc::new(Feed::new("".into(), Limits { bytes: usize::MAX, age: Duration::from_secs(10) }));
     let mut poll = Poll::new(std::slice::from_ref(&feed));
-    for second in 0..30 {
+    let push = |second: u64| {
         let captured_at = start() + Duration::from_secs(second);
         feed.push(Frame { captured_at, ..lines(second, second, 1) });
-    }
-    let polled = poll.take(100);
-    let rows: Vec<_> = polled.rows.iter().map(|row| row.row).collect();
-    assert_eq!((rows, polled.lines_lost), ((19..30).collect(), 19));
-    assert!(!poll.take(1).ended);
-    feed.end();
-    assert!(poll.take(1).ended);
-}
-
-#[test]
-fn rows_go_on_when_a_new_grid_begins() {
-    let feeds = Feed::of_job(&"".into(), Limits::default(), 2);
-    let on_grid = |epoch: u64, period: Rational, first_line: u64| {
-        let mut frame = lines(first_line, 0, 2);
-        Arc::make_mut(&mut frame.acquisition).epoch = epoch;
-        Arc::make_mut(&mut frame.stream).line_period_s = period;
-        frame
     };
-    let (slow, fast) = (Rational::new(1, 20).unwrap(), Rational::new(1, 100).unwrap());
-    let pushed =
-        [(1, slow, 100, 100), (1, slow, 107, 107), (1, fast, 540, 109), (1, fast, 545, 114), (9, fast, 3, 116)];
-    let mut readers: Vec<_> = feeds.iter().map(Feed::reader).collect();
-    for (epoch, period, first_line, row) in pushed {
-        for (feed, reader) in feeds.iter().zip(&mut readers) {
-            feed.push(on_grid(epoch, period, first_line));
-            let Look::Run(run) = reader.look() else { panic!("a frame was pushed") };
-            assert_eq!(run.frames[0].row(), row);
-        }
-    }
+    let rows = |polled: &Polled| polled.rows.iter().map(|row| row.row).collect::<Vec<_>>();
+    push(0);
+    assert_eq!(rows(&poll.take(100, usize::MAX)), [0]);
+    (1..30).for_each(push);
+    let polled = poll.take(100, usize::MAX);
+    assert_eq!((rows(&polled), polled.lines_lost), ((19..30).collect(), 18));
+    // However little memory there is, a row is given.
+    (30..35).for_each(push);
+    let line = polled.rows[0].bytes();
+    assert_eq!(rows(&poll.take(100, 2 * line)), [30, 31]);
+    assert_eq!(rows(&poll.take(100, 0)), [32]);
+    poll.release();
+    assert_eq!(feed.counts().frames_held, 1, "nothing is held for a client that stays away");
+    (35..40).for_each(push);
+    let polled = poll.take(100, usize::MAX);
+    assert_eq!((rows(&polled), polled.lines_lost), (vec![39], 6), "and it is told");
+    assert!(!poll.take(1, usize::MAX).ended);
+    feed.end();
+    assert!(poll.take(1, usize::MAX).ended);
 }
 
 #[test]
-fn bytes_are_made_once_and_shared_between_formats() {
-    let feed = Arc::new(Feed::new("glass".into(), Limits::default()));
+fn a_stream_without_a_reader_holds_one_line_and_polls_begin_where_all_streams_are() {
+    let feeds = Feed::of_job(&"".into(), Limits::default(), 3);
+    let push = |stream: usize, line: u64| feeds[stream].push(lines(line, line, 1));
+    (0..50).for_each(|line| (0..3).for_each(|stream| push(stream, line)));
+    // The next line has come to one stream only.
+    push(0, 50);
+    assert!(feeds.iter().all(|feed| feed.counts().frames_held == 1));
+    let mut poll = Poll::new(&feeds);
+    assert!(poll.take(9, usize::MAX).rows.is_empty());
+    (51..60).for_each(|line| push(0, line));
+    (1..3).for_each(|stream| (50..60).for_each(|line| push(stream, line)));
+    let rows = poll.take(99, usize::MAX).rows;
+    assert!(rows.iter().map(|row| row.row).eq(50..60) && rows.iter().all(|row| row.parts.len() == 3));
+    drop(poll);
+    assert!(feeds.iter().all(|feed| feed.counts().frames_held == 1));
+}
+
+#[test]
+fn readers_may_be_behind_by_their_share_of_the_limits() {
+    let share = Arc::new(Share::default());
+    let limits = Limits { bytes: bytes_of(20), age: Duration::from_secs(10) };
+    let feed = Feed::of_job_within(&"".into(), limits, 1, &share).remove(0);
+    let mut reader = feed.reader();
+    (0..40).for_each(|line| feed.push(lines(line, line, 1)));
+    assert_eq!(feed.counts().frames_held, 20);
+    share.set(0.25);
+    feed.push(lines(40, 40, 1));
+    assert_eq!(feed.counts().frames_held, 5);
+    share.set(0.0);
+    feed.push(lines(41, 41, 1));
+    let Look::Run(run) = reader.look() else { panic!("the newest line is always held") };
+    assert_eq!((run.lines_lost, run.frames[0].frame().first_line), (41, 41));
+}
+
+#[test]
+fn float16_is_made_once_for_all_who_share_the_values() {
     let mut frame = lines(5, 0, 2);
-    let stream = Stream { dtype: Dtype::F16, ..Stream::clone(&frame.stream) };
-    frame.stream = Arc::new(stream);
-    let wire = crate::wire::encode_vec(&frame, "glass");
-    feed.push(frame);
-    let (mut one, mut other) = (feed.reader(), feed.reader());
-    let (Look::Run(one), Look::Run(other)) = (one.look(), other.look()) else { panic!("a frame was pushed") };
-    let (one, other) = (&one.frames[0], &other.frames[0]);
-    assert_eq!(one.wire(), wire);
-    assert_eq!(one.wire().as_ptr(), other.wire().as_ptr());
-    let second_line = wire.len() - 6;
-    assert_eq!(one.f16(1), wire[second_line..]);
-    assert_eq!(one.f16(1).as_ptr(), other.wire()[second_line..].as_ptr());
-    assert!(one.f16(2).is_empty() && one.values(2).is_empty());
+    let other_job = Stream { job: "2-2".into(), dtype: Dtype::F16, ..Stream::clone(&frame.stream) };
+    frame.sharers = [crate::frame::Sharer { stream: Arc::new(other_job), sequence_offset: 0 }].into();
+    let feeds = [(); 2].map(|()| Arc::new(Feed::new("glass".into(), Limits::default())));
+    let mut readers: Vec<_> = feeds.iter().map(Feed::reader).collect();
+    frame.of_each_stream().zip(&feeds).for_each(|(frame, feed)| feed.push(frame));
+    let frames: Vec<_> = readers
+        .iter_mut()
+        .map(|reader| match reader.look() {
+            Look::Run(mut run) => run.frames.remove(0),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(frames[0].f16(1).as_ptr(), frames[1].f16(1).as_ptr());
+    let wire = frames[1].wire();
+    assert_eq!((wire.len(), &wire[wire.len() - 6..]), (crate::wire::HEADER_BYTES + 12, &frames[0].f16(1)[..]));
+    assert!(frames[0].f16(2).is_empty() && frames[0].values(2).is_empty());
 }
 
 #[test]
@@ -304,7 +346,13 @@ fn lines_of_values_in_pieces_are_put_together() {
         let feed = Arc::new(Feed::default());
         feed.push(Frame { values: pieces, ..lines(0, 0, 2) });
         let Look::Run(run) = feed.reader().look() else { panic!("a frame was pushed") };
-        assert_eq!((run.frames[0].values(0).as_ref(), run.frames[0].values(1).as_ref()), flat.split_at(3));
+        let frame = &run.frames[0];
+        assert_eq!((frame.values(0).as_ref(), frame.values(1).as_ref()), flat.split_at(3));
+        let channel = |line: usize, channel: usize| frame.channel_values(line, channel).into_owned();
+        for line in 0..3 {
+            let all: Vec<_> = (0..4).flat_map(|number| channel(line, number)).collect();
+            assert_eq!(all, frame.values(line).as_ref());
+        }
     }
 }
 

@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use tracing::{debug, error, info};
+use tracing::{debug, info};
 
 use super::link::{Fault, Link, place};
-use super::{BACK_OFF_FIRST, BACK_OFF_MAX, REFUSED, jittered};
+use super::refusal::Refusals;
+use super::{BACK_OFF_FIRST, BACK_OFF_MAX, jittered};
 use crate::config::BrokerConfig;
+use crate::status::Status;
 
 /// A connection that lasted so long was a good one.
 const GOOD: Duration = Duration::from_secs(10);
@@ -29,12 +31,13 @@ pub(super) trait Errand: Send {
 pub(super) async fn attend<E: Errand>(
     mut errand: E,
     config: &BrokerConfig,
-    site: &str,
+    status: &Status,
     stop: impl Future<Output = ()> + Send,
 ) {
     tokio::pin!(stop);
-    let name = format!("{site} {}", E::NAME);
+    let name = format!("{} {}", status.site, E::NAME);
     let mut back_off = BACK_OFF_FIRST;
+    let mut refusals = Refusals::new(E::NAME);
     let mut told = String::new();
     loop {
         let opened = tokio::select! {
@@ -57,14 +60,16 @@ pub(super) async fn attend<E: Errand>(
                 if began.elapsed() > GOOD {
                     back_off = BACK_OFF_FIRST;
                     told.clear();
+                    refusals.accepted(status);
                 }
                 fault
             }
             Err(fault) => fault,
         };
+        refusals.see(&fault, config, status);
         tell(E::NAME, config, &fault, &mut told);
         // A person has to act on a refusal: often asked, it is not sooner granted.
-        let wait = if matches!(fault, Fault::Refused(_)) { BACK_OFF_MAX } else { back_off };
+        let wait = if matches!(fault, Fault::Refused { .. }) { BACK_OFF_MAX } else { back_off };
         tokio::select! {
             () = sleep(jittered(wait)) => {}
             () = &mut stop => return,
@@ -77,7 +82,6 @@ pub(super) async fn attend<E: Errand>(
 fn tell(name: &str, config: &BrokerConfig, fault: &Fault, told: &mut String) {
     let (text, place) = (fault.to_string(), place(config));
     match fault {
-        Fault::Refused(_) if *told != text => error!("broker {place}: {name}: refused: {text}. {REFUSED}"),
         Fault::Impossible(_) if *told != text => info!("broker {place}: {name}: {text}"),
         _ => debug!("broker {place}: {name}: {text}"),
     }

@@ -14,7 +14,7 @@ use lapin::options::{BasicAckOptions, BasicGetOptions, BasicRejectOptions};
 use lapin::types::{AMQPValue, ShortString};
 use lapin::{BasicProperties, Connection, Event};
 use tokio::time::timeout;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::attend::Errand;
 use super::inbox::{self, Inbox};
@@ -26,7 +26,8 @@ use crate::jobs::Jobs;
 use crate::jobs::command::{address, parse};
 use crate::jobs::obey::Done;
 use crate::jobs::refusal::Refusal;
-use crate::status::Status;
+use crate::log_limit::LogLimit;
+use crate::status::{FindingKind, Status};
 
 /// For all that has to be declared.
 const SETUP: Duration = Duration::from_secs(5);
@@ -42,6 +43,7 @@ pub(super) struct Commands {
     jobs: Jobs,
     /// Connections in a row that ended before a message was settled.
     barren: u32,
+    log_limit: LogLimit,
 }
 
 /// What became of a command.
@@ -68,7 +70,7 @@ impl Errand for Commands {
 
 impl Commands {
     pub(super) fn new(config: BrokerConfig, default_job: Option<String>, status: Arc<Status>, jobs: Jobs) -> Self {
-        Self { config, default_job, status, jobs, barren: 0 }
+        Self { config, default_job, status, jobs, barren: 0, log_limit: LogLimit::minute() }
     }
 
     async fn hear(&mut self, link: &mut Link) -> Result<(), Fault> {
@@ -81,6 +83,7 @@ impl Commands {
         }
         let mut consumer = timeout(SETUP, inbox.consume()).await.map_err(late)??;
         self.status.counters.commands_heard.set(1.0);
+        self.status.take_back(FindingKind::BrokerRefused, Self::NAME);
         info!(exchange = self.config.commands_exchange, queue = inbox.queue.as_str(), "commands are heard");
         loop {
             tokio::select! {
@@ -125,9 +128,10 @@ impl Commands {
     }
 
     /// Does what a message says, and counts it.
-    async fn answer(&self, delivery: &Delivery) -> Answer {
+    async fn answer(&mut self, delivery: &Delivery) -> Answer {
+        let done = self.obey(delivery).await;
         let counters = &self.status.counters;
-        match self.obey(delivery).await {
+        match done {
             Ok(Some(done)) => {
                 counters.commands_done.add(1);
                 Answer::Done(done)
@@ -138,7 +142,11 @@ impl Commands {
             }
             Err(refusal) => {
                 let refusal = ApiError::from(refusal);
-                debug!(code = refusal.code, refusal.error, "a command is refused");
+                // Anybody may send any number of wrong commands.
+                if let Some(unwritten) = self.log_limit.turn(refusal.code) {
+                    let code = refusal.code;
+                    warn!(code, unwritten, "a command is refused: {}", refusal.error);
+                }
                 counters.commands_refused.add(1);
                 Answer::Refused(refusal)
             }

@@ -40,13 +40,13 @@ pub(super) async fn declare(connection: &Connection, config: &BrokerConfig) -> R
     let channel = connection.create_channel().await?;
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let declared = channel.exchange_declare(exchange.clone(), ExchangeKind::Topic, durable, none()).await;
-    declared.map_err(for_a_person)?;
+    declared.map_err(Fault::of_declaration)?;
     let (name, options) = if let Some(name) = &config.commands_queue {
         (short(name), QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() })
     } else {
         ("".into(), QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() })
     };
-    let queue = channel.queue_declare(name, options, arguments).await.map_err(for_a_person)?.name().clone();
+    let queue = channel.queue_declare(name, options, arguments).await.map_err(Fault::of_declaration)?.name().clone();
     for key in KEYS {
         // `#` is also nothing: the plain key is among them.
         let key = short(&format!("{key}.#"));
@@ -65,20 +65,12 @@ async fn dead_letters(connection: &Connection, name: &str) -> Result<(), Fault> 
     }
     let making = connection.create_channel().await?;
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-    making.exchange_declare(short(name), ExchangeKind::Topic, durable, none()).await.map_err(for_a_person)?;
+    making.exchange_declare(short(name), ExchangeKind::Topic, durable, none()).await.map_err(Fault::of_declaration)?;
     close(&making).await
 }
 
 async fn close(channel: &Channel) -> Result<(), Fault> {
     Ok(channel.close(200, "done".into()).await?)
-}
-
-/// What exists already as something else: a person has to choose.
-fn for_a_person(error: lapin::Error) -> Fault {
-    match Fault::from(error) {
-        Fault::Impossible(text) => Fault::Refused(text),
-        other => other,
-    }
 }
 
 fn none() -> FieldTable {

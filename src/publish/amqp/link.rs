@@ -20,14 +20,17 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties, ErrorKind, Event, ExchangeKind};
 use tokio::time::timeout;
 
+use super::refusal;
 use crate::config::BrokerConfig;
 
 /// For TCP, TLS and the AMQP handshake; and again for channel and exchanges.
 const CONNECT: Duration = Duration::from_secs(5);
 /// For the farewell.
 const CLOSE: Duration = Duration::from_secs(2);
-/// A peer silent for twice this long is gone.
-const HEARTBEAT_S: u16 = 5;
+/// Asked of the broker, which then says something every 2 s. lapin looks for silence every half of a heartbeat and gives
+/// a peer up that was silent for two: a frozen broker is noticed 6 to 10 s after it froze, by every connection of ours,
+/// whether messages are under way or not. The broker in turn gives us up after two.
+const HEARTBEAT_S: u16 = 4;
 
 /// Why there is no connection (any more).
 #[derive(Debug, thiserror::Error)]
@@ -36,14 +39,37 @@ pub(super) enum Fault {
     #[error("{0}")]
     Away(String),
     /// The broker does not accept what the configuration says: tried again slowly, a person has to act.
-    #[error("{0}")]
-    Refused(String),
+    #[error("{text}")]
+    Refused {
+        /// In the broker's words, for the log: they may name users and hosts.
+        text: String,
+        /// In words for everybody.
+        plain: String,
+    },
     /// A message that the broker takes for impossible, most likely too large: sent again it would fail again.
     #[error("{0}")]
     Impossible(String),
 }
 
 impl Fault {
+    /// A refusal in the broker's words.
+    pub(super) fn refused(text: String) -> Self {
+        Self::Refused { plain: refusal::plain(&text), text }
+    }
+
+    /// The configuration is wrong, in words for everybody.
+    fn wrong(plain: &str) -> Self {
+        Self::Refused { text: plain.into(), plain: plain.into() }
+    }
+
+    /// Why something could not be declared. What exists already as something else is for a person to choose.
+    pub(super) fn of_declaration(error: lapin::Error) -> Self {
+        match Self::from(error) {
+            Self::Impossible(text) => Self::refused(text),
+            other => other,
+        }
+    }
+
     /// Whether it says more than that the connection is gone.
     pub(super) const fn is_specific(&self) -> bool {
         !matches!(self, Self::Away(_))
@@ -57,12 +83,12 @@ impl From<lapin::Error> for Fault {
             ErrorKind::ProtocolError(protocol) => match protocol.kind() {
                 AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => Self::Impossible(text),
                 AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED)
-                | AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED | AMQPHardError::COMMANDINVALID) => Self::Refused(text),
+                | AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED | AMQPHardError::COMMANDINVALID) => Self::refused(text),
                 _ => Self::Away(text),
             },
             // What rustls says about certificates.
-            ErrorKind::IOError(io) if io.kind() == io::ErrorKind::InvalidData => Self::Refused(text),
-            ErrorKind::AuthProviderError(_) => Self::Refused(text),
+            ErrorKind::IOError(io) if io.kind() == io::ErrorKind::InvalidData => Self::refused(text),
+            ErrorKind::AuthProviderError(_) => Self::refused(text),
             _ => Self::Away(text),
         }
     }
@@ -116,14 +142,15 @@ fn host(text: &str, uri: &AMQPUri) -> String {
 
 fn with_credentials(config: &BrokerConfig) -> Result<AMQPUri, Fault> {
     // The parser's own words could repeat the URI, and that may hold what nobody should read.
-    let wrong = || Fault::Refused("the broker's URI cannot be read: it should be amqp://host:port/vhost".into());
+    let wrong = || Fault::wrong("the broker's URI cannot be read: it should be amqp://host:port/vhost");
     let mut uri: AMQPUri = config.uri.parse().map_err(|_| wrong())?;
     // lapin panics on longer ones.
     let vhost = ShortString::try_new(uri.vhost.clone());
-    vhost.map_err(|_| Fault::Refused("the vhost has more than 255 bytes".into()))?;
+    vhost.map_err(|_| Fault::wrong("the vhost has more than 255 bytes"))?;
     uri.authority.host = host(&config.uri, &uri);
-    uri.authority.userinfo.username.clone_from(&config.username);
-    uri.authority.userinfo.password = config.password.reveal().into();
+    let login = config.login.get();
+    uri.authority.userinfo.username.clone_from(&login.username);
+    uri.authority.userinfo.password = login.password.reveal().into();
     uri.query.heartbeat = Some(HEARTBEAT_S);
     Ok(uri)
 }
@@ -160,15 +187,11 @@ async fn prepare(connection: &Connection, config: &BrokerConfig) -> Result<Chann
     let channel = connection.create_channel().await?;
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
     for name in [&config.frames_exchange, &config.status_exchange] {
-        let long = |_| Fault::Refused("the name of an exchange has more than 255 bytes".into());
+        let long = |_| Fault::wrong("the name of an exchange has more than 255 bytes");
         let exchange = ShortString::try_new(name.as_str()).map_err(long)?;
         let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let declared = channel.exchange_declare(exchange, ExchangeKind::Topic, options, FieldTable::default()).await;
-        declared.map_err(|error| match Fault::from(error) {
-            // It exists already as something else: a person has to choose.
-            Fault::Impossible(text) => Fault::Refused(text),
-            other => other,
-        })?;
+        declared.map_err(Fault::of_declaration)?;
     }
     Ok(channel)
 }

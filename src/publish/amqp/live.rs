@@ -1,7 +1,11 @@
 //! Frames of jobs: live only, on a connection of their own. What no queue wants comes back and is told to the job's pace,
 //! what one took counts as looking at the job; nothing is sent twice.
+//!
+//! Frames wait in [`LiveQueue`](crate::jobs::live::LiveQueue), which throws away those that have waited too long. What
+//! was given to lapin cannot be taken back: when the broker is blocked or stands still, the one frame that is being
+//! written may go out late, and so may those that were written within the two seconds before. Nothing is written after
+//! that until there are answers again.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,18 +13,23 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, Stream, StreamExt};
 use lapin::options::BasicPublishOptions;
-use lapin::{Channel, Confirmation, Connection, Event, PublisherConfirm};
-use tokio::time::{Instant, interval, sleep};
-use tracing::error;
+use lapin::{Channel, Connection, Event, PublisherConfirm};
+use tokio::time::{Instant, interval};
+use tracing::warn;
 
 use super::attend::Errand;
 use super::depth;
 use super::link::{Fault, Link, is_usable};
 use super::message::{envelope, short};
+use super::outbox::{Answer, Number, Outcome};
+use super::size::{SizeLimit, SizeNews};
+use super::window::{Settled, Window};
 use crate::config::BrokerConfig;
-use crate::jobs::live::LiveFrame;
+use crate::jobs::live::{LIVE, LiveFrame};
 use crate::jobs::{Job, Jobs};
-use crate::status::{Counters, Status};
+use crate::log_limit::LogLimit;
+use crate::status::{FindingKind, Status};
+use crate::wire;
 
 /// Frames under way.
 const WINDOW: usize = 256;
@@ -28,35 +37,40 @@ const WINDOW: usize = 256;
 const PUBLISH: Duration = Duration::from_secs(10);
 /// Longest wait for a confirm while others are outstanding.
 const CONFIRM: Duration = Duration::from_secs(15);
-/// A frame that came back is handed over with whichever confirm is next, which may be a little later than its own.
-const SETTLE: Duration = Duration::from_millis(50);
 /// From look to look at what has settled, and whether the broker is blocked.
 const TURN: Duration = Duration::from_millis(50);
-/// How long a stream rests whose frames the broker takes for impossible.
-const REST: Duration = Duration::from_secs(60);
+/// Frames are no longer refused when none was for so long.
+const REFUSED: Duration = Duration::from_secs(10);
 
-type Number = u64;
-type Outcome = (Number, Result<Confirmation, lapin::Error>);
+type Written = (Number, Result<PublisherConfirm, lapin::Error>);
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// A job and the number of one of its streams.
+type Of = (Arc<Job>, usize);
 
 /// The publisher of jobs' frames.
 pub(super) struct Live {
     config: BrokerConfig,
     status: Arc<Status>,
     jobs: Jobs,
-    under_way: BTreeMap<Number, UnderWay>,
-    next: Number,
-    /// Confirmed, but it may still turn out that they came back.
-    settling: VecDeque<(Instant, UnderWay)>,
-    /// Ids that came back before their own confirm.
-    returned: HashSet<String>,
+    window: Window<Of>,
+    size_limit: SizeLimit,
+    /// When the broker last refused a frame; `None` when that is long ago.
+    refused_at: Option<Instant>,
+    /// Whether that is said.
+    refused_said: bool,
+    log_limit: LogLimit,
 }
 
-struct UnderWay {
-    job: Arc<Job>,
-    stream: usize,
-    id: String,
-    bytes: usize,
+/// What is going on with one connection.
+#[derive(Default)]
+struct Flight {
+    /// The one frame that is being written.
+    writing: Option<Boxed<Written>>,
+    /// Written, not answered.
+    confirms: FuturesUnordered<Boxed<Outcome>>,
+    /// Since when the write, or the next answer, is waited for; blocked time does not count.
+    writing_since: Option<Instant>,
+    answer_since: Option<Instant>,
 }
 
 impl Errand for Live {
@@ -65,6 +79,7 @@ impl Errand for Live {
     async fn session(&mut self, link: &mut Link) -> Fault {
         let Link { connection, channel, events, .. } = link;
         let (jobs, deep) = (self.jobs.clone(), self.config.deep_queue_messages);
+        self.status.take_back(FindingKind::BrokerRefused, Self::NAME);
         tokio::select! {
             fault = depth::watch(connection, &jobs, deep) => fault,
             fault = self.publish(connection, channel, events) => fault,
@@ -73,35 +88,29 @@ impl Errand for Live {
 
     fn ended(&mut self, fault: Option<&Fault>) {
         self.jobs.broker().close();
-        self.counters().job_frames_lost.add(self.under_way.len() as u64);
-        if let (Some(Fault::Impossible(text)), Some(largest)) =
-            (fault, self.under_way.values().max_by_key(|frame| frame.bytes))
-        {
-            let (job, bytes) = (&largest.job.id, largest.bytes);
-            error!(job, bytes, "the broker takes a frame of a job for impossible, so its stream rests: {text}");
-            self.jobs.rest(&largest.job, largest.stream, REST);
+        if let Some(Fault::Impossible(text)) = fault {
+            self.size_limit.learn(text, self.window.largest(), now());
+            warn!("a frame of a job is too large for the broker: {text}");
         }
-        self.under_way.clear();
-        self.returned.clear();
-        self.settle(None);
+        let settled = self.window.lose();
+        self.tell_jobs(settled);
+        self.say();
     }
 }
 
 impl Live {
     pub(super) fn new(config: BrokerConfig, status: Arc<Status>, jobs: Jobs) -> Self {
+        jobs.broker().expect_publisher();
         Self {
+            window: Window::new(Arc::clone(&status.counters)),
+            size_limit: SizeLimit::default(),
+            refused_at: None,
+            refused_said: false,
+            log_limit: LogLimit::minute(),
             config,
             status,
             jobs,
-            under_way: BTreeMap::new(),
-            next: 0,
-            settling: VecDeque::new(),
-            returned: HashSet::new(),
         }
-    }
-
-    fn counters(&self) -> &Counters {
-        &self.status.counters
     }
 
     async fn publish(
@@ -110,14 +119,10 @@ impl Live {
         channel: &Channel,
         events: &mut (impl Stream<Item = Event> + Unpin + Send),
     ) -> Fault {
-        let mut confirms = FuturesUnordered::<Boxed<Outcome>>::new();
-        let fault = self.steady(connection, channel, events, &mut confirms).await;
+        let mut flight = Flight::default();
+        let fault = self.steady(connection, channel, events, &mut flight).await;
         // When a channel dies, the confirms know why, while the publish that noticed knows only that it is dead.
-        let mut batch = Vec::new();
-        while let Some(Some(outcome)) = confirms.next().now_or_never() {
-            batch.push(outcome);
-        }
-        match self.answered(batch) {
+        match self.answered(flight.collect(Vec::new())) {
             Err(cause) if cause.is_specific() => cause,
             _ => fault,
         }
@@ -128,35 +133,39 @@ impl Live {
         connection: &Connection,
         channel: &Channel,
         events: &mut (impl Stream<Item = Event> + Unpin + Send),
-        confirms: &mut FuturesUnordered<Boxed<Outcome>>,
+        flight: &mut Flight,
     ) -> Fault {
         let jobs = self.jobs.clone();
         let mut turns = interval(TURN);
-        let mut answer_since = None::<Instant>;
         loop {
-            self.settle(Some(Instant::now()));
+            let settled = self.window.settle(Some(now()));
+            self.tell_jobs(settled);
+            self.say();
             let blocked = connection.status().blocked();
             if blocked {
                 // What is live is old when that is over.
                 jobs.broker().close();
-                answer_since = None;
             } else {
                 jobs.broker().open();
-                if confirms.is_empty() {
-                    answer_since = None;
-                } else if answer_since.get_or_insert_with(Instant::now).elapsed() > CONFIRM {
-                    return Fault::Away("no confirm for 15 s".into());
-                }
             }
-            let room = !blocked && confirms.len() < WINDOW;
+            if let Err(fault) = flight.look(blocked) {
+                return fault;
+            }
+            let room = !blocked && flight.is_free() && self.window.len() < WINDOW;
+            let Flight { writing, confirms, .. } = flight;
+            let written = async {
+                match writing {
+                    Some(write) => write.await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
+                (number, written) = written => match written {
+                    Ok(confirm) => flight.written(number, confirm),
+                    Err(error) => return error.into(),
+                },
                 Some(first) = confirms.next(), if !confirms.is_empty() => {
-                    answer_since = None;
-                    let mut batch = vec![first];
-                    while let Some(Some(outcome)) = confirms.next().now_or_never() {
-                        batch.push(outcome);
-                    }
-                    if let Err(fault) = self.answered(batch) {
+                    if let Err(fault) = self.answered(flight.collect(vec![first])) {
                         return fault;
                     }
                 }
@@ -166,83 +175,119 @@ impl Live {
                     Some(_) => {}
                     None => return Fault::Away("the connection has ended".into()),
                 },
-                frame = jobs.broker().take(), if room => match self.send(connection, channel, frame).await {
-                    Ok((number, confirm)) => confirms.push(Box::pin(async move { (number, confirm.await) })),
-                    Err(fault) => return fault,
-                },
+                frame = jobs.broker().take(), if room => self.send(flight, channel, frame),
                 _ = turns.tick() => {}
             }
         }
     }
 
-    async fn send(
-        &mut self,
-        connection: &Connection,
-        channel: &Channel,
-        LiveFrame { job, frame }: LiveFrame,
-    ) -> Result<(Number, PublisherConfirm), Fault> {
+    /// Begins to write a frame, unless it is too large for the broker.
+    fn send(&mut self, flight: &mut Flight, channel: &Channel, LiveFrame { job, frame }: LiveFrame) {
+        if self.size_limit.refuses(wire::encoded_bytes(frame.frame()), now()).is_some() {
+            self.status.counters.job_frames_too_large.add(1);
+            return;
+        }
         let (body, stream) = (frame.wire(), frame.frame().stream.number as usize);
         let (key, properties) = envelope(frame.frame(), &self.status.site);
-        drop(frame);
         let id = properties.message_id().as_ref().map(ToString::to_string).unwrap_or_default();
-        let number = self.next;
-        self.next += 1;
-        self.under_way.insert(number, UnderWay { job, stream, id, bytes: body.len() });
-        self.counters().job_frames_published.add(1);
-        let exchange = short(&self.config.frames_exchange);
+        let number = self.window.put((job, stream), id, body.len());
+        let (channel, exchange) = (channel.clone(), short(&self.config.frames_exchange));
         let options = BasicPublishOptions { mandatory: true, immediate: false };
-        let written = channel.basic_publish(exchange, key, options, &body, properties);
-        tokio::pin!(written);
-        loop {
-            tokio::select! {
-                written = &mut written => return Ok((number, written?)),
-                // lapin cannot take a message back: while the broker is blocked it stays.
-                () = sleep(PUBLISH) => if !connection.status().blocked() {
-                    return Err(Fault::Away("a frame of a job could not be written for 10 s".into()));
-                },
-            }
-        }
+        flight.writing_since = Some(Instant::now());
+        flight.writing =
+            Some(Box::pin(
+                async move { (number, channel.basic_publish(exchange, key, options, &body, properties).await) },
+            ));
     }
 
     /// Takes what the broker has answered.
     fn answered(&mut self, batch: Vec<Outcome>) -> Result<(), Fault> {
-        let mut fault = None::<Fault>;
-        for (number, outcome) in batch {
-            let confirmation = match outcome {
-                Ok(confirmation) => confirmation,
-                Err(error) => {
-                    fault = fault.filter(Fault::is_specific).or_else(|| Some(error.into()));
-                    continue;
-                }
-            };
-            let ack = confirmation.is_ack();
-            if let Some(back) = confirmation.take_message() {
-                let id = back.properties.message_id().as_ref().map(ToString::to_string).unwrap_or_default();
-                self.returned.insert(id);
-            }
-            let Some(frame) = self.under_way.remove(&number) else { continue };
-            if ack {
-                self.settling.push_back((Instant::now(), frame));
-            } else {
-                self.returned.remove(&frame.id);
-                self.counters().job_frames_lost.add(1);
-            }
+        if self.window.answered(batch, now())? > 0 {
+            self.refused_at = Some(Instant::now());
         }
-        fault.map_or(Ok(()), Err)
+        Ok(())
     }
 
-    /// What was confirmed long enough before `now`, or all, was taken by a queue or has come back.
-    fn settle(&mut self, now: Option<Instant>) {
-        let is_due = |at: &Instant| now.is_none_or(|now| now.duration_since(*at) >= SETTLE);
-        while self.settling.front().is_some_and(|(at, _)| is_due(at)) {
-            let Some((_, frame)) = self.settling.pop_front() else { return };
-            if self.returned.remove(&frame.id) {
-                self.counters().job_frames_unroutable.add(1);
-                self.jobs.came_back(&frame.job, frame.stream);
+    fn tell_jobs(&self, settled: Vec<Settled<Of>>) {
+        for Settled { of: (job, stream), wanted } in settled {
+            if wanted {
+                self.jobs.found(&job, stream);
             } else {
-                self.counters().job_frames_confirmed.add(1);
-                self.jobs.found(&frame.job, frame.stream);
+                self.jobs.came_back(&job, stream);
             }
         }
     }
+
+    /// Says when frames are refused or too large, and when they no longer are.
+    fn say(&mut self) {
+        match self.size_limit.news(now()) {
+            Some(SizeNews::TooLarge { limit }) => {
+                let why =
+                    format!("frames of jobs are larger than the {limit} bytes that the broker takes in one message");
+                warn!("{why}: they are not sent, and counted as too large");
+                self.status.found(FindingKind::FramesTooLarge, Self::NAME, why);
+            }
+            Some(SizeNews::Over) => self.status.take_back(FindingKind::FramesTooLarge, Self::NAME),
+            None => {}
+        }
+        let refused = self.refused_at.is_some_and(|at| at.elapsed() < REFUSED);
+        if refused == std::mem::replace(&mut self.refused_said, refused) {
+            return;
+        }
+        if !refused {
+            self.status.take_back(FindingKind::FramesRefused, Self::NAME);
+            return;
+        }
+        let why = "the broker refuses frames of jobs because a queue that they go to is full";
+        self.status.found(FindingKind::FramesRefused, Self::NAME, why);
+        if let Some(unwritten) = self.log_limit.turn("refused") {
+            warn!(unwritten, "{why}; they are live, so they are lost");
+        }
+    }
+}
+
+impl Flight {
+    /// Whether another frame may be given to lapin: none while one is being written or answers are overdue.
+    fn is_free(&self) -> bool {
+        self.writing.is_none() && self.answer_since.is_none_or(|since| since.elapsed() < LIVE)
+    }
+
+    /// Looks at the time limits, which do not run while the broker is `blocked`.
+    fn look(&mut self, blocked: bool) -> Result<(), Fault> {
+        if self.confirms.is_empty() {
+            self.answer_since = None;
+        }
+        if blocked {
+            for since in [&mut self.writing_since, &mut self.answer_since] {
+                *since = since.map(|_| Instant::now());
+            }
+        }
+        if self.writing_since.is_some_and(|since| since.elapsed() > PUBLISH) {
+            return Err(Fault::Away("a frame of a job could not be written for 10 s".into()));
+        }
+        if self.answer_since.is_some_and(|since| since.elapsed() > CONFIRM) {
+            return Err(Fault::Away("no confirm for 15 s".into()));
+        }
+        Ok(())
+    }
+
+    fn written(&mut self, number: Number, confirm: PublisherConfirm) {
+        (self.writing, self.writing_since) = (None, None);
+        self.answer_since.get_or_insert_with(Instant::now);
+        self.confirms.push(Box::pin(async move { (number, confirm.await.map(Answer::from).map_err(Fault::from)) }));
+    }
+
+    /// Adds all answers that are there to `batch`.
+    fn collect(&mut self, mut batch: Vec<Outcome>) -> Vec<Outcome> {
+        while let Some(Some(outcome)) = self.confirms.next().now_or_never() {
+            batch.push(outcome);
+        }
+        self.answer_since = (!self.confirms.is_empty()).then(Instant::now);
+        batch
+    }
+}
+
+/// The time as what is pure takes it.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }

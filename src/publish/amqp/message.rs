@@ -12,8 +12,8 @@ use crate::wire;
 /// Which of the two exchanges a message goes to, and what its confirm means.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
-    /// A frame whose last trace was in hand at this moment.
-    Frame { captured_at: Instant },
+    /// A frame whose last trace was in hand at this moment. A durable one is sent again when the broker refuses it.
+    Frame { captured_at: Instant, durable: bool },
     /// A status message.
     Status,
 }
@@ -31,7 +31,7 @@ impl Message {
     /// The message of a frame.
     pub(super) fn frame(frame: &Frame, site: &str) -> Self {
         let (key, properties) = envelope(frame, site);
-        let kind = Kind::Frame { captured_at: frame.captured_at };
+        let kind = Kind::Frame { captured_at: frame.captured_at, durable: frame.stream.durable };
         Self { kind, key, properties, body: wire::encode_vec(frame, site) }
     }
 
@@ -61,6 +61,11 @@ impl Message {
 
     /// Frames are told when no queue wants them; a status message that nobody wants is nobody's loss.
     pub(super) const fn mandatory(&self) -> bool {
+        self.is_frame()
+    }
+
+    /// Whether it is a frame, which is accounted for.
+    pub(super) const fn is_frame(&self) -> bool {
         matches!(self.kind, Kind::Frame { .. })
     }
 }

@@ -8,28 +8,33 @@
 //!                └── back-off 0.2…10 s ◄┘   (unanswered messages stay in the outbox and are sent again first)
 //! ```
 //! Nothing here can make the pipeline wait or let memory grow: the outbox holds at most a window of frames, everything
-//! else waits at the fence, where the oldest goes first. Passwords stay inside [`link`] and are never logged.
+//! else waits at the fence, where the oldest goes first. Frames that a full queue refuses wait in a bounded place of their
+//! own ([`held`]) and hold up nothing. Passwords stay inside [`link`] and are never logged.
 
 mod attend;
 mod commands;
 mod depth;
+mod held;
 mod inbox;
 mod link;
 mod live;
 mod message;
 mod news;
 mod outbox;
+mod refusal;
 mod reply;
 mod session;
+mod size;
 mod subscriber;
+mod window;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::time::sleep;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use self::attend::attend;
 use self::commands::Commands;
@@ -37,15 +42,19 @@ use self::link::{Fault, Link, place};
 use self::live::Live;
 use self::news::News;
 use self::outbox::Outbox;
+use self::refusal::Refusals;
+use self::size::{SizeLimit, SizeNews};
 pub use self::subscriber::{Arrival, Subscriber};
 use super::FrameSink;
 use crate::config::BrokerConfig;
 use crate::egress::Outlet;
 use crate::jobs::Jobs;
-use crate::status::{BrokerState, Status};
+use crate::log_limit::LogLimit;
+use crate::status::{BrokerState, FindingKind, Status};
 
+/// What the connection of standing views is for, in words.
+const STANDING: &str = "standing views";
 const WHILE_AWAY: &str = "frames wait at the fence, where the oldest are dropped first";
-const REFUSED: &str = "Check user, password, vhost, rights, certificate and exchange types; tried again every 10 s";
 
 const BACK_OFF_FIRST: Duration = Duration::from_millis(200);
 const BACK_OFF_MAX: Duration = Duration::from_secs(10);
@@ -69,7 +78,10 @@ impl FrameSink for Amqp {
             place: place(&config),
             outbox: Outbox::new(Arc::clone(&counters)),
             news: News::new(Arc::clone(&status)),
-            refused: false,
+            refusals: Refusals::new(STANDING),
+            size_limit: SizeLimit::default(),
+            refused_frames: None,
+            log_limit: LogLimit::minute(),
             config,
             status,
         };
@@ -97,10 +109,10 @@ pub(super) async fn serve_jobs<S: Future<Output = ()> + Send>(
     jobs: Jobs,
     stop: impl Fn() -> S,
 ) {
-    let site = status.site.clone();
+    let of_all = Arc::clone(&status);
     let commands = Commands::new(config.clone(), default_job, Arc::clone(&status), jobs.clone());
     let live = Live::new(config.clone(), status, jobs);
-    tokio::join!(attend(commands, config, &site, stop()), attend(live, config, &site, stop()));
+    tokio::join!(attend(commands, config, &of_all, stop()), attend(live, config, &of_all, stop()));
 }
 
 /// What outlives a connection.
@@ -110,7 +122,11 @@ struct Publisher {
     place: String,
     outbox: Outbox,
     news: News,
-    refused: bool,
+    refusals: Refusals,
+    size_limit: SizeLimit,
+    /// Frames refused and given up before those that are refused now; `None` while none are.
+    refused_frames: Option<[u64; 2]>,
+    log_limit: LogLimit,
 }
 
 impl Publisher {
@@ -125,6 +141,7 @@ impl Publisher {
             }
             self.news.listened_to(false);
             self.status.counters.broker_failures.add(1);
+            self.refusals.see(&fault, &self.config, &self.status);
             self.tell(BrokerState::Away, Some(&fault));
             self.learn_from(&fault);
             let never_there = self.status.counters.broker_connections.get() == 0;
@@ -133,7 +150,7 @@ impl Publisher {
                 return;
             }
             // A person has to act on a refusal: often asked, it is not sooner granted.
-            let wait = if matches!(fault, Fault::Refused(_)) { BACK_OFF_MAX } else { back_off };
+            let wait = if matches!(fault, Fault::Refused { .. }) { BACK_OFF_MAX } else { back_off };
             self.meanwhile(outlet, sleep(jittered(wait))).await;
             back_off = (back_off * 2).min(BACK_OFF_MAX);
         }
@@ -144,6 +161,7 @@ impl Publisher {
         let (config, site) = (self.config.clone(), self.status.site.clone());
         let mut link = self.meanwhile(outlet, Link::open(&config, &site)).await?;
         self.status.counters.broker_connections.add(1);
+        self.refusals.accepted(&self.status);
         self.tell(BrokerState::Connected, None);
         self.session(&mut link, outlet).await?;
         link.close().await;
@@ -164,25 +182,77 @@ impl Publisher {
 
     /// A message that the broker can never take must not come back with every connection.
     fn learn_from(&mut self, fault: &Fault) {
-        if let Fault::Impossible(text) = fault {
-            let (refused, bytes) = self.outbox.refuse_largest();
-            error!(refused, bytes, "the broker takes a message for impossible, so the largest are given up: {text}");
-        }
+        let Fault::Impossible(text) = fault else { return };
+        let Some(limit) = self.size_limit.learn(text, self.outbox.largest(), Instant::now()) else { return };
+        let given_up = self.outbox.give_up_larger(limit);
+        warn!(given_up, "broker {}: a message is too large: {text}", self.place);
+        self.see_sizes();
     }
 
     /// Called once a turn, whatever is waited for: tells how much waits, and that the publisher lives.
-    fn gauge(&self, outlet: &Outlet) {
-        self.status.counters.publisher_ticks.add(1);
-        self.status.counters.frames_waiting.set((outlet.depth() + self.outbox.len()) as f64);
+    fn gauge(&mut self, outlet: &Outlet) {
+        let c = &self.status.counters;
+        c.publisher_ticks.add(1);
+        c.frames_unanswered.set(self.outbox.frames() as f64);
+        c.frames_held.set(self.outbox.held().len() as f64);
+        c.frames_waiting.set((outlet.depth() + self.outbox.frames()) as f64);
+        self.see_sizes();
+        self.see_refused_frames();
+    }
+
+    /// Says when frames are too large for the broker, and when they no longer are.
+    fn see_sizes(&mut self) {
+        let place = &self.place;
+        match self.size_limit.news(Instant::now()) {
+            Some(SizeNews::TooLarge { limit }) => {
+                let why = format!("frames are larger than the {limit} bytes that the broker takes in one message");
+                warn!("broker {place}: {why}: they are not sent, and counted as too large");
+                self.status.found(FindingKind::FramesTooLarge, STANDING, why);
+            }
+            Some(SizeNews::Over) => {
+                info!("broker {place}: no frame was too large for a minute");
+                self.status.take_back(FindingKind::FramesTooLarge, STANDING);
+            }
+            None => {}
+        }
+    }
+
+    /// Says when the broker begins to refuse frames, and when it takes them again.
+    fn see_refused_frames(&mut self) {
+        let now = Instant::now();
+        let refused = self.outbox.refused_streams(now) > 0;
+        if refused == self.refused_frames.is_some() {
+            return;
+        }
+        let c = &self.status.counters;
+        let counts = [c.frames_refused.get(), c.frames_given_up.get()];
+        let place = &self.place;
+        if let Some(before) = self.refused_frames.take() {
+            self.status.take_back(FindingKind::FramesRefused, STANDING);
+            let [refused, given_up] = [0, 1].map(|i| counts[i] - before[i]);
+            if self.log_limit.turn("frames are taken again").is_some() {
+                info!(refused, given_up, "broker {place}: takes all frames again");
+            }
+        } else {
+            self.refused_frames = Some(counts);
+            let why = "the broker refuses frames because a queue that they go to is full";
+            self.status.found(FindingKind::FramesRefused, STANDING, why);
+            if let Some(unwritten) = self.log_limit.turn("frames are refused") {
+                warn!(
+                    unwritten,
+                    "broker {place}: refuses frames: a queue that they go to is full; durable ones are kept and sent again, as long as there is room for them"
+                );
+            }
+        }
     }
 
     /// Sets how it stands with the broker; one line in the log for each change.
     fn tell(&mut self, state: BrokerState, fault: Option<&Fault>) {
         let place = &self.place;
-        let refused = matches!(fault, Some(Fault::Refused(_)));
+        let refused = matches!(fault, Some(Fault::Refused { .. }));
         let text = fault.map(ToString::to_string).unwrap_or_default();
         let before = self.status.broker();
-        if before == state && self.refused == refused {
+        if before == state {
             debug!("broker {place}: {state:?} {text}");
             return;
         }
@@ -191,10 +261,9 @@ impl Publisher {
             BrokerState::Connected if before == BrokerState::Blocked => info!("broker {place}: accepts messages again"),
             BrokerState::Connected => info!("broker {place}: connected"),
             BrokerState::Blocked => warn!("broker {place}: accepts nothing (its memory or disk alarm); {WHILE_AWAY}"),
-            BrokerState::Away if refused => error!("broker {place}: refuses the configuration: {text}. {REFUSED}"),
+            BrokerState::Away if refused => warn!("broker {place}: away, because it refuses us; {WHILE_AWAY}"),
             BrokerState::Away => warn!("broker {place}: away: {text}; tried again for ever, {WHILE_AWAY}"),
         }
-        self.refused = refused;
         self.status.set_broker(state);
     }
 

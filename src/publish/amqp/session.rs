@@ -16,11 +16,12 @@ use super::Publisher;
 use super::link::{Fault, Link};
 use super::message::{Kind, Message, short};
 use super::news::News;
-use super::outbox::{Number, Outcome};
+use super::outbox::{Answer, Number, Outcome};
 use crate::config::BrokerConfig;
 use crate::egress::Outlet;
 use crate::frame::Frame;
 use crate::status::BrokerState;
+use crate::wire;
 
 /// Longest wait for a confirm while others are outstanding.
 const CONFIRM: Duration = Duration::from_secs(15);
@@ -63,13 +64,14 @@ impl Publisher {
         // while the publish that noticed knows only that it is dead.
         let mut batch = Vec::new();
         flight.collect(&mut batch);
-        match (result, self.outbox.settle(batch)) {
+        match (result, self.outbox.settle(batch, now())) {
             (Err(_), Err(cause)) if cause.is_specific() => Err(cause),
             (result, _) => result,
         }
     }
 
     async fn steady(&mut self, flight: &mut Flight, link: &mut Link, outlet: &Outlet) -> Result<(), Fault> {
+        let window = self.config.window.max(1);
         let mut resend = self.outbox.unanswered();
         let mut closed = false;
         self.news.connected();
@@ -79,7 +81,10 @@ impl Publisher {
             if flight.is_free() {
                 let status_first = resend.front().is_none_or(|(_, m)| matches!(m.kind, Kind::Frame { .. }));
                 let news = if status_first { self.news.pop() } else { None };
-                let next = news.map(|message| self.outbox.put(message)).or_else(|| resend.pop_front());
+                let mut next = news.map(|message| self.outbox.put(message)).or_else(|| resend.pop_front());
+                if next.is_none() && self.outbox.under_way() < window {
+                    next = self.outbox.again(now());
+                }
                 if let Some((number, message)) = next {
                     flight.publish(link, &self.config, number, message);
                     continue;
@@ -88,11 +93,16 @@ impl Publisher {
             if closed && self.outbox.len() == 0 && !self.news.has_more() {
                 return Ok(());
             }
-            let room = !closed && flight.is_free() && self.outbox.len() < self.config.window.max(1);
+            let held = self.outbox.held();
+            let held_up = held.is_catching_up() || (outlet.is_patient() && held.is_half_full());
+            let room = !closed && flight.is_free() && !held_up && self.outbox.under_way() < window;
             match flight.next(link, outlet, &mut self.news, room).await {
                 Next::Published((number, Ok(confirm))) => flight.written(number, confirm),
                 Next::Published((_, Err(error))) | Next::Event(Some(Event::Error(error))) => return Err(error.into()),
                 Next::Answered(first) => self.answered(flight, first)?,
+                Next::Frame(Some(frame)) if self.size_limit.refuses(wire::encoded_bytes(&frame), now()).is_some() => {
+                    self.status.counters.frames_too_large.add(1);
+                }
                 Next::Frame(Some(frame)) => {
                     let (number, message) = self.outbox.put(Message::frame(&frame, &self.status.site));
                     flight.publish(link, &self.config, number, message);
@@ -119,8 +129,13 @@ impl Publisher {
         let mut batch = vec![first];
         flight.collect(&mut batch);
         flight.answer_since = (!flight.confirms.is_empty()).then(Instant::now);
-        self.outbox.settle(batch)
+        self.outbox.settle(batch, now())
     }
+}
+
+/// The time as what is pure takes it.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 impl Flight {
@@ -146,7 +161,7 @@ impl Flight {
     fn written(&mut self, number: Number, confirm: PublisherConfirm) {
         self.writing_since = None;
         self.answer_since.get_or_insert_with(Instant::now);
-        self.confirms.push(Box::pin(async move { (number, confirm.await) }));
+        self.confirms.push(Box::pin(async move { (number, confirm.await.map(Answer::from).map_err(Fault::from)) }));
     }
 
     fn set_blocked(&mut self, blocked: bool) {

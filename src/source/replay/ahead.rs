@@ -5,7 +5,8 @@
 //! dropped. Rows that are damaged become a gap.
 
 use std::sync::Arc;
-use std::thread;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -46,6 +47,8 @@ pub(super) struct Ahead {
     /// Slabs in order; an error is the last thing that comes; closed at the end.
     pub(super) slabs: Receiver<Result<Slab, SourceError>>,
     spent: Sender<Vec<u8>>,
+    thread: Option<JoinHandle<()>>,
+    missing_at_ends: Arc<AtomicU64>,
 }
 
 impl Ahead {
@@ -56,11 +59,30 @@ impl Ahead {
     pub(super) fn start(playlist: Playlist, looping: bool) -> Result<Self, SourceError> {
         let (slab_tx, slabs) = bounded(AHEAD);
         let (spent, spent_rx) = bounded(AHEAD + 2);
-        thread::Builder::new()
+        let missing_at_ends = Arc::<AtomicU64>::default();
+        let reader = Reader { slab_tx, spent_rx, missing_at_ends: Arc::clone(&missing_at_ends) };
+        let thread = thread::Builder::new()
             .name("das-replay".into())
-            .spawn(move || Reader { slab_tx, spent_rx }.run(&playlist, looping))
+            .spawn(move || reader.run(&playlist, looping))
             .map_err(|error| SourceError::Io { what: "start the reading thread".into(), error })?;
-        Ok(Self { slabs, spent })
+        Ok(Self { slabs, spent, thread: Some(thread), missing_at_ends })
+    }
+
+    /// To be called when `slabs` is closed.
+    ///
+    /// # Errors
+    /// When the thread died: then this is not the end of the files.
+    pub(super) fn end(&mut self) -> Result<(), SourceError> {
+        let died = |_| SourceError::Unusable {
+            what: "replay".into(),
+            why: "the thread that reads the files died; the log says where, please report it".into(),
+        };
+        self.thread.take().map_or(Ok(()), |thread| thread.join().map_err(died))
+    }
+
+    /// Traces that are missing behind the last good row of an epoch.
+    pub(super) fn missing_at_ends(&self) -> u64 {
+        self.missing_at_ends.load(Ordering::Relaxed)
     }
 
     /// Gives the memory of a slab that was played back to the reader.
@@ -73,6 +95,7 @@ impl Ahead {
 struct Reader {
     slab_tx: Sender<Result<Slab, SourceError>>,
     spent_rx: Receiver<Vec<u8>>,
+    missing_at_ends: Arc<AtomicU64>,
 }
 
 /// The replay is gone, or something has broken and was reported: nothing more to do.
@@ -157,10 +180,30 @@ impl Reader {
                 row += traces as u64;
             }
         }
+        self.missing_at_ends.fetch_add(gap_before, Ordering::Relaxed);
         Ok(())
     }
 
     fn send(&self, message: Result<Slab, SourceError>) -> Result<(), Over> {
         self.slab_tx.send(message).map_err(|_| Over)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_dies_is_not_the_end_of_the_files() {
+        let ahead = |thread| Ahead {
+            slabs: bounded(0).1,
+            spent: bounded(0).0,
+            thread: Some(thread),
+            missing_at_ends: Arc::default(),
+        };
+        assert!(ahead(thread::spawn(|| ())).end().is_ok());
+        let mut died = ahead(thread::spawn(|| panic!("a hostile file")));
+        assert!(matches!(died.end(), Err(SourceError::Unusable { .. })));
+        assert!(died.end().is_ok(), "said once");
     }
 }

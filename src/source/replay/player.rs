@@ -101,6 +101,7 @@ impl Replay {
             Err(RecvTimeoutError::Timeout) => Ok(Some(ReadOutcome::TimedOut)),
             Err(RecvTimeoutError::Disconnected) => {
                 self.over = true;
+                self.ahead.end()?;
                 Ok(Some(ReadOutcome::EndOfStream))
             }
         }
@@ -187,6 +188,10 @@ impl Interrogator for Replay {
 
     fn is_live(&self) -> bool {
         self.pace.is_some()
+    }
+
+    fn missing_at_ends(&self) -> u64 {
+        self.ahead.missing_at_ends()
     }
 }
 

@@ -11,6 +11,9 @@ use super::times::missing_traces;
 use crate::acquisition::Acquisition;
 use crate::source::SourceError;
 
+/// Epoch numbers beyond this one, the year 2262 in microseconds, are not believed.
+const MAX_EPOCH_US: u64 = (i64::MAX / 1000).cast_unsigned();
+
 /// Rows of one file without a gap.
 #[derive(Clone, Debug)]
 pub(super) struct Part {
@@ -136,7 +139,8 @@ impl Playlist {
         let mut acquisition = capture.acquisition.clone();
         let at_start = anchor.row == 0;
         let utc_us = (anchor.utc_ns / 1000).max(1) as u64;
-        let number = if at_start { acquisition.epoch } else { utc_us };
+        // Whatever stands in the file: there must be room for the numbers of later epochs.
+        let number = if at_start && acquisition.epoch <= MAX_EPOCH_US { acquisition.epoch } else { utc_us };
         acquisition.epoch = number.max(self.epochs.last().map_or(0, |before| before.acquisition.epoch + 1));
         self.epochs.push(Epoch { acquisition, parts: vec![part(0, 0)] });
     }

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::abi::{AT_DECLARED, AT_EPOCH, AT_LOST, AT_SLOTS_WRITTEN, AT_STATE, Declared, Identity, STATE_LIGHT};
+use super::abi::{AT_DECLARED, AT_EPOCH, AT_LOST, AT_SLOTS_WRITTEN, Declared, Identity};
 use super::agree::Agreement;
 use super::file::{Mapped, Seen};
 use super::header::Geometry;
 use super::life::{Life, Pulse};
+use super::light::Light;
 use super::memory::Memory;
 use crate::acquisition::DarkReason;
 
@@ -20,12 +21,11 @@ const MAX_LOST: u64 = 1 << 48;
 pub(super) struct Attached {
     pub(super) mapped: Mapped,
     pub(super) agreement: Agreement,
+    pub(super) light: Light,
     life: Life,
     looked_at: Instant,
     /// Another file stands at the path: this one is read to its end, then let go.
     pub(super) replaced: bool,
-    /// The count of slots when the producer last said that there is no light.
-    pub(super) dark_until: u64,
     lost_at_first: u64,
     /// Locking and huge pages have been asked for.
     pub(super) has_rights: bool,
@@ -43,10 +43,10 @@ impl Attached {
     pub(super) fn new(mapped: Mapped) -> Self {
         Self {
             agreement: Agreement::default(),
+            light: Light::new(&mapped.memory),
             life: Life::new(&mapped.memory),
             looked_at: Instant::now(),
             replaced: false,
-            dark_until: 0,
             lost_at_first: mapped.memory.load(AT_LOST),
             has_rights: false,
             mapped,
@@ -67,13 +67,14 @@ impl Attached {
         if lost < MAX_LOST { lost } else { 0 }
     }
 
-    /// Whether the producer says that light comes back.
+    /// Looks whether the producer says that light comes back.
     pub(super) fn has_light(&mut self) -> bool {
-        let light = self.memory().load(AT_STATE) & u64::from(STATE_LIGHT) != 0;
-        if !light {
-            self.dark_until = self.memory().load(AT_SLOTS_WRITTEN);
-        }
-        light
+        self.light.look(&self.mapped.memory)
+    }
+
+    /// Whether slots come and the heartbeat has never moved.
+    pub(super) fn lacks_heartbeat(&self) -> bool {
+        self.life.lacks_heartbeat(&self.mapped.memory)
     }
 
     /// Looks at the path when it is time. True when a part of the file is gone.

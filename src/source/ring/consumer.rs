@@ -10,13 +10,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::warn;
 
-use super::abi::{AT_EPOCH, Declared};
+use super::abi::{AT_EPOCH, AT_SLOTS_WRITTEN};
 use super::attached::{Attached, Snapshot};
-use super::file::{self, FileId, Mapped};
-use super::header::{self, Geometry};
+use super::file::{self, Mapped};
+use super::header;
+use super::known::{Key, Known};
 use super::life::Pulse;
 #[cfg(any(test, fuzzing))]
 use super::memory::Memory;
+use super::mistakes;
 use super::rate::RateMeter;
 use super::reader::{Pull, Reader};
 use crate::acquisition::{Acquisition, DarkReason};
@@ -26,11 +28,8 @@ use crate::units::Rational;
 
 /// How long a ring that contradicted itself is left alone.
 const PENALTY: Duration = Duration::from_secs(1);
-/// Shortest and longest sleep between two looks at the count of slots.
-const SHORT_PAUSE_S: f64 = 250e-6;
-const LONG_PAUSE_S: f64 = 5e-3;
-/// Silence after which looking often brings nothing.
-const SILENCE_S: f64 = 0.2;
+/// Longest sleep between two looks when nothing is known.
+const LONG_PAUSE: Duration = Duration::from_millis(5);
 
 /// How to find the ring and what to expect of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,29 +74,12 @@ pub struct Ring {
     only_new_slots: bool,
     last_epoch_us: u64,
     lost_in_former_mappings: u64,
+    /// Traces that were left unread when their acquisition ended.
+    missing_at_ends: u64,
     started: Instant,
     has_taken_rights: bool,
     #[cfg(any(test, fuzzing))]
     in_memory: Option<Arc<Memory>>,
-}
-
-/// The epoch that was probed last, and where we stand in it. Outlives the mapping.
-struct Known {
-    key: Key,
-    declared: Declared,
-    acquisition: Acquisition,
-    reader: Reader,
-    rate: RateMeter,
-    last_slot_at: Instant,
-}
-
-/// What tells one epoch of one ring from every other.
-#[derive(Clone, Copy, PartialEq)]
-struct Key {
-    file: FileId,
-    geometry: Geometry,
-    instance: u64,
-    epoch: u64,
 }
 
 impl Ring {
@@ -112,6 +94,7 @@ impl Ring {
             only_new_slots: false,
             last_epoch_us: 0,
             lost_in_former_mappings: 0,
+            missing_at_ends: 0,
             started: Instant::now(),
             has_taken_rights: false,
             #[cfg(any(test, fuzzing))]
@@ -137,7 +120,17 @@ impl Ring {
 
     fn detach(&mut self) {
         self.lost_in_former_mappings = self.lost_before_source();
-        self.attached = None;
+        if let (Some(attached), Some(known)) = (self.attached.take(), &mut self.known) {
+            known.leave(&attached);
+        }
+    }
+
+    /// The acquisition ends: what was not read of it is counted. `goes_on` is where the next one begins, when it is in
+    /// the same ring.
+    fn end_known(&mut self, goes_on: Option<u64>) {
+        if let Some(known) = self.known.take() {
+            self.missing_at_ends = self.missing_at_ends.saturating_add(known.lost_at_end(goes_on));
+        }
     }
 
     fn truncated(&mut self) -> DarkReason {
@@ -151,8 +144,11 @@ impl Ring {
         if self.attached.is_none() {
             return reason;
         }
+        let slots = self.attached.as_ref().map_or(0, |attached| attached.mapped.geometry.slots);
         self.detach();
-        self.known = None;
+        // A count that contradicts the rest is believed as far as slots could still be there.
+        let end = self.known.as_ref().map(|known| known.last_written.min(known.reader.slot().saturating_add(slots)));
+        self.end_known(end);
         self.only_new_slots = true;
         self.distrusted = Some((Instant::now(), why));
         reason
@@ -201,13 +197,24 @@ impl Ring {
         attached.agreement.take_answer(&attached.mapped.memory);
         let has_light = attached.has_light();
         let snapshot = attached.snapshot()?;
+        let RingOptions { prr_asked, prr_tolerance_ppm, heartbeat_timeout, .. } = self.options;
         let known = self.adopt(&attached.mapped, &snapshot)?;
         let acquisition = known.acquisition.clone();
-        known.reader.skip_to(attached.dark_until.min(snapshot.written));
+        known.reader.skip_to(attached.light.go_on_at(known.reader.slot()).min(snapshot.written));
         known.last_slot_at = Instant::now();
-        let RingOptions { prr_asked, prr_tolerance_ppm, .. } = self.options;
         attached.agreement.settle(&attached.mapped.memory, prr_asked, prr_tolerance_ppm, acquisition.prr)?;
-        if has_light { Ok(acquisition) } else { Err(DarkReason::LightOff) }
+        // Slots that were written with light are read first.
+        if !has_light && known.reader.slot() >= attached.light.read_until() {
+            return Err(if attached.light.never_lit() { DarkReason::NeverLit } else { DarkReason::LightOff });
+        }
+        let newest = mistakes::newest(attached.memory(), &attached.mapped.geometry, snapshot.written);
+        if let Some(slot) = newest.map_err(|why| DarkReason::Refused(why.into()))?
+            && slot.epoch == snapshot.epoch
+        {
+            known.reader.see_flags(slot.flags);
+            mistakes::judge_utc(slot.utc_ns).map_err(DarkReason::WrongTime)?;
+        }
+        known.why_empty(snapshot.written, heartbeat_timeout).map_or(Ok(acquisition), Err)
     }
 
     /// Judges a header. An epoch that is known already keeps its number and our place in it.
@@ -217,7 +224,8 @@ impl Ring {
         let (layout, mut acquisition) = header::judge(&declared, &geometry).map_err(DarkReason::Refused)?;
         let key = Key { file: mapped.id, geometry, instance: declared.instance, epoch };
         let same_key = self.known.as_ref().is_some_and(|known| known.key == key);
-        let goes_on = self.known.take().filter(|known| {
+        let same_ring = self.known.as_ref().is_some_and(|known| known.key.is_same_ring(&key));
+        let goes_on = self.known.take_if(|known| {
             same_key
                 && bytemuck::bytes_of(&known.declared) == bytemuck::bytes_of(&declared)
                 && written >= known.reader.slot()
@@ -240,16 +248,19 @@ impl Ring {
             written - 1
         };
         self.only_new_slots = false;
-        self.last_epoch_us = now_us().max(self.last_epoch_us + 1);
+        self.end_known(same_ring.then_some(begins_at));
+        self.last_epoch_us = now_us().max(self.last_epoch_us.saturating_add(1));
         acquisition.epoch = self.last_epoch_us;
         let prr = acquisition.prr;
         Ok(self.known.insert(Known {
             key,
             declared,
             acquisition,
-            reader: Reader::new(geometry, layout, prr, epoch, begins_at),
+            reader: Reader::new(geometry, layout, prr, epoch, begins_at, same_ring),
             rate: RateMeter::new(prr.to_f64()),
             last_slot_at: Instant::now(),
+            begun: Instant::now(),
+            last_written: begins_at,
         }))
     }
 
@@ -270,22 +281,13 @@ impl Ring {
         self.has_taken_rights = true;
     }
 
-    /// What is wrong before an empty block is filled.
-    fn trouble(&mut self) -> Option<DarkReason> {
-        let Some(attached) = &mut self.attached else { return Some(DarkReason::Starting) };
-        if attached.is_truncated(&self.options.path, self.options.heartbeat_timeout) {
-            return Some(self.truncated());
-        }
-        if attached.has_light() {
-            return None;
-        }
-        Some(self.unless_truncated(DarkReason::LightOff))
-    }
-
     /// Where the file is gone, zeros stand: no light, no epoch, no slots. They mean nothing.
     fn unless_truncated(&mut self, reason: DarkReason) -> DarkReason {
-        let short = self.attached.as_ref().is_some_and(|attached| attached.is_short(&self.options.path));
-        if short { self.truncated() } else { reason }
+        if self.is_short() { self.truncated() } else { reason }
+    }
+
+    fn is_short(&self) -> bool {
+        self.attached.as_ref().is_some_and(|attached| attached.is_short(&self.options.path))
     }
 
     /// What it means that an empty block stays empty, when it means more than "not yet".
@@ -293,36 +295,51 @@ impl Ring {
         let (attached, known) = (self.attached.as_mut()?, self.known.as_ref()?);
         let epoch = attached.memory().load(AT_EPOCH);
         // Epoch 0 is none; the header of a file that was cut off reads so.
-        if epoch != 0 && epoch.is_multiple_of(2) && epoch != known.key.epoch {
+        let is_over = epoch != 0 && epoch.is_multiple_of(2) && epoch != known.key.epoch;
+        let is_replaced = attached.replaced;
+        let has_stopped = attached.pulse(self.options.heartbeat_timeout) == Pulse::Stopped;
+        // Slots may have come since the look that found none, before the epoch or the producer ended: those first.
+        let written = attached.memory().load(AT_SLOTS_WRITTEN);
+        if written > known.reader.slot() {
+            return None;
+        }
+        if is_over {
             return Some(ReadOutcome::EpochChanged);
         }
-        if attached.replaced {
+        if is_replaced {
             let why = format!("the ring at {} was replaced", self.options.path.display());
             self.detach();
             return Some(ReadOutcome::FiberLost(DarkReason::NoInterface(why)));
         }
-        let stopped = attached.pulse(self.options.heartbeat_timeout) == Pulse::Stopped;
-        stopped.then_some(ReadOutcome::FiberLost(DarkReason::NoHeartbeat))
+        if has_stopped {
+            return Some(ReadOutcome::FiberLost(DarkReason::NoHeartbeat));
+        }
+        known.why_empty(written, self.options.heartbeat_timeout).map(ReadOutcome::FiberLost)
     }
 
     /// Reads what is there; `None` = nothing to say yet, look again.
     fn read_step(&mut self, block: &mut RawBlock, deadline: Instant) -> Option<ReadOutcome> {
-        if block.traces == 0
-            && let Some(reason) = self.trouble()
-        {
-            return Some(ReadOutcome::FiberLost(reason));
+        let Some(attached) = &mut self.attached else {
+            return Some(ReadOutcome::FiberLost(DarkReason::Starting));
+        };
+        if block.traces == 0 && attached.is_truncated(&self.options.path, self.options.heartbeat_timeout) {
+            return Some(ReadOutcome::FiberLost(self.truncated()));
         }
         let (Some(attached), Some(known)) = (&mut self.attached, &mut self.known) else {
             return Some(ReadOutcome::FiberLost(DarkReason::Starting));
         };
+        attached.has_light();
+        known.reader.skip_to(attached.light.go_on_at(known.reader.slot()));
         let before = block.traces;
-        let pull = known.reader.pull(attached.memory(), block);
+        let pull = known.reader.pull(attached.memory(), block, attached.light.read_until());
+        self.missing_at_ends = self.missing_at_ends.saturating_add(known.reader.take_unmarked());
         if block.traces > before {
             known.see(attached, self.started);
         }
+        let is_dark = attached.light.is_off();
         match pull {
             Pull::Full | Pull::Gap => Some(ReadOutcome::Filled),
-            Pull::Dry => {
+            Pull::Dry if !is_dark => {
                 if block.traces == 0
                     && let Some(end) = self.silence()
                 {
@@ -332,7 +349,10 @@ impl Ring {
             }
             // First what was read well; the next call meets the same again.
             _ if block.traces > 0 => Some(ReadOutcome::Filled),
+            Pull::Dry | Pull::Dark => Some(ReadOutcome::FiberLost(self.unless_truncated(DarkReason::LightOff))),
+            Pull::NewEpoch if self.is_short() => Some(ReadOutcome::FiberLost(self.truncated())),
             Pull::NewEpoch => Some(ReadOutcome::EpochChanged),
+            Pull::WrongTime(what) => Some(ReadOutcome::FiberLost(self.unless_truncated(DarkReason::WrongTime(what)))),
             Pull::Damaged => Some(ReadOutcome::FiberLost(self.truncated())),
             Pull::Nonsense(why) => Some(ReadOutcome::FiberLost(self.distrust(why))),
         }
@@ -343,35 +363,9 @@ impl Ring {
         if left.is_zero() {
             return Some(if block.traces > 0 { ReadOutcome::Filled } else { ReadOutcome::TimedOut });
         }
-        let pause_s = self.known.as_ref().map_or(LONG_PAUSE_S, |known| known.pause_s(block.free_traces()));
-        std::thread::sleep(Duration::from_secs_f64(pause_s).min(left));
+        let pause = self.known.as_ref().map_or(LONG_PAUSE, |known| known.pause(block.free_traces()));
+        std::thread::sleep(pause.min(left));
         None
-    }
-}
-
-impl Known {
-    fn see(&mut self, attached: &Attached, origin: Instant) {
-        let now = Instant::now();
-        self.last_slot_at = now;
-        if let Some(trace) = self.reader.newest_trace(attached.memory()) {
-            let late_s = self.rate.see(trace, now.duration_since(origin).as_secs_f64());
-            // The next wait begins when the slot came and not when it was seen: one late look must not make the next
-            // ones late as well.
-            let late = Duration::from_secs_f64(late_s.clamp(0.0, LONG_PAUSE_S));
-            self.last_slot_at = now.checked_sub(late).unwrap_or(now);
-        }
-    }
-
-    /// How long to sleep before `traces` more may be there.
-    fn pause_s(&self, traces: usize) -> f64 {
-        let silent_s = self.last_slot_at.elapsed().as_secs_f64();
-        let (fill_s, ring_s) = self.reader.wait_s(traces);
-        if silent_s > SILENCE_S.max(4.0 * fill_s) {
-            return LONG_PAUSE_S;
-        }
-        // A small ring must not come around while we sleep.
-        let longest = LONG_PAUSE_S.min(ring_s / 4.0).max(SHORT_PAUSE_S);
-        (fill_s - silent_s - SHORT_PAUSE_S).clamp(SHORT_PAUSE_S, longest)
     }
 }
 
@@ -398,6 +392,21 @@ impl Interrogator for Ring {
 
     fn lost_before_source(&self) -> u64 {
         self.lost_in_former_mappings.saturating_add(self.attached.as_ref().map_or(0, Attached::lost))
+    }
+
+    fn holds_unread(&self) -> bool {
+        let (Some(attached), Some(known)) = (&self.attached, &self.known) else { return false };
+        let unread = attached.memory().load_relaxed(AT_SLOTS_WRITTEN).saturating_sub(known.reader.slot());
+        // The last eighth is left for the time that reading on takes.
+        unread.saturating_mul(8) <= known.key.geometry.slots.saturating_mul(7)
+    }
+
+    fn missing_at_ends(&self) -> u64 {
+        self.missing_at_ends
+    }
+
+    fn complaint(&self) -> Option<&'static str> {
+        self.attached.as_ref().filter(|attached| attached.lacks_heartbeat()).map(|_| mistakes::NO_HEARTBEAT)
     }
 }
 

@@ -105,7 +105,7 @@ struct fiberd_slot_header {
   uint64_t sequence; /* atomic; slot number + 1, 0 while the slot is being written */
   uint64_t epoch;
   uint64_t first_trace; /* number within the epoch */
-  int64_t utc_ns;       /* launch of the first trace, ns since the UNIX epoch */
+  int64_t utc_ns;       /* launch of the first trace, ns (not us) since the UNIX epoch, 2000 to 2099 */
   uint32_t traces;      /* 1 to traces_per_slot */
   uint32_t clock_quality;
   uint32_t flags; /* enum fiberd_state at that moment */

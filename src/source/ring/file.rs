@@ -75,6 +75,9 @@ pub(super) fn map(path: &Path) -> Result<Mapped, DarkReason> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             return Err(DarkReason::NoInterface(format!("waiting for the ring at {shown}")));
         }
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(DarkReason::NotPermitted(not_permitted(path)));
+        }
         Err(e) => return Err(io("opened for reading and writing", e)),
     };
     let meta = file.metadata().map_err(|e| io("examined", e))?;
@@ -96,6 +99,34 @@ pub(super) fn map(path: &Path) -> Result<Mapped, DarkReason> {
     Ok(Mapped { memory: Arc::new(memory), geometry, id: FileId::of(&meta), is_file })
 }
 
+/// Who may open the ring at `path`, and who we are.
+fn not_permitted(path: &Path) -> String {
+    let shown = path.display();
+    let me = name_of("/etc/passwd", rustix::process::geteuid().as_raw());
+    match std::fs::metadata(path) {
+        Ok(meta) => format!(
+            "the ring at {shown} belongs to user {}, group {}, with mode {:o}; user {me} may not read and write it: put {me} \
+             into that group, and give the ring mode 660",
+            name_of("/etc/passwd", meta.uid()),
+            name_of("/etc/group", meta.gid()),
+            meta.mode() & 0o7777,
+        ),
+        Err(_) => format!("user {me} may not enter a folder on the way to the ring at {shown}"),
+    }
+}
+
+/// The name of a user or a group in a file such as `/etc/passwd`; its number where it has none.
+fn name_of(file: &str, id: u32) -> String {
+    let number = id.to_string();
+    let names = std::fs::read_to_string(file).unwrap_or_default();
+    let name = names.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1) == Some(&*number)).then(|| name.to_owned())
+    });
+    name.unwrap_or(number)
+}
+
 impl Mapped {
     /// Looks whether the path still leads here. One system call, no allocation for paths of usual length.
     pub(super) fn look(&self, path: &Path) -> Seen {
@@ -114,5 +145,25 @@ impl Mapped {
         let geometry = Geometry::judge(&memory.get::<Identity>(0), memory.len()).map_err(DarkReason::Refused)?;
         let id = FileId { dev: 0, ino: 0, rdev: 0 };
         Ok(Self { memory: Arc::clone(memory), geometry, id, is_file: false })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    // Not by opening one: root, whom tests often run as, may open everything.
+    #[test]
+    fn a_ring_that_may_not_be_opened_names_whom_it_belongs_to() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o2440)).unwrap();
+        let me = name_of("/etc/passwd", rustix::process::geteuid().as_raw());
+        let why = not_permitted(file.path());
+        assert!(why.contains(&format!("belongs to user {me}, group ")) && why.contains("mode 2440"), "{why}");
+        assert!(not_permitted(Path::new("/nonexistent/ring")).contains("may not enter a folder"));
+        assert_eq!(name_of("/etc/passwd", 0), "root");
+        assert_eq!(name_of("/etc/passwd", 3_999_999_999), "3999999999");
     }
 }

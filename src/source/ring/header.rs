@@ -119,6 +119,9 @@ pub(super) fn judge(d: &Declared, geometry: &Geometry) -> Result<(SlotLayout, Ac
         Err(format!("the ring declares {name} = {value}, {low} to {high} is possible"))
     };
     let optional = |name, value, high| number(name, value, 0.0, high).map(|v| (v > 0.0).then_some(v));
+    if d.prr_hz == 0.0 {
+        return Err("the ring declares no pulse repetition rate: prr_hz is 0".into());
+    }
     let prr_hz = number("prr_hz", d.prr_hz, 1e-3, 1e7)?;
     let prr = Rational::from_f64(prr_hz).ok_or_else(|| format!("the ring declares prr_hz = {prr_hz}"))?;
     if prr_hz * row_bytes as f64 > MAX_BYTES_PER_SECOND {

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use super::abi::{AT_HEARTBEAT, AT_SLOTS_WRITTEN};
 use super::memory::Memory;
 
+/// A heartbeat that has not moved for so long since the ring was found, while slots have, never will.
+const HEARTBEAT_WITHIN: Duration = Duration::from_secs(2);
+
 /// What the signs of life say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pulse {
@@ -22,19 +25,28 @@ pub(super) struct Life {
     signs: (u64, u64),
     changed_at: Instant,
     has_beaten: bool,
+    at_first: (u64, u64),
+    since: Instant,
 }
 
 impl Life {
     /// A ring that has just been found may be a dead producer's: it must show life first.
     pub(super) fn new(memory: &Memory) -> Self {
-        Self { signs: signs(memory), changed_at: Instant::now(), has_beaten: false }
+        let (signs, now) = (signs(memory), Instant::now());
+        Self { signs, changed_at: now, has_beaten: false, at_first: signs, since: now }
+    }
+
+    /// Whether slots are written and the heartbeat has never moved.
+    pub(super) fn lacks_heartbeat(&self, memory: &Memory) -> bool {
+        let (heartbeat, slots) = signs(memory);
+        heartbeat == self.at_first.0 && slots != self.at_first.1 && self.since.elapsed() >= HEARTBEAT_WITHIN
     }
 
     /// Looks for a change since the last look.
     pub(super) fn pulse(&mut self, memory: &Memory, timeout: Duration) -> Pulse {
         let signs = signs(memory);
         if signs != self.signs {
-            *self = Self { signs, changed_at: Instant::now(), has_beaten: true };
+            (self.signs, self.changed_at, self.has_beaten) = (signs, Instant::now(), true);
         } else if self.changed_at.elapsed() >= timeout {
             self.has_beaten = false;
             return Pulse::Stopped;

@@ -2,8 +2,8 @@
 //!
 //! Downhill, as a trace goes: [`Producer`] (or a vendor's driver, from `ABI.md` and `fiberd_ring.h` beside this file)
 //! writes slots. `abi` names every byte of that memory. `file` finds and maps it, `header` judges what it declares,
-//! `life` and `agree` judge the producer, and `attached` keeps watch over all of that while `reader` moves complete
-//! traces into blocks. [`Ring`] in `consumer` is what capture sees: an [`Interrogator`](super::Interrogator).
+//! `life`, `light`, `agree` and `mistakes` judge the producer, and `attached` keeps watch over all of that while `reader`
+//! moves complete traces into blocks; `known` is the epoch that it reads. [`Ring`] in `consumer` is what capture sees: an [`Interrogator`](super::Interrogator).
 //!
 //! Everything in the ring is hostile until judged. Being lapped is normal life: the missing traces are counted exactly.
 //! A producer that dies, restarts, truncates or scribbles becomes a reason to wait, never a crash. `unsafe` stands in
@@ -19,12 +19,18 @@ mod file;
 mod header;
 #[cfg(any(test, fuzzing))]
 pub mod hostile;
+mod known;
 mod life;
+mod light;
 mod memory;
+#[cfg(test)]
+mod mistaken;
+mod mistakes;
 mod producer;
 mod rate;
 mod reader;
 mod sigbus;
+mod taken;
 #[cfg(test)]
 mod tests;
 
@@ -79,6 +85,14 @@ pub enum RingError {
     /// No consumer would accept such a ring.
     #[error("{0}")]
     Spec(String),
+    /// The path is somebody else's, who needs it.
+    #[error("{path}: {why}")]
+    Taken {
+        /// The path of the ring.
+        path: String,
+        /// What stands there.
+        why: &'static str,
+    },
     /// The operating system said no.
     #[error("{what}: {error}")]
     Io {

@@ -19,7 +19,7 @@ use super::abi::{
 };
 use super::header::{self, Geometry, SlotLayout};
 use super::memory::Memory;
-use super::{RingError, RingSpec, file};
+use super::{RingError, RingSpec, file, taken};
 
 /// The first stable epoch of a ring.
 const FIRST_EPOCH: u64 = 2;
@@ -42,10 +42,19 @@ impl Producer {
     /// [`STATE_LIGHT`](super::STATE_LIGHT) set. The file is complete before it appears there: a ring that was at `path`
     /// before lives on for whoever has it mapped, and is found replaced. The file stays when the producer ends.
     ///
+    /// Where a ring is already, its heartbeat is watched for 1.2 s: only a dead producer's is replaced.
+    ///
     /// # Errors
-    /// [`RingError::Spec`] for a ring that no consumer would accept, [`RingError::Io`] when the file cannot be made.
+    /// [`RingError::Spec`] for a ring that no consumer would accept, [`RingError::Taken`] where a producer lives or
+    /// something else than a ring is, [`RingError::Io`] when the file cannot be made.
     pub fn create(path: &Path, spec: &RingSpec) -> Result<Self, RingError> {
         let (header, geometry, layout) = first_header(spec)?;
+        let shown = path.display();
+        let taken = taken::why_taken(path)
+            .map_err(|error| RingError::Io { what: format!("cannot look at what is at {shown}"), error })?;
+        if let Some(why) = taken {
+            return Err(RingError::Taken { path: shown.to_string(), why });
+        }
         let beside = beside(path);
         let made = make_file(&beside, geometry.ring_bytes())
             .and_then(|memory| {

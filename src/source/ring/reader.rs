@@ -7,16 +7,17 @@
 //! Pure but for the memory it is shown: no clock, no file, no waiting. Nothing that a producer does can make it panic,
 //! read outside of the ring or deliver a row that was not whole.
 
-use super::abi::{AT_EPOCH, AT_SLOTS_WRITTEN, SLOT_HEADER_BYTES, SlotHeader};
+use super::abi::{AT_EPOCH, AT_SLOTS_WRITTEN, SLOT_HEADER_BYTES, STATE_LIGHT, SlotHeader};
 use super::header::{Geometry, SlotLayout};
 use super::memory::Memory;
+use super::mistakes;
 use crate::block::RawBlock;
 use crate::units::{Rational, TraceIndex};
 
 /// Trace numbers from here on are nonsense: 89 years at 100 kHz.
 const MAX_TRACE: u64 = 1 << 48;
-/// Timestamps from here on are nonsense: the year 2200.
-const MAX_UTC_NS: i64 = 7_258_118_400_000_000_000;
+/// A count of lost traces beyond this comes from a scribble.
+const MAX_LOST: u64 = 1 << 48;
 /// How often one pull follows a producer that laps it before it lets the caller breathe.
 const MAX_LAPS: u32 = 4;
 
@@ -29,8 +30,12 @@ pub(super) enum Pull {
     Gap,
     /// Every complete slot has been read.
     Dry,
+    /// As dry, and the slots since the last trace say that they were written without light.
+    Dark,
     /// The next slot belongs to a later epoch.
     NewEpoch,
+    /// The timestamp of a slot, which is left out, is none; what it seems to be.
+    WrongTime(&'static str),
     /// A part of the file is gone.
     Damaged,
     /// The ring contradicts itself, and how.
@@ -53,21 +58,79 @@ pub(super) struct Reader {
     base: u64,
     /// Traces in the slot read last.
     last_traces: u32,
+    /// The producer sets the light flag in the slots that it writes with light.
+    flags_tell: bool,
+    /// Another acquisition was read from this ring before: traces count from the first slot on, read or not.
+    follows: bool,
+    /// Traces left out since the last one read, going by the slots. The next trace read tells how many they were.
+    left_out: u64,
+    /// Traces left out before the first one read, of which no gap can tell.
+    unmarked: u64,
 }
 
 impl Reader {
-    /// Stands before slot `slot`.
-    pub(super) fn new(geometry: Geometry, layout: SlotLayout, prr: Rational, epoch: u64, slot: u64) -> Self {
-        let last_traces = layout.traces;
-        Self { geometry, layout, prr, epoch, slot, row: 0, expected: None, base: 0, last_traces }
+    /// Stands before slot `slot`. `follows` when the place before it was known.
+    pub(super) fn new(
+        geometry: Geometry,
+        layout: SlotLayout,
+        prr: Rational,
+        epoch: u64,
+        slot: u64,
+        follows: bool,
+    ) -> Self {
+        Self {
+            geometry,
+            layout,
+            prr,
+            epoch,
+            slot,
+            row: 0,
+            expected: None,
+            base: 0,
+            last_traces: layout.traces,
+            flags_tell: false,
+            follows,
+            left_out: 0,
+            unmarked: 0,
+        }
     }
 
     /// Leaves out all slots before `slot`; their traces become part of the next gap.
     pub(super) const fn skip_to(&mut self, slot: u64) {
         if slot > self.slot {
+            self.left_out = self.left_out.saturating_add(self.between(slot));
             self.slot = slot;
             self.row = 0;
         }
+    }
+
+    /// Traces from here to `slot`, if all slots are as long as the one read last.
+    const fn between(&self, slot: u64) -> u64 {
+        slot.saturating_sub(self.slot).saturating_mul(self.last_traces as u64).saturating_sub(self.row as u64)
+    }
+
+    /// Traces that are lost when nothing more is read here and `slot` is the next that somebody reads: exact when slots
+    /// are as long as the one read last. Those before the first trace of all do not count.
+    pub(super) fn lost_at(&self, slot: u64) -> u64 {
+        // Whoever was lapped may have gone beyond the end of the epoch.
+        let beyond = self.slot.saturating_sub(slot).saturating_mul(u64::from(self.last_traces));
+        let lost = self.left_out.saturating_add(self.between(slot)).saturating_sub(beyond);
+        if (self.follows || self.expected.is_some()) && lost < MAX_LOST { lost } else { 0 }
+    }
+
+    /// Traces left out before the first one read, since this was last asked.
+    pub(super) const fn take_unmarked(&mut self) -> u64 {
+        std::mem::replace(&mut self.unmarked, 0)
+    }
+
+    /// A slot of this epoch has these flags.
+    pub(super) const fn see_flags(&mut self, flags: u32) {
+        self.flags_tell |= flags & STATE_LIGHT != 0;
+    }
+
+    /// Whether a trace has been read.
+    pub(super) const fn has_read(&self) -> bool {
+        self.expected.is_some()
     }
 
     /// The slot to be read next.
@@ -93,14 +156,12 @@ impl Reader {
         (fill_s, self.slot_s() * self.geometry.slots as f64)
     }
 
-    /// Moves complete traces into `block` until it is full or must end, or there are none.
-    pub(super) fn pull(&mut self, memory: &Memory, block: &mut RawBlock) -> Pull {
+    /// Moves complete traces into `block` until it is full or must end, or there are none before slot `until`.
+    pub(super) fn pull(&mut self, memory: &Memory, block: &mut RawBlock, until: u64) -> Pull {
         let mut laps = 0;
+        let mut dry = Pull::Dry;
         while block.free_traces() > 0 {
             let written = memory.load(AT_SLOTS_WRITTEN);
-            if written == self.slot {
-                return Pull::Dry;
-            }
             if written < self.slot {
                 if memory.load(AT_EPOCH) != self.epoch {
                     return Pull::NewEpoch;
@@ -110,8 +171,12 @@ impl Reader {
                     self.slot
                 ));
             }
+            if written.min(until) <= self.slot {
+                return dry;
+            }
             match self.read_slot(memory, block) {
-                Slot::Read => {}
+                Slot::Read => dry = Pull::Dry,
+                Slot::Dark => dry = Pull::Dark,
                 Slot::Ends(pull) => return pull,
                 Slot::Overtaken if laps < MAX_LAPS => {
                     laps += 1;
@@ -136,13 +201,10 @@ impl Reader {
         let written = memory.load(AT_SLOTS_WRITTEN);
         // A slot is invalidated only after the count has come around to it.
         if written.saturating_sub(self.slot) < self.geometry.slots {
-            return Err(Pull::Nonsense(format!(
-                "slot {} of the ring is counted as written and does not carry its number",
-                self.slot
-            )));
+            let found = memory.load_relaxed(self.geometry.slot(self.slot));
+            return Err(Pull::Nonsense(mistakes::wrong_sequence(self.slot, found).into()));
         }
-        self.slot = written - 1;
-        self.row = 0;
+        self.skip_to(written - 1);
         Ok(())
     }
 
@@ -157,6 +219,17 @@ impl Reader {
         }
         if let Some(end) = self.judge(memory, &header, block) {
             return Slot::Ends(end);
+        }
+        let time = mistakes::judge_utc(header.utc_ns);
+        self.see_flags(header.flags);
+        let is_dark = self.flags_tell && header.flags & STATE_LIGHT == 0;
+        if is_dark || time.is_err() {
+            // What was read well goes first; the slot is met again.
+            if block.traces > 0 {
+                return Slot::Ends(Pull::Gap);
+            }
+            self.skip_to(self.slot + 1);
+            return time.map_or_else(|what| Slot::Ends(Pull::WrongTime(what)), |()| Slot::Dark);
         }
         let first = header.first_trace + u64::from(self.row);
         let rows = (header.traces - self.row).min(u32::try_from(block.free_traces()).unwrap_or(u32::MAX));
@@ -192,8 +265,8 @@ impl Reader {
             let most = self.layout.traces;
             return nonsense(format!("declares {} traces, 1 to {most} are possible", header.traces));
         }
-        if header.first_trace >= MAX_TRACE || !(0..MAX_UTC_NS).contains(&header.utc_ns) {
-            return nonsense(format!("begins with trace {} at {} ns", header.first_trace, header.utc_ns));
+        if header.first_trace >= MAX_TRACE {
+            return nonsense(format!("begins with trace {}; numbers end at {MAX_TRACE}", header.first_trace));
         }
         let first = header.first_trace + u64::from(self.row);
         match self.expected {
@@ -216,7 +289,9 @@ impl Reader {
     fn accept(&mut self, header: &SlotHeader, first: u64, rows: u32, block: &mut RawBlock) {
         if self.expected.is_none() {
             self.base = first;
+            self.unmarked = if self.follows { self.left_out } else { 0 };
         }
+        self.left_out = 0;
         if block.traces == 0 {
             block.gap_before = self.expected.map_or(0, |expected| first - expected);
             block.first_trace = TraceIndex(first - self.base);
@@ -236,6 +311,8 @@ impl Reader {
 enum Slot {
     /// Rows were added to the block.
     Read,
+    /// It was written without light, and is left out.
+    Dark,
     /// Nothing can be added.
     Ends(Pull),
     /// It was written anew before or while it was read; nothing was added.
