@@ -65,6 +65,8 @@ pub struct Account {
     pub demand: f64,
     /// Lines made so far.
     pub lines: u64,
+    /// Times that traces were missing so far: windows begin anew behind each.
+    pub gaps: u64,
     /// The quickest view has a line within this many seconds; 0 while no view is planned.
     pub lines_due_s: f64,
     /// Equations that must hold.
@@ -92,6 +94,7 @@ impl Account {
             free_blocks: (c.capture_pool_blocks.get() > 0.0).then(|| c.capture_free_blocks.get() as u64),
             demand: c.pipeline_demand.get(),
             lines: c.lines.get(),
+            gaps: c.gaps.get(),
             lines_due_s: c.lines_due_s.get(),
             books: c.traces_books().into_iter().chain(c.frame_books()).chain(c.job_frame_books()).collect(),
             lost: std::array::from_fn(|i| (LOSSES[i].count)(c)),
@@ -124,11 +127,12 @@ struct Loss {
     rose_at: Option<Duration>,
 }
 
-/// A count that should rise.
+/// Lines, which should come.
 #[derive(Debug, Default)]
 struct Moving {
-    total: u64,
-    /// When it last rose, or began to be expected to.
+    /// Lines, and gaps behind which they are waited for anew.
+    total: (u64, u64),
+    /// When one last came, or began to be expected.
     moved_at: Option<Duration>,
 }
 
@@ -197,8 +201,9 @@ impl Judge {
     fn of_lines(&mut self, account: &Account, told: bool) -> Option<Found> {
         let impossible = account.findings.keys().any(|(kind, _)| rules::stops_all_lines(*kind));
         let expected = matches!(account.phase, Phase::Acquiring(_)) && account.lines_due_s > 0.0;
-        let rose = account.lines != self.lines.total;
-        self.lines.total = account.lines;
+        let moves = (account.lines, account.gaps);
+        let rose = moves != self.lines.total;
+        self.lines.total = moves;
         if !expected || rose || self.lines.moved_at.is_none() {
             self.lines.moved_at = expected.then_some(account.at);
         }

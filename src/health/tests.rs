@@ -27,6 +27,7 @@ fn well(at_ms: u64) -> Account {
         prr_measured_hz: Some(2000.0),
         last_trace_ms: Some(1_790_000_000_000 + at_ms as i64),
         free_blocks: Some(60),
+        gaps: 0,
         demand: 0.1,
         lines: at_ms / 50,
         lines_due_s: 0.2,
@@ -100,6 +101,8 @@ fn each_fault_has_its_code_and_the_worst_stands_first() {
 fn lines_may_be_as_rare_as_their_view_asks_and_replays_as_old() {
     let rare = |a: &mut Account| (a.lines_due_s, a.lines) = (120.0, a.at.as_secs() / 60);
     assert_eq!(after(300_000, rare), (Vec::new(), false));
+    let gaps = |a: &mut Account| (a.lines_due_s, a.lines, a.gaps) = (10.0, 7, a.at.as_secs() / 8);
+    assert_eq!(after(60_000, gaps), (Vec::new(), false), "windows begin anew behind a gap");
     let none_planned = |a: &mut Account| (a.lines_due_s, a.lines) = (0.0, 0);
     assert_eq!(after(10_000, none_planned), (Vec::new(), false));
     let old = |a: &mut Account| {
