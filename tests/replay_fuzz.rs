@@ -151,3 +151,16 @@ proptest! {
         survives(file)?;
     }
 }
+
+#[test]
+fn a_dataset_of_another_length_than_its_shape_is_refused_however_it_is_read() {
+    let mut bytes = seeds()[0].clone();
+    // Found by the test above: read in one piece this file was damaged, and read in parts it was not.
+    hurt(&mut bytes, &[Hurt::Flip(51005, 128), Hurt::Write(62339, vec![0xFF; 8])], true);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hurt");
+    std::fs::write(&file, &bytes).unwrap();
+    let said = describe(&file).unwrap_err().to_string();
+    assert!(said.contains("bytes are stored"), "{said}");
+    assert_eq!(Replay::open(&[file], ReplaySpeed::Unpaced, false).err().unwrap().to_string(), said);
+}

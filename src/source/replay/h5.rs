@@ -224,6 +224,14 @@ impl H5 {
                 )));
             }
         }
+        // The library notices a wrong length when it reads all rows together, and not when it reads a few of them.
+        if let Layout::Contiguous { size, .. } | Layout::Compact { size } = layout
+            && product(&shape) != Some(size)
+        {
+            return Err(self.unusable(format!(
+                "{name} declares the shape {shape:?} of {element} bytes each, but {size} bytes are stored"
+            )));
+        }
         match product(&shape) {
             Some(bytes) if bytes <= most && chunk <= MAX_CHUNK_BYTES => Ok(bytes / element.max(1)),
             _ => Err(self.unusable(format!(
