@@ -20,6 +20,13 @@ struct Rig {
 impl Rig {
     /// A daemon that acquires 60 channels at 1000 Hz, with `more` in its configuration.
     fn start(more: &str) -> Self {
+        let rig = Self::begin(more);
+        rig.daemon.wait_state("acquiring");
+        rig
+    }
+
+    /// The same, not yet acquiring.
+    fn begin(more: &str) -> Self {
         let dir = tempfile::tempdir_in("/dev/shm").unwrap();
         let simulator = simulator(dir.path(), 60);
         let config = format!(
@@ -28,7 +35,6 @@ impl Rig {
             dir.path().join("ring").display()
         );
         let daemon = Daemon::start(dir.path(), &config);
-        daemon.wait_state("acquiring");
         Self { daemon, _simulator: simulator, _dir: dir }
     }
 
@@ -84,7 +90,8 @@ fn the_highest_channel_is_one_that_views_accept() {
 #[test]
 fn what_cannot_be_conditioned_is_not_called_waiting_for_fiber() {
     // A gauge that is longer than the fiber.
-    let rig = Rig::start("[processing]\nspatial_difference_channels = 60\n");
+    let rig = Rig::begin("[processing]\nspatial_difference_channels = 60\n");
+    rig.daemon.wait_state("stalled");
     let body = wait_for("the pipeline has seen the acquisition", || {
         let answer = rig.configure(&multi((1, 4), 128, 100));
         assert_eq!(answer.status, 400, "{}", answer.text());
