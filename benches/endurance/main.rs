@@ -6,7 +6,7 @@
 //! just endurance 1h --seed 42 --report here                      # the same script again
 //! cargo bench --bench endurance -- 10m --faults source,process    # only some faults
 //! cargo bench --bench endurance -- 10m --daemon target/old/fiberd # another build of the daemon
-//! cargo test --bench endurance -- --minutes 5                    # development build
+//! cargo test --bench endurance -- --minutes 10                   # development build, as ./check does
 //! ```
 //! Without a time, as `cargo test --benches` calls it, one short round without broker. The script follows from the seed,
 //! which is always printed; how far it comes in a given time depends on the machine. The report (`report.txt`), every look

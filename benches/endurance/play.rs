@@ -211,28 +211,17 @@ async fn with(broker: &Arc<Broker>, deed: impl FnOnce(&Broker) + Send + 'static)
 
 async fn hurt(action: Action, broker: &Arc<Broker>, world: &World) -> Result<(), Failure> {
     let _fault = world.begins(Kind::Of(Origin::Broker), action);
-    match action {
-        Action::KillBroker { .. } => {
-            world.set_broker(false);
-            with(broker, Broker::kill).await?;
-            sleep(action.lasts()).await;
-            with(broker, Broker::restart).await?;
-        }
-        Action::FreezeBroker { .. } => {
-            world.set_broker(false);
-            with(broker, Broker::freeze).await?;
-            sleep(action.lasts()).await;
-            with(broker, Broker::thaw).await?;
-        }
-        _ => {
-            with(broker, |broker| broker.memory_alarm(true)).await?;
-            world.set_broker(false);
-            sleep(action.lasts()).await;
-            with(broker, |broker| broker.memory_alarm(false)).await?;
-        }
-    }
+    let (harm, undo): (fn(&Broker), fn(&Broker)) = match action {
+        Action::KillBroker { .. } => (Broker::kill, Broker::restart),
+        Action::FreezeBroker { .. } => (Broker::freeze, Broker::thaw),
+        _ => (|broker| broker.memory_alarm(true), |broker| broker.memory_alarm(false)),
+    };
+    with(broker, harm).await?;
+    world.set_broker(false);
+    sleep(action.lasts()).await;
+    // From here on it may work again at any moment: the helpers return seconds after the broker does.
     world.set_broker(true);
-    Ok(())
+    with(broker, undo).await
 }
 
 async fn disturb(action: Action, daemon: &Daemon, world: &World) -> Result<(), Failure> {
