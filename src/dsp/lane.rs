@@ -204,7 +204,7 @@ impl Lane {
 
     /// The oldest trace that the lane will read when all before `end` have come. Most blocks complete no window of a long
     /// transform, and need no more than a look at what is new.
-    fn reads_from(&self, end: u64) -> u64 {
+    pub fn reads_from(&self, end: u64) -> u64 {
         let window_end = self.pending.window_end(&self.plan);
         if self.groups.is_empty() || self.plan.keeps_own() || window_end > end {
             return self.position;

@@ -72,11 +72,13 @@ impl Past {
         self.leases.clear();
     }
 
-    /// The traces that are here, and those of `newest` behind them.
-    pub(super) fn with<R>(&mut self, newest: &Lease, work: impl FnOnce(&Traces<'_>) -> R) -> R {
-        let oldest = self.leases.front().unwrap_or(newest);
+    /// Those of the traces that are here in whose blocks trace `from` or a later one lies, and those of `newest` behind
+    /// them. A table of all that is kept for jobs to come would cost more than most lines do.
+    pub(super) fn with<R>(&mut self, newest: &Lease, from: u64, work: impl FnOnce(&Traces<'_>) -> R) -> R {
+        let skipped = self.leases.partition_point(|lease| lease.end_trace().0 <= from);
+        let oldest = self.leases.get(skipped).unwrap_or(newest);
         let mut traces = Traces::new(oldest.first_trace.0, &mut self.rows);
-        for lease in self.leases.iter().chain([newest]) {
+        for lease in self.leases.range(skipped..).chain([newest]) {
             traces.push(Raw::of_block(lease));
         }
         let result = work(&traces);

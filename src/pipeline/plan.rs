@@ -349,7 +349,9 @@ impl Plans {
         let all = crew.threads() > 1 && self.ns_per_trace * block.traces as f64 > WORTH_SHARING_NS;
         let tiles = &mut self.tiles;
         if self.counts.is_some() {
-            past.with(block, |traces| {
+            let lanes = tiles.iter().flat_map(|tile| &tile.lanes);
+            let from = lanes.map(|lane| lane.reads_from(block.end_trace().0)).min().unwrap_or(u64::MAX);
+            past.with(block, from, |traces| {
                 crew.each(tiles, all, |tile, worker| tile.transform_counts(traces, worker));
             });
             return;
