@@ -17,6 +17,9 @@ const POLLED_ONE_OF: usize = 20;
 /// One of so many has a second gRPC reader.
 const SEEN_TWICE_ONE_OF: usize = 50;
 
+/// After this time the daemon has given memory of jobs that ended back to the system.
+const GIVES_BACK: Duration = Duration::from_secs(10);
+
 /// `number` of the displays: ranges of channels all along the fiber, each asked for by two clients (or by as many as
 /// there are for the `settings` that are allowed).
 pub fn display(size: &Size, rig: &Rig, number: usize, jobs: usize, lines_per_s: f64) -> (Wish, Readers) {
@@ -104,6 +107,9 @@ async fn held(
     report.number("  p99", ended.quantile(0.99), "ms");
     seen.machine(&mut report);
     report.number("memory growth while measured", seen.growth_percent(), "%").at_most(5.0, "%");
+    tokio::time::sleep(size.warm_up.min(GIVES_BACK)).await;
+    let left = rig.account().await?.memory as f64 / 1e6;
+    report.number("memory when they are gone", left, "MB");
     report.faults = crowd.tally.faults();
     Ok(report)
 }

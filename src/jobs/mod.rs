@@ -9,6 +9,7 @@
 //! A [`command`] from the bus changes a job that runs ([`obey`]: its channels by [`region`], how it wants to be drawn by
 //! [`picture`]); [`live`] hands frames to the broker, as many as [`pace`] finds worth it.
 
+mod allocator;
 pub mod command;
 pub mod cost;
 pub mod facts;
@@ -45,6 +46,7 @@ use crate::frame::Frame;
 use crate::log_limit::LogLimit;
 use crate::pipeline::control::{Control, EndedJob};
 use crate::status::{Status, now_ms};
+use allocator::{GiveBack, give_back};
 use cost::Transform;
 use facts::Facts;
 use feed::{Feed, Share};
@@ -99,6 +101,22 @@ struct Shared {
     refusals: LogLimit,
     /// To the broker.
     broker: LiveQueue,
+}
+
+/// A reserved place, given back when no job came into it.
+struct Place<'a> {
+    jobs: &'a Jobs,
+    id: &'a str,
+    filled: bool,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if !self.filled {
+            self.jobs.live_mut().remove(self.id);
+            self.jobs.registry().release(self.id);
+        }
+    }
 }
 
 /// What a poll finds.
@@ -193,10 +211,10 @@ impl Jobs {
             Denied::Taken => Refusal::Taken,
         })?;
         self.share_memory();
+        let mut place = Place { jobs: self, id: &id, filled: false };
         let started = self.start_reserved(&id, plan, host).await;
-        if started.is_err() {
-            self.registry().release(&id);
-        }
+        place.filled = started.is_ok();
+        drop(place);
         started
     }
 
@@ -284,11 +302,17 @@ impl Jobs {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let mut sweeps = tokio::time::interval(SWEEP);
         sweeps.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut memory = GiveBack::default();
         tokio::pin!(stop);
         loop {
             tokio::select! {
                 () = &mut stop => break,
-                _ = sweeps.tick() => self.sweep(),
+                _ = sweeps.tick() => {
+                    self.sweep();
+                    if memory.is_due(self.now(), self.live().len()) {
+                        tokio::task::spawn_blocking(give_back);
+                    }
+                }
                 ended = self.shared.control.ended() => self.follow(ended),
             }
         }
