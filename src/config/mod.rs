@@ -7,6 +7,7 @@
 //! Reading never stops at the first mistake: all problems come back at once, each saying what would be right.
 
 mod changes;
+mod environment;
 mod http;
 mod load;
 mod problem;
@@ -18,8 +19,9 @@ mod tree;
 mod view;
 
 pub use changes::RELOADED_KEYS;
+pub use environment::Environment;
 pub use http::{HttpConfig, RateConfig, is_host, listen_address, loopback_address};
-pub use load::{Environment, check_uri};
+pub use load::check_uri;
 pub use problem::{Origin, Problem, Problems};
 pub use reloadable::{Login, Reloadable};
 pub use tls::{TlsFile, TlsFiles};
