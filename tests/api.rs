@@ -81,8 +81,8 @@ fn live_metadata_has_the_agreed_fields_with_and_without_fiber() {
     server.status.set_phase(waiting(DarkReason::NoTraces));
     agreed(&get(server.address, "/live_metadata").json(), dark);
 
-    server.status.counters.gaps.add(3);
-    server.status.counters.prr_measured_hz.set(1999.99);
+    server.status.counters.capture.gaps.add(3);
+    server.status.counters.capture.prr_measured_hz.set(1999.99);
     server.status.set_last_trace(1_800_000_000_250_000_000);
     server.acquire(Acquisition { fiber_start_m: 99.6, ..Acquisition::example() });
     let live = json!({
@@ -145,7 +145,7 @@ proptest! {
     #[test]
     fn types_of_live_metadata_never_change(phases in prop::collection::vec(any_phase(), 4), measured in any::<f64>()) {
         let server = Server::start();
-        server.status.counters.prr_measured_hz.set(measured);
+        server.status.counters.capture.prr_measured_hz.set(measured);
         for phase in phases {
             let live = phase.acquisition().is_some();
             server.status.set_phase(phase);
@@ -193,8 +193,8 @@ fn readiness_lists_what_is_wrong() {
     }
     server.status.set_broker(BrokerState::Connected);
     assert_eq!(ready().1["degraded"], json!(["broker: commands are not heard"]));
-    server.status.counters.commands_heard.set(1.0);
-    server.status.counters.prr_measured_hz.set(1999.0);
+    server.status.counters.commands.heard.set(1.0);
+    server.status.counters.capture.prr_measured_hz.set(1999.0);
     let (status, body) = ready();
     assert_eq!((status, &body["degraded"]), (200, &json!(["PRR: declared 2000 Hz, measured 1999.000 Hz (-500 ppm)"])));
 
@@ -392,11 +392,11 @@ fn prometheus_reads_every_metric_of_the_table() {
     let server = Server::start();
     server.acquire(Acquisition::example());
     let counters = &server.status.counters;
-    counters.traces.add(1 << 40);
-    counters.gap_traces.add(7);
-    counters.confirm_latency.record(std::time::Duration::from_millis(15));
-    counters.confirm_latency.record(std::time::Duration::from_secs(60));
-    counters.pipeline_load.set(f64::NAN);
+    counters.capture.traces.add(1 << 40);
+    counters.capture.gap_traces.add(7);
+    counters.publish.confirm_latency.record(std::time::Duration::from_millis(15));
+    counters.publish.confirm_latency.record(std::time::Duration::from_secs(60));
+    counters.pipeline.load.set(f64::NAN);
     let answer = get(server.address, "/metrics");
     assert_eq!(answer.headers["content-type"], metrics::CONTENT_TYPE);
     let families = parsed_by_prometheus(answer.text());
@@ -405,7 +405,7 @@ fn prometheus_reads_every_metric_of_the_table() {
     // The parser takes `_total` off the name of a counter.
     let found: Vec<_> = families.iter().map(|f| (f["name"].as_str(), f["type"].as_str(), f["help"].as_str())).collect();
     let bare = |name: &'static str| name.strip_suffix("_total").unwrap_or(name);
-    let table: Vec<_> = metrics::TABLE.iter().map(|m| (Some(bare(m.name)), Some(m.kind()), Some(m.help))).collect();
+    let table: Vec<_> = metrics::table().map(|m| (Some(bare(m.name)), Some(m.kind()), Some(m.help))).collect();
     assert_eq!(found, table);
 
     let samples: Vec<_> = families.iter().flat_map(|f| f["samples"].as_array().unwrap()).collect();

@@ -76,8 +76,8 @@ fn without_a_free_block_capture_reads_on_and_the_loss_is_exact() {
     let mut leases: VecDeque<_> = filled_rx.try_iter().collect();
     // Nobody gave a block back, so eight got through, from the beginning, and the rest is counted.
     assert_eq!(leases.len(), 8);
-    assert_eq!(status.counters.traces.get(), 1000);
-    assert_eq!(status.counters.traces_dropped_no_block.get(), 1000 - 160);
+    assert_eq!(status.counters.capture.traces.get(), 1000);
+    assert_eq!(status.counters.capture.traces_dropped_no_block.get(), 1000 - 160);
     assert_eq!(leases.pop_back().unwrap().end_trace().0, 160);
     assert_eq!(status.phase().phase, Phase::Draining);
 }
@@ -105,7 +105,7 @@ fn what_was_dropped_is_the_gap_of_the_next_block() {
     drop((stop, filled_rx, held));
     assert_eq!(running.join().unwrap().unwrap(), CaptureEnd::Stopped);
     assert!(lost > 0, "a source that never waits must overrun a pool of four");
-    assert!(status.counters.gap_traces.get() >= lost);
+    assert!(status.counters.capture.gap_traces.get() >= lost);
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn a_source_that_can_wait_loses_nothing() {
     }
     assert_eq!(next, 10_000);
     assert_eq!(running.join().unwrap().unwrap(), CaptureEnd::EndOfStream);
-    assert_eq!(status.counters.traces_dropped_no_block.get(), 0);
+    assert_eq!(status.counters.capture.traces_dropped_no_block.get(), 0);
 }
 
 #[test]

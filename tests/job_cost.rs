@@ -250,7 +250,7 @@ async fn an_overload_costs_the_costliest_jobs_and_not_one_trace() {
     let config = CaptureConfig { pool_blocks: 256, ..CaptureConfig::default() };
     let (filled_tx, filled_rx) = bounded(filled_queue_blocks(&config));
     let (stop_tx, stop_rx) = bounded(0);
-    let (egress, outlet) = fence(10_000, Arc::clone(&counters));
+    let (egress, outlet) = fence(10_000, Arc::clone(&counters.egress));
     let (control, command_rx) = control();
     let budget = Budget { max_load: 0.5, pool_blocks: config.pool_blocks, ended_tx: control.ended_tx() };
     let processing = ProcessingConfig { condition: ConditionSpec::default(), threads: 1, egress_frames: 0 };
@@ -281,11 +281,11 @@ async fn an_overload_costs_the_costliest_jobs_and_not_one_trace() {
     });
 
     // As much history as long windows need to begin early.
-    wait_for("two seconds and more of data", || (counters.blocks_processed.get() > 220).then_some(()));
+    wait_for("two seconds and more of data", || (counters.pipeline.blocks_processed.get() > 220).then_some(()));
     control.open("cheap", vec![multi((200, 200), 256, 500.0, period(1, 10))]).await.unwrap();
     // Windows of this length do not slide so far apart, and no two of these jobs want the same.
     let mut heavy = 0;
-    while counters.jobs_overloaded.get() == 0 && heavy < 60 {
+    while counters.pipeline.jobs_overloaded.get() == 0 && heavy < 60 {
         let traces = 70 + heavy;
         let view = multi((1, 100), 65_536, 500.0, period(traces, PRR_HZ));
         if control.open(&format!("heavy-{heavy}"), vec![view]).await.is_err() {
@@ -299,15 +299,15 @@ async fn an_overload_costs_the_costliest_jobs_and_not_one_trace() {
     let (standing, cheap) = (frames(""), frames("cheap"));
     wait_for("the others go on", || (frames("") > standing + 50 && frames("cheap") > cheap + 20).then_some(()));
     wait_for("what is left fits", || {
-        (counters.pipeline_load.get() < 0.5 && counters.pipeline_demand.get() < 0.5).then_some(())
+        (counters.pipeline.load.get() < 0.5 && counters.pipeline.demand.get() < 0.5).then_some(())
     });
     println!(
         "{heavy} jobs forced in, {} ended, {} traces, {} dropped",
-        counters.jobs_overloaded.get(),
-        counters.traces.get(),
-        counters.traces_dropped_no_block.get()
+        counters.pipeline.jobs_overloaded.get(),
+        counters.capture.traces.get(),
+        counters.capture.traces_dropped_no_block.get()
     );
-    assert_eq!((counters.traces_dropped_no_block.get(), counters.gap_traces.get()), (0, 0));
+    assert_eq!((counters.capture.traces_dropped_no_block.get(), counters.capture.gap_traces.get()), (0, 0));
     drop(stop_tx);
     let _ = (capture.join().unwrap().unwrap(), dsp.join().unwrap());
     stop.store(true, Ordering::Relaxed);

@@ -34,7 +34,7 @@ fn tone_amplitudes(name: &str, condition: ConditionSpec, frequency_hz: f64) -> V
         ..ViewConfig::waterfall()
     };
     let status = Status::new("test", None);
-    let (egress, outlet) = fence(1000, Arc::clone(&status.counters));
+    let (egress, outlet) = fence(1000, Arc::clone(&status.counters.egress));
     let processing = ProcessingConfig { condition, threads: 1, egress_frames: 1000 };
     let mut engine = Engine::new(vec![view], &processing, egress, status);
     let pool = BlockPool::new(BlockLayout::for_acquisition(&acquisition, Duration::from_millis(70)), 4, &acquisition);

@@ -76,7 +76,7 @@ impl Rig {
 
     fn with(views: Vec<ViewConfig>, threads: usize, condition: ConditionSpec, acquisition: &Arc<Acquisition>) -> Self {
         let status = Status::new("test", None);
-        let (egress, outlet) = fence(100_000, Arc::clone(&status.counters));
+        let (egress, outlet) = fence(100_000, Arc::clone(&status.counters.egress));
         let processing = ProcessingConfig { condition, threads, egress_frames: 0 };
         let engine = Engine::new(views, &processing, egress, Arc::clone(&status));
         let layout = BlockLayout::for_acquisition(acquisition, Duration::from_millis(100));
@@ -263,7 +263,7 @@ fn a_step_of_the_clock_is_marked_and_jitter_is_not() {
     assert_eq!(stepped.len(), 1);
     assert_eq!(stepped[0].first_trace.0, 200);
     assert_eq!(stepped[0].utc_first_ns, UTC_NS + 205_000_000);
-    assert_eq!(rig.status.counters.clock_steps.get(), 1);
+    assert_eq!(rig.status.counters.pipeline.clock_steps.get(), 1);
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn views_that_do_not_fit_are_left_out_and_the_others_stay() {
     let mut rig = Rig::new(1, ConditionSpec::default(), &acquisition);
     let beyond = ViewConfig::single("beyond", CHANNELS + 1);
     let too_fast = ViewConfig { name: "fast".into(), bands_hz: vec![(501.0, 600.0)], ..views().remove(0) };
-    let (egress, outlet) = fence(1000, Arc::clone(&rig.status.counters));
+    let (egress, outlet) = fence(1000, Arc::clone(&rig.status.counters.egress));
     let processing = ProcessingConfig { condition: ConditionSpec::default(), threads: 1, egress_frames: 0 };
     let all = vec![beyond, too_fast, views().remove(0)];
     let status = Arc::clone(&rig.status);

@@ -45,7 +45,7 @@ use crate::config::{Config, HttpConfig};
 use crate::health::Health;
 use crate::jobs::Jobs;
 use crate::jobs::facts::channels;
-use crate::status::{Counters, Status};
+use crate::status::{ApiCounters, Status, StreamCounters};
 use body::BODY_LIMIT_BYTES;
 use cors::Cors;
 use request::Guard;
@@ -80,25 +80,25 @@ pub fn router(state: ApiState) -> Router {
     let config = Arc::clone(&state.config);
     let jobs = state.jobs.clone();
     let feeds = Arc::new(move |id: &str| jobs.get(id).map(|job| job.feeds.clone()));
-    let counters = Arc::clone(&state.status.counters);
-    let routes = documented(feeds, &counters).split_for_parts().0.with_state(state);
+    let counters = Arc::clone(&state.status.counters.api);
+    let routes = documented(feeds, Arc::clone(&state.status.counters.streams)).split_for_parts().0.with_state(state);
     around(routes, &config.http, REQUEST_TIME_LIMIT, counters)
 }
 
 /// All routes, each with its description. `feeds` finds those of a job.
-fn documented(feeds: websocket::Lookup, counters: &Arc<Counters>) -> OpenApiRouter<ApiState> {
+fn documented(feeds: websocket::Lookup, counters: Arc<StreamCounters>) -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .merge(observe::routes())
         .merge(focus::routes())
         .merge(waterfall::routes())
-        .merge(websocket::routes(feeds, Arc::clone(counters)))
+        .merge(websocket::routes(feeds, counters))
         .merge(recordings::routes())
         .merge(older::routes())
         .merge(docs::routes())
 }
 
 /// Puts the guard, the panic barrier, the folding of paths and the gate around `routes`.
-fn around(routes: Router, http: &HttpConfig, time_limit: Duration, counters: Arc<Counters>) -> Router {
+fn around(routes: Router, http: &HttpConfig, time_limit: Duration, counters: Arc<ApiCounters>) -> Router {
     let guard = Guard { time_limit, cors: Cors::new(&http.cors_origins), counters };
     let routes = routes
         .fallback(request::unknown_route)

@@ -32,7 +32,7 @@ use super::limits::Client;
 use super::seats::{Seat, Seats};
 use super::tls::Handshake;
 use crate::config::HttpConfig;
-use crate::status::Counters;
+use crate::status::ApiCounters;
 
 /// A connection without a whole request header for so long is closed, be it half-sent or idle.
 const HEADER_TIME_LIMIT: Duration = Duration::from_secs(15);
@@ -69,7 +69,7 @@ pub struct Door {
     /// `None` = plain HTTP.
     pub tls: Option<Handshake>,
     /// Where connections that made room are counted.
-    pub counters: Arc<Counters>,
+    pub counters: Arc<ApiCounters>,
 }
 
 impl Door {
@@ -77,7 +77,7 @@ impl Door {
     ///
     /// # Errors
     /// When rustls cannot use the certificates; the configuration has tried them.
-    pub fn new(http: &HttpConfig, counters: Arc<Counters>) -> Result<Self, rustls::Error> {
+    pub fn new(http: &HttpConfig, counters: Arc<ApiCounters>) -> Result<Self, rustls::Error> {
         let tls = http.tls.as_ref().map(|files| Handshake::new(files, &[b"http/1.1"])).transpose()?;
         Ok(Self { max_connections: http.max_connections, tls, counters })
     }
@@ -130,11 +130,11 @@ struct Room {
     /// Those without a place.
     lobby: VecDeque<(TcpStream, IpAddr)>,
     lobby_places: usize,
-    counters: Arc<Counters>,
+    counters: Arc<ApiCounters>,
 }
 
 impl Room {
-    fn new(places: usize, counters: Arc<Counters>) -> Self {
+    fn new(places: usize, counters: Arc<ApiCounters>) -> Self {
         Self {
             start: Instant::now(),
             tasks: JoinSet::new(),

@@ -55,7 +55,7 @@ pub(super) fn start_and_wait(
     options: &RunOptions,
 ) -> Result<(), AppError> {
     let status = Status::new(&config.site, config.capture.prr.map(Rational::to_f64));
-    let mut log = super::log_options(&config.log, Arc::clone(&status.counters));
+    let mut log = super::log_options(&config.log, Arc::clone(&status.counters.log));
     let view = match options.show {
         Show::Log => None,
         Show::Live { plain } => Some(LiveView::new(&config, plain)),
@@ -114,7 +114,9 @@ impl Run<'_> {
                 drop(stop_services.tell);
             },
             progress: move || {
-                counters.blocks_processed.get() + counters.frames_published.get() + counters.frames_confirmed.get()
+                counters.pipeline.blocks_processed.get()
+                    + counters.publish.frames_published.get()
+                    + counters.publish.frames_confirmed.get()
             },
         };
         let ending = supervisor.run(orders).await;
@@ -156,7 +158,7 @@ impl Run<'_> {
 
         // Behind the fence: doors and publisher.
         raise_file_limit();
-        let door = Door::new(&config.http, Arc::clone(&status.counters))
+        let door = Door::new(&config.http, Arc::clone(&status.counters.api))
             .map_err(|error| AppError::Config(format!("http.tls_certificate: {error}")))?;
         let listener = listen(&config).await?;
         let (control, command_rx) = control();
@@ -174,7 +176,7 @@ impl Run<'_> {
         supervisor.task("health", Rank::Service, health::run(Arc::clone(&health), stop()));
         let state = ApiState { status: Arc::clone(&status), config: Arc::clone(&config), jobs: jobs.clone(), health };
         supervisor.task("api", Rank::Service, api::serve(listener, api::router(state), door, stop()));
-        let (egress, outlet) = fence(config.processing.egress_frames, Arc::clone(&status.counters));
+        let (egress, outlet) = fence(config.processing.egress_frames, Arc::clone(&status.counters.egress));
         if let Some(broker) = config.broker.clone() {
             let (of_bus, default_job) = (broker.clone(), config.jobs.default_job.clone());
             let stop = services_rx.clone();
@@ -183,9 +185,9 @@ impl Run<'_> {
             supervisor.task("bus", Rank::Service, bus);
             supervisor.task("publisher", Rank::Data(2), publish::run(broker, Arc::clone(&status), outlet, GRACE));
         } else {
-            supervisor.task("publisher", Rank::Data(2), publish::drain(outlet));
+            supervisor.task("publisher", Rank::Data(2), publish::drain(outlet, Arc::clone(&status.counters.publish)));
         }
-        let (for_jobs, of_jobs) = fence(JOB_FRAMES, Arc::clone(&status.counters));
+        let (for_jobs, of_jobs) = fence(JOB_FRAMES, Arc::clone(&status.counters.job_egress));
         supervisor.task("delivery", Rank::Data(2), deliver(of_jobs, jobs));
 
         // In front of it: the dsp thread, then the capture thread.
@@ -233,7 +235,7 @@ fn patience(stopping: Stopping, status: Arc<Status>) -> Patience {
     let given_up = AtomicBool::new(false);
     Arc::new(move |waited| {
         // Who waits for the broker does not stand still.
-        status.counters.pipeline_ticks.add(1);
+        status.counters.pipeline.ticks.add(1);
         let broker = status.broker();
         if stopping.is_soon() || broker == BrokerState::Away {
             return false;

@@ -136,7 +136,7 @@ impl Jobs {
         let counter = u64::try_from(now_ms() / 1000).unwrap_or_default();
         let registry = Registry::new(Limits::from(&config.jobs), standing, counter);
         let shared = Shared {
-            broker: LiveQueue::new(Arc::clone(&status.counters)),
+            broker: LiveQueue::new(Arc::clone(&status.counters.job_frames)),
             config: config.clone(),
             control,
             status,
@@ -169,7 +169,7 @@ impl Jobs {
         let starting = tokio::spawn(async move { jobs.start_whole(plan, name, host).await });
         let started = starting.await.unwrap_or(Err(Refusal::Busy));
         if let Err(refusal) = &started {
-            self.shared.status.counters.jobs_refused.add(1);
+            self.shared.status.counters.jobs.refused.add(1);
             self.say_refused(refusal);
         }
         started
@@ -217,7 +217,7 @@ impl Jobs {
         let refusal = match opened {
             Ok(Ok(opened)) => {
                 self.registry().started(id, self.now());
-                self.shared.status.counters.jobs_started.add(1);
+                self.shared.status.counters.jobs.started.add(1);
                 job.run();
                 debug!(job = id, first_trace = opened.first_trace, port = job.address.port, "a job has started");
                 return Ok(job);
@@ -258,7 +258,7 @@ impl Jobs {
             debug!(job = id, ?how, reason, "a job has ended");
             let ended = Ended { id: id.to_owned(), how, reason, view_type, created_ms, ended_ms: now_ms() };
             self.registry().remember(self.now(), ended);
-            self.shared.status.counters.jobs_ended.add(1);
+            self.shared.status.counters.jobs.ended.add(1);
             self.shared.lines_lost_before.fetch_add(job.lines_lost(), Ordering::Relaxed);
         }
         self.registry().release(id);
@@ -314,8 +314,8 @@ impl Jobs {
     /// Share of real time that the pipeline needs at present, and will need when all windows are full.
     fn measured_load(&self) -> f64 {
         let counters = &self.shared.status.counters;
-        self.registry().planned_anew(self.now(), counters.pipeline_plans.get());
-        counters.pipeline_load.get().max(counters.pipeline_demand.get())
+        self.registry().planned_anew(self.now(), counters.pipeline.plans.get());
+        counters.pipeline.load.get().max(counters.pipeline.demand.get())
     }
 
     fn sweep(&self) {
@@ -324,7 +324,7 @@ impl Jobs {
         // In this order a job that ends meanwhile is missing until the next time, and not counted twice.
         let before = self.shared.lines_lost_before.load(Ordering::Relaxed);
         let lost: u64 = self.live().values().map(|job| job.lines_lost()).sum();
-        self.shared.status.counters.job_lines_lost.raise_to(before + lost);
+        self.shared.status.counters.jobs.lines_lost.raise_to(before + lost);
         let idle = {
             let live = self.live();
             let look = |id: &str| live.get(id).map_or_else(Seen::default, |job| job.seen());
@@ -415,7 +415,7 @@ impl Jobs {
             Some((None, true)) => Poll::Ended,
             Some((None, false)) => Poll::Nothing,
             None => {
-                self.shared.status.counters.job_polls_refused.add(1);
+                self.shared.status.counters.jobs.polls_refused.add(1);
                 Poll::Full
             }
         }

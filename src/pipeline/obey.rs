@@ -23,7 +23,7 @@ pub(super) struct Opening {
 impl Engine {
     /// Does what is asked, between two blocks.
     pub fn obey(&mut self, command: Command) {
-        self.status.counters.pipeline_ticks.add(1);
+        self.status.counters.pipeline.ticks.add(1);
         match command {
             Command::Open { job, streams, reply } => {
                 self.held.push_back(Opening { job, streams, reply });

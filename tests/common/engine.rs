@@ -46,7 +46,7 @@ impl EngineRig {
         sample: Sample,
     ) -> Self {
         let status = Status::new("test", None);
-        let (egress, outlet) = fence(100_000, Arc::clone(&status.counters));
+        let (egress, outlet) = fence(100_000, Arc::clone(&status.counters.egress));
         let processing = ProcessingConfig { condition, threads: 1, egress_frames: 0 };
         let layout = BlockLayout { capacity_traces, ..BlockLayout::for_acquisition(&acquisition, Duration::ZERO) };
         let pool = BlockPool::new(layout, 4, &acquisition);

@@ -26,7 +26,7 @@ impl Server {
         let mut config = Config::default();
         config.fiber.channels = 321;
         config.fiber.dtype = "float32".into();
-        let door = Door::new(&config.http, Arc::clone(&status.counters)).unwrap();
+        let door = Door::new(&config.http, Arc::clone(&status.counters.api)).unwrap();
         let config = Arc::new(config);
         // Nobody listens to the commands: these tests have no pipeline.
         let jobs = Jobs::new(&config, Arc::clone(&status), control().0).unwrap();

@@ -64,7 +64,7 @@ impl Errand for Commands {
     }
 
     fn ended(&mut self, _: Option<&Fault>) {
-        self.status.counters.commands_heard.set(0.0);
+        self.status.counters.commands.heard.set(0.0);
     }
 }
 
@@ -82,7 +82,7 @@ impl Commands {
             self.one_by_one(connection, &inbox, &mut replies).await?;
         }
         let mut consumer = timeout(SETUP, inbox.consume()).await.map_err(late)??;
-        self.status.counters.commands_heard.set(1.0);
+        self.status.counters.commands.heard.set(1.0);
         self.status.take_back(FindingKind::BrokerRefused, Self::NAME);
         info!(exchange = self.config.commands_exchange, queue = inbox.queue.as_str(), "commands are heard");
         loop {
@@ -133,11 +133,11 @@ impl Commands {
         let counters = &self.status.counters;
         match done {
             Ok(Some(done)) => {
-                counters.commands_done.add(1);
+                counters.commands.done.add(1);
                 Answer::Done(done)
             }
             Ok(None) => {
-                counters.commands_ignored.add(1);
+                counters.commands.ignored.add(1);
                 Answer::Ignored
             }
             Err(refusal) => {
@@ -147,7 +147,7 @@ impl Commands {
                     let code = refusal.code;
                     warn!(code, unwritten, "a command is refused: {}", refusal.error);
                 }
-                counters.commands_refused.add(1);
+                counters.commands.refused.add(1);
                 Answer::Refused(refusal)
             }
         }
