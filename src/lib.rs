@@ -69,6 +69,7 @@ pub mod cli;
 pub mod config;
 pub mod dsp;
 pub mod egress;
+pub mod feed;
 pub mod frame;
 pub mod health;
 pub mod jobs;

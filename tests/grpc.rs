@@ -13,8 +13,8 @@ use common::wait_for;
 use doors::{Client, lines, stream};
 use fiberd::api::grpc::{GrpcDoor, GrpcOptions, OpenPort};
 use fiberd::config::{HttpConfig, Reloadable, Role, TlsFiles, Token, digest_of};
+use fiberd::feed::{Feed, Limits};
 use fiberd::frame::Dtype;
-use fiberd::jobs::feed::{Feed, Limits};
 use tokio::runtime::Runtime;
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// Every room, and all the rooms that it uses. A new arrow needs a place here, and one that is gone leaves the list.
-const ARROWS: [(&str, &[&str]); 24] = [
+const ARROWS: [(&str, &[&str]); 25] = [
     ("main", &["app", "bench", "cli", "config", "dsp", "record", "source"]),
     (
         "app",
@@ -33,12 +33,13 @@ const ARROWS: [(&str, &[&str]); 24] = [
     ),
     ("bench", &["config", "dsp", "publish", "source", "units"]),
     ("publish", &["api", "config", "egress", "frame", "jobs", "log_limit", "status", "wire"]),
-    ("api", &["acquisition", "config", "health", "jobs", "metrics", "status"]),
-    ("jobs", &["acquisition", "api", "config", "dsp", "frame", "log_limit", "pipeline", "status", "units", "wire"]),
+    ("api", &["acquisition", "config", "feed", "health", "jobs", "metrics", "status"]),
+    ("jobs", &["acquisition", "api", "config", "dsp", "feed", "frame", "log_limit", "pipeline", "status", "units"]),
     ("capture", &["acquisition", "block", "config", "source", "status", "telemetry"]),
     ("cli", &["config"]),
     ("pipeline", &["acquisition", "block", "config", "dsp", "egress", "frame", "status", "units"]),
     ("config", &["acquisition", "dsp", "frame", "source", "units"]),
+    ("feed", &["frame", "units", "wire"]),
     ("metrics", &["acquisition", "health", "status"]),
     ("record", &["acquisition", "block", "source"]),
     ("dsp", &["acquisition", "block", "units"]),

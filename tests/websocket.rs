@@ -12,8 +12,8 @@ use common::wait_for;
 use doors::{Client, lines, stream};
 use fiberd::api::{Door, serve, websocket};
 use fiberd::config::HttpConfig;
+use fiberd::feed::{Feed, Limits};
 use fiberd::frame::Dtype;
-use fiberd::jobs::feed::{Feed, Limits};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 

@@ -33,7 +33,7 @@ use super::limits::Client;
 use super::security::Identity;
 use super::server::Peer;
 use super::shares::{Full, Shares};
-use crate::jobs::feed::{Feed, Look, Reader, Run};
+use crate::feed::{Feed, Look, Reader, Run};
 use crate::status::StreamCounters;
 
 /// Sockets that may be open in the whole daemon, and those of one client: an address, or a token.

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::Job;
-use super::feed::FeedFrame;
 use super::pace::Pass;
+use crate::feed::FeedFrame;
 use crate::status::JobFrameCounters;
 
 /// What may wait: a line of some hundreds of jobs. The newest frame may wait however long it is.

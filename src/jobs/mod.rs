@@ -4,7 +4,7 @@
 //! [`registry`], pure as well, says whether there is room ([`cost`]) and when a job ends. [`Jobs`] does what they
 //! decide: it opens the port and asks the pipeline, and takes everything back when a step fails or the job ends; what is
 //! done when a limit is met is in `limits`, what jobs take of [`memory`] is reckoned there.
-//! [`feed`] keeps the newest lines of one stream of a job for whoever reads them, however slowly: the gRPC and WebSocket
+//! [`feed`](crate::feed) keeps the newest lines of one stream of a job for whoever reads them, however slowly: the gRPC and WebSocket
 //! doors, and polls, for which `rows` makes them JSON. No frame is made here and none is changed.
 //! A [`command`] from the bus changes a job that runs ([`obey`]: its channels by [`region`], how it wants to be drawn by
 //! [`picture`]); [`live`] hands frames to the broker, as many as [`pace`] finds worth it.
@@ -12,7 +12,6 @@
 pub mod command;
 pub mod cost;
 pub mod facts;
-pub mod feed;
 pub mod input;
 mod job;
 mod limits;
@@ -41,13 +40,13 @@ use tracing::{debug, warn};
 
 use crate::api::grpc::{GrpcDoor, GrpcOptions};
 use crate::config::Config;
+use crate::feed::{Feed, Share};
 use crate::frame::Frame;
 use crate::log_limit::LogLimit;
 use crate::pipeline::control::{Control, EndedJob};
 use crate::status::{Status, now_ms};
 use cost::Transform;
 use facts::Facts;
-use feed::{Feed, Share};
 use input::Announced;
 pub use job::{Job, Settings};
 use live::{LiveFrame, LiveQueue};

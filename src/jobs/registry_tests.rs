@@ -32,7 +32,7 @@ fn cost(nfft: usize, channels: std::ops::Range<usize>) -> Cost {
         line_bytes: 1 << 10,
         behind_bytes: 10 << 10,
         reader_lag: 5 * SECOND,
-        feed: crate::jobs::feed::Limits::default(),
+        feed: crate::feed::Limits::default(),
     }
 }
 

@@ -32,7 +32,7 @@ use super::service::DataStreamService;
 use crate::api::security::{Access, Denied};
 use crate::api::tls::Handshake;
 use crate::config::{HttpConfig, Role};
-use crate::jobs::feed::Feed;
+use crate::feed::Feed;
 
 /// Connections to one job at a time. Beyond it those that have asked for nothing make room, and without such a one the
 /// new connection is closed at once.
