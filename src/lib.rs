@@ -79,6 +79,7 @@ pub mod notify;
 pub mod pipeline;
 pub mod publish;
 pub mod record;
+pub mod refusal;
 pub mod source;
 pub mod status;
 pub mod telemetry;

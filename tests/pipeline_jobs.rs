@@ -12,7 +12,8 @@ use fiberd::acquisition::Acquisition;
 use fiberd::config::ViewConfig;
 use fiberd::dsp::ConditionSpec;
 use fiberd::frame::{FLAG_PARTIAL_LINE, Frame, ValueKind};
-use fiberd::pipeline::control::{Opened, Refused};
+use fiberd::pipeline::control::Opened;
+use fiberd::refusal::Refusal;
 use fiberd::units::Rational;
 use proptest::prelude::*;
 
@@ -204,7 +205,7 @@ proptest! {
 fn jobs_that_want_the_same_are_told_apart_and_one_can_stay_when_the_other_goes() {
     in_a_thread(|| {
         let mut rig = rig(Vec::new(), ConditionSpec::default());
-        assert_eq!(rig.open("early", vec![multi("early", (1, 50), 64, 25)]), Err(Refused::Waiting));
+        assert_eq!(rig.open("early", vec![multi("early", (1, 50), 64, 25)]), Err(Refusal::Waiting));
         rig.feed(BLOCK);
         for job in ["a", "b"] {
             rig.open(job, vec![multi(job, (1, 30), 64, 25), multi(job, (31, 50), 64, 25)]).unwrap();
@@ -213,7 +214,7 @@ fn jobs_that_want_the_same_are_told_apart_and_one_can_stay_when_the_other_goes()
         assert!(rig.close("a"));
         rig.feed(BLOCK);
         let too_far = rig.open("c", vec![multi("c", (1, 30), 64, 25), multi("c", (100, 151), 64, 25)]);
-        assert!(matches!(&too_far, Err(Refused::DoesNotFit(why)) if why.contains("1…150")), "{too_far:?}");
+        assert!(matches!(&too_far, Err(Refusal::DoesNotFit(why)) if why.contains("1…150")), "{too_far:?}");
         rig.feed(BLOCK);
         let frames = rig.last_frames();
         for (job, stream, count) in [("a", 0, 4), ("a", 1, 4), ("b", 0, 12), ("b", 1, 12), ("c", 0, 0)] {

@@ -12,13 +12,13 @@ use utoipa_axum::routes;
 
 use super::ApiState;
 use super::body::Body;
-use super::error::ApiError;
 use crate::config::is_host;
 use crate::jobs::facts::Facts;
 use crate::jobs::picture::Picture;
 use crate::jobs::plan::ConfigureResponse;
 use crate::jobs::registry::{Ended, How};
 use crate::jobs::request::ConfigureRequest;
+use crate::refusal::{ApiError, unknown_job};
 use crate::jobs::{Job, Standing, rules};
 use crate::status::now_ms;
 
@@ -238,12 +238,6 @@ pub(super) fn checked(id: &str) -> Result<&str, ApiError> {
     }
     let advice = "an id is letters, digits, _ and -, at most 64";
     Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_job_id", "Invalid job_id", advice).because("this is no id"))
-}
-
-/// 404 for an id that nobody has.
-pub(super) fn unknown_job() -> ApiError {
-    let advice = "GET /jobs lists the jobs that run";
-    ApiError::new(StatusCode::NOT_FOUND, "unknown_job", "Invalid job_id", advice).because("there is no such job")
 }
 
 #[cfg(test)]

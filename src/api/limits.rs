@@ -16,7 +16,7 @@ use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 use serde_json::json;
 
-use super::error::ApiError;
+use crate::refusal::ApiError;
 use crate::config::RateConfig;
 
 /// Full buckets are looked for after so many requests. Fewer clients than this are not worth the look.

@@ -1,26 +1,24 @@
 //! The control API: HTTP routes that Focus Server clients know, and our own. Runs on tokio (`das-io-N`).
 //!
 //! Translates between HTTP and the daemon, and decides nothing. Every route is there at `/…` and at
-//! `/focus-server/…`; repeated and trailing slashes are folded. Every failure has one shape ([`error::ApiError`]), and no
+//! `/focus-server/…`; repeated and trailing slashes are folded. Every failure has one shape ([`ApiError`](crate::refusal::ApiError)), and no
 //! body carries paths, hosts or credentials. It must never wait for a thread of the data path: what it tells comes
 //! from atomics in [`Status`].
 //!
 //! As a request meets them: `server` is the connection loop, with [`tls`] in front and `seats` to decide who stays;
 //! `request` names, limits and folds each request, [`cors`] judges pages, [`security`] who may do what and [`limits`] how
 //! often; `observe` holds the routes that only look, `focus` and its neighbours those of jobs and recordings, `docs`
-//! describes them all; `body`, `error` and `refusal` are what handlers share.
+//! describes them all; `body` is what handlers share; how they refuse stands in [`refusal`](crate::refusal).
 
 pub mod body;
 pub mod cors;
 mod docs;
-pub mod error;
 mod focus;
 pub mod grpc;
 pub mod limits;
 mod observe;
 mod older;
 mod recordings;
-mod refusal;
 mod request;
 mod seats;
 pub mod security;

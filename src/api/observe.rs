@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::ApiState;
-use super::error::ApiError;
+use crate::refusal::ApiError;
 use crate::acquisition::{Acquisition, Phase};
 use crate::jobs::facts::{channels, shown};
 use crate::jobs::input::Announced;

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 
 use super::ApiState;
 use super::body::Body;
-use super::error::ApiError;
+use crate::refusal::ApiError;
 use super::focus::{checked, host, log_unknown};
 use crate::jobs::request::TaskRequest;
 use crate::jobs::rules;

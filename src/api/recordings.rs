@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 
 use super::ApiState;
 use super::body::Body;
-use super::error::ApiError;
+use crate::refusal::ApiError;
 use super::timeline;
 use crate::jobs::times::time_order;
 use crate::status::now_ms;

@@ -15,7 +15,7 @@ use tracing::{Instrument, Span, debug, error, error_span};
 
 use super::body::{BODY_LIMIT_BYTES, too_long};
 use super::cors::{Cors, foreign_page};
-use super::error::ApiError;
+use crate::refusal::ApiError;
 use super::security::is_upgrade;
 use crate::status::{ApiCounters, now_ms};
 

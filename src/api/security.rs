@@ -20,7 +20,7 @@ use serde_json::json;
 use subtle::ConstantTimeEq;
 use tracing::{Span, warn};
 
-use super::error::ApiError;
+use crate::refusal::ApiError;
 use super::limits::Rates;
 use super::server::Peer;
 use crate::config::{HttpConfig, Reloadable, Role, Token, digest_of};

@@ -13,8 +13,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::ApiState;
-use super::error::ApiError;
-use super::focus::{checked, unknown_job};
+use crate::refusal::{ApiError, unknown_job};
+use super::focus::checked;
 use crate::jobs::{Poll, PolledRows, WaterfallBlock};
 
 /// Up to so many numbers are one piece.

@@ -28,7 +28,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::error::ApiError;
+use crate::refusal::ApiError;
 use super::limits::Client;
 use super::security::Identity;
 use super::server::Peer;

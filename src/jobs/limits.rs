@@ -4,7 +4,7 @@
 use tracing::info;
 
 use super::cost::Cost;
-use super::refusal::Refusal;
+use crate::refusal::Refusal;
 use super::registry::How;
 use super::{Jobs, Shared};
 use crate::status::FindingKind;

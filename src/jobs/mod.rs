@@ -21,7 +21,6 @@ pub mod obey;
 pub mod pace;
 pub mod picture;
 pub mod plan;
-pub mod refusal;
 pub mod region;
 pub mod registry;
 pub mod request;
@@ -44,6 +43,7 @@ use crate::feed::{Feed, Share};
 use crate::frame::Frame;
 use crate::log_limit::LogLimit;
 use crate::pipeline::control::{Control, EndedJob};
+use crate::refusal::{Limit, Refusal};
 use crate::status::{Status, now_ms};
 use cost::Transform;
 use facts::Facts;
@@ -51,8 +51,7 @@ use input::Announced;
 pub use job::{Job, Settings};
 use live::{LiveFrame, LiveQueue};
 use plan::{Address, JobPlan};
-use refusal::Refusal;
-use registry::{Denied, Ended, How, Limit, Limits, Registry, Seen};
+use registry::{Ended, How, Limits, Registry, Seen};
 use rows::Answers;
 pub use rows::{PolledRows, SensorLine, WaterfallBlock, WaterfallRow};
 
@@ -186,11 +185,7 @@ impl Jobs {
         let cost = plan.cost(self.shared.control.rates());
         self.make_room(&cost).await;
         let load = self.measured_load();
-        let id = self.registry().reserve(self.now(), cost, name.as_deref(), load).map_err(|denied| match denied {
-            Denied::Over(limit) => Refusal::Over(limit),
-            Denied::Never(never) => Refusal::Never(never),
-            Denied::Taken => Refusal::Taken,
-        })?;
+        let id = self.registry().reserve(self.now(), cost, name.as_deref(), load)?;
         self.share_memory();
         let started = self.start_reserved(&id, plan, host).await;
         if started.is_err() {
@@ -221,7 +216,7 @@ impl Jobs {
                 debug!(job = id, first_trace = opened.first_trace, port = job.address.port, "a job has started");
                 return Ok(job);
             }
-            Ok(Err(refused)) => refused.into(),
+            Ok(Err(refusal)) => refusal,
             Err(_) => {
                 // It may still be started when nobody waits for it any more.
                 let _ = tokio::time::timeout(PIPELINE_TIME_LIMIT, self.shared.control.close(id)).await;

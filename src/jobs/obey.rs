@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 use super::command::Command;
 use super::facts::{shown, shown_channels};
 use super::input::{Announced, unfit};
-use super::refusal::Refusal;
+use crate::refusal::Refusal;
 use super::region;
 use super::registry::How;
 use super::{Job, Jobs, PIPELINE_TIME_LIMIT};
@@ -94,7 +94,7 @@ impl Jobs {
                     "start": start, "end": end, "epoch": epoch, "first_trace": first_trace, "stream_amount": streams,
                 }));
             }
-            Ok(Err(refused)) => refused.into(),
+            Ok(Err(refusal)) => refusal,
             Err(_) => {
                 drop(turn);
                 // The pipeline ends a job whose change nobody waits for any more.

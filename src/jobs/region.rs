@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::facts::{Facts, Light};
 use super::plan::JobPlan;
-use super::refusal::{Fault, Refusal};
+use crate::refusal::{Fault, Refusal};
 use super::rules::line_fits_message;
 use crate::frame::View;
 

@@ -11,7 +11,7 @@ use serde_json::Number;
 
 use super::facts::{Facts, Light};
 use super::plan::JobPlan;
-use super::refusal::{Fault, Refusal};
+use crate::refusal::{Fault, Refusal};
 use super::request::{ChannelRange, ConfigureRequest, FrequencyRange, TaskRequest, ViewType};
 use super::times::{ambiguous, times, twelve_digits};
 use crate::config::ViewConfig;

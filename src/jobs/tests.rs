@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use super::*;
 use crate::acquisition::{Acquisition, Phase};
-use crate::pipeline::control::{Command, Opened, Refused, control};
+use crate::pipeline::control::{Command, Opened, control};
 use crate::status::Status;
 use request::ConfigureRequest;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ struct Pipeline {
     open: Arc<Mutex<BTreeSet<String>>>,
 }
 
-fn listening(answer: Result<(), Refused>) -> (Control, Pipeline) {
+fn listening(answer: Result<(), Refusal>) -> (Control, Pipeline) {
     let (control, command_rx) = control();
     let open = Arc::new(Mutex::new(BTreeSet::new()));
     let known = Arc::clone(&open);
@@ -116,13 +116,13 @@ async fn a_job_is_there_whole_and_then_gone_whole() {
 
 #[tokio::test]
 async fn a_start_that_fails_leaves_nothing() {
-    for (answer, refusal) in [
-        (Refused::Waiting, Refusal::Waiting),
-        (Refused::DoesNotFit("too wide".into()), Refusal::DoesNotFit("too wide".into())),
-        (Refused::NotConditioned("no wavelength".into()), Refusal::NotConditioned("no wavelength".into())),
-        (Refused::Busy, Refusal::Busy),
+    for refusal in [
+        Refusal::Waiting,
+        Refusal::DoesNotFit("too wide".into()),
+        Refusal::NotConditioned("no wavelength".into()),
+        Refusal::Busy,
     ] {
-        let (control, _pipeline) = listening(Err(answer));
+        let (control, _pipeline) = listening(Err(refusal.clone()));
         let ports = free_ports(2);
         let jobs = jobs(&config(ports.clone()), control);
         assert_eq!(jobs.start(plan(), None, None).await.err(), Some(refusal));
@@ -257,7 +257,7 @@ async fn other_channels_come_whole_or_not_at_all() {
                     let fits = channels.iter().all(|(_, last)| *last < 2000);
                     seen.lock().unwrap().push(channels);
                     let opened = Opened { epoch: 1, first_trace: 7 };
-                    let _ = reply.send(if fits { Ok(opened) } else { Err(Refused::DoesNotFit("no".into())) });
+                    let _ = reply.send(if fits { Ok(opened) } else { Err(Refusal::DoesNotFit("no".into())) });
                 }
                 Command::Close { reply, .. } => drop(reply.send(true)),
             }

@@ -10,7 +10,8 @@ use fiberd::dsp::ConditionSpec;
 use fiberd::egress::{Outlet, fence};
 use fiberd::frame::Frame;
 use fiberd::pipeline::Engine;
-use fiberd::pipeline::control::{Command, Opened, Refused};
+use fiberd::pipeline::control::{Command, Opened};
+use fiberd::refusal::Refusal;
 use fiberd::status::Status;
 use fiberd::units::TraceIndex;
 use tokio::sync::oneshot;
@@ -67,7 +68,7 @@ impl EngineRig {
         began.elapsed()
     }
 
-    pub fn open(&mut self, job: &str, streams: Vec<ViewConfig>) -> Result<Opened, Refused> {
+    pub fn open(&mut self, job: &str, streams: Vec<ViewConfig>) -> Result<Opened, Refusal> {
         let (reply, mut answer) = oneshot::channel();
         self.engine.obey(Command::Open { job: job.into(), streams, reply });
         answer.try_recv().expect("answered at once")

@@ -20,12 +20,11 @@ use super::attend::Errand;
 use super::inbox::{self, Inbox};
 use super::link::{Fault, Link, is_usable};
 use super::reply::Replies;
-use crate::api::error::ApiError;
 use crate::config::BrokerConfig;
 use crate::jobs::Jobs;
 use crate::jobs::command::{address, parse};
 use crate::jobs::obey::Done;
-use crate::jobs::refusal::Refusal;
+use crate::refusal::{ApiError, Refusal};
 use crate::log_limit::LogLimit;
 use crate::status::{FindingKind, Status};
 
