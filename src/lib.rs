@@ -82,6 +82,7 @@ pub mod record;
 pub mod refusal;
 pub mod source;
 pub mod status;
+pub mod streams;
 pub mod telemetry;
 pub mod terminal;
 pub mod units;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// Every room, and all the rooms that it uses. A new arrow needs a place here, and one that is gone leaves the list.
-const ARROWS: [(&str, &[&str]); 25] = [
+const ARROWS: [(&str, &[&str]); 26] = [
     ("main", &["app", "bench", "cli", "config", "dsp", "record", "source"]),
     (
         "app",
@@ -26,19 +26,19 @@ const ARROWS: [(&str, &[&str]); 25] = [
             "publish",
             "source",
             "status",
+            "streams",
             "telemetry",
             "terminal",
             "units",
         ],
     ),
     ("bench", &["config", "dsp", "publish", "source", "units"]),
-    ("api", &["acquisition", "config", "feed", "health", "jobs", "metrics", "refusal", "status"]),
+    ("api", &["acquisition", "config", "health", "jobs", "log_limit", "metrics", "refusal", "status", "streams"]),
     ("publish", &["config", "egress", "frame", "jobs", "log_limit", "refusal", "status", "wire"]),
     (
         "jobs",
         &[
             "acquisition",
-            "api",
             "config",
             "dsp",
             "feed",
@@ -47,12 +47,14 @@ const ARROWS: [(&str, &[&str]); 25] = [
             "pipeline",
             "refusal",
             "status",
+            "streams",
             "units",
         ],
     ),
     ("capture", &["acquisition", "block", "config", "source", "status", "telemetry"]),
     ("cli", &["config"]),
     ("pipeline", &["acquisition", "block", "config", "dsp", "egress", "frame", "refusal", "status", "units"]),
+    ("streams", &["config", "feed", "refusal", "status"]),
     ("config", &["acquisition", "dsp", "frame", "source", "units"]),
     ("feed", &["frame", "units", "wire"]),
     ("metrics", &["acquisition", "health", "status"]),

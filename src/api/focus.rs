@@ -18,8 +18,8 @@ use crate::jobs::picture::Picture;
 use crate::jobs::plan::ConfigureResponse;
 use crate::jobs::registry::{Ended, How};
 use crate::jobs::request::ConfigureRequest;
-use crate::refusal::{ApiError, unknown_job};
 use crate::jobs::{Job, Standing, rules};
+use crate::refusal::{ApiError, unknown_job};
 use crate::status::now_ms;
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {

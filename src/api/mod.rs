@@ -5,7 +5,7 @@
 //! body carries paths, hosts or credentials. It must never wait for a thread of the data path: what it tells comes
 //! from atomics in [`Status`].
 //!
-//! As a request meets them: `server` is the connection loop, with [`tls`] in front and `seats` to decide who stays;
+//! As a request meets them: `server` is the connection loop, with [`tls`](crate::streams::tls) in front and `seats` to decide who stays;
 //! `request` names, limits and folds each request, [`cors`] judges pages, [`security`] who may do what and [`limits`] how
 //! often; `observe` holds the routes that only look, `focus` and its neighbours those of jobs and recordings, `docs`
 //! describes them all; `body` is what handlers share; how they refuse stands in [`refusal`](crate::refusal).
@@ -14,7 +14,6 @@ pub mod body;
 pub mod cors;
 mod docs;
 mod focus;
-pub mod grpc;
 pub mod limits;
 mod observe;
 mod older;
@@ -23,11 +22,8 @@ mod request;
 mod seats;
 pub mod security;
 mod server;
-mod shares;
 mod timeline;
-pub mod tls;
 mod waterfall;
-pub mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,11 +40,12 @@ use crate::health::Health;
 use crate::jobs::Jobs;
 use crate::jobs::facts::channels;
 use crate::status::{ApiCounters, Status, StreamCounters};
+use crate::streams::websocket;
 use body::BODY_LIMIT_BYTES;
 use cors::Cors;
 use request::Guard;
 use security::Gate;
-pub use server::{Door, Peer, serve};
+pub use server::{Door, serve};
 
 /// Longest time from a request's header to its answer.
 const REQUEST_TIME_LIMIT: Duration = Duration::from_secs(10);

@@ -14,11 +14,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::ApiState;
-use crate::refusal::ApiError;
 use crate::acquisition::{Acquisition, Phase};
 use crate::jobs::facts::{channels, shown};
 use crate::jobs::input::Announced;
 use crate::metrics;
+use crate::refusal::ApiError;
 use crate::status::{Condition, PhaseSince, Severity};
 
 /// What clients of this API look for in place of a version and a description while there is no signal.

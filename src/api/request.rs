@@ -16,8 +16,8 @@ use tracing::{Instrument, Span, debug, error, error_span};
 use super::body::{BODY_LIMIT_BYTES, too_long};
 use super::cors::{Cors, foreign_page};
 use crate::refusal::ApiError;
-use super::security::is_upgrade;
 use crate::status::{ApiCounters, now_ms};
+use crate::streams::access::is_upgrade;
 
 /// The prefix behind which Focus Server clients expect every route.
 const PREFIX: &str = "/focus-server";

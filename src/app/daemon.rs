@@ -29,6 +29,7 @@ use crate::pipeline::{Budget, Pipeline, calibrate};
 use crate::publish;
 use crate::source::{Interrogator, SourceError};
 use crate::status::{BrokerState, Stage, Status};
+use crate::streams::grpc::GrpcDoor;
 use crate::telemetry::{self, Logging};
 use crate::units::Rational;
 
@@ -168,7 +169,8 @@ impl Run<'_> {
             ended_tx: control.ended_tx(),
         });
         calibrate::start(&control);
-        let jobs = Jobs::new(&config, Arc::clone(&status), control).map_err(|e| AppError::Config(e.to_string()))?;
+        let grpc = GrpcDoor::configured(&config).map_err(|error| AppError::Config(error.to_string()))?;
+        let jobs = Jobs::new(&config, Arc::clone(&status), control, grpc);
         supervisor.task("jobs", Rank::Service, jobs.clone().run(stop()));
         let limits =
             health::Limits { prr_tolerance_ppm: config.capture.prr_tolerance_ppm, max_load: config.jobs.max_load };

@@ -4,9 +4,9 @@
 use tracing::info;
 
 use super::cost::Cost;
-use crate::refusal::Refusal;
 use super::registry::How;
 use super::{Jobs, Shared};
+use crate::refusal::Refusal;
 use crate::status::FindingKind;
 
 impl Jobs {

@@ -37,7 +37,6 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, warn};
 
-use crate::api::grpc::{GrpcDoor, GrpcOptions};
 use crate::config::Config;
 use crate::feed::{Feed, Share};
 use crate::frame::Frame;
@@ -45,6 +44,7 @@ use crate::log_limit::LogLimit;
 use crate::pipeline::control::{Control, EndedJob};
 use crate::refusal::{Limit, Refusal};
 use crate::status::{Status, now_ms};
+use crate::streams::grpc::GrpcDoor;
 use cost::Transform;
 use facts::Facts;
 use input::Announced;
@@ -123,12 +123,8 @@ pub enum Standing {
 }
 
 impl Jobs {
-    /// No jobs yet; they will be asked of the pipeline through `control`.
-    ///
-    /// # Errors
-    /// When the certificates of the control API cannot be used for the jobs' ports.
-    pub fn new(config: &Config, status: Arc<Status>, control: Control) -> Result<Self, rustls::Error> {
-        let options = GrpcOptions { host: config.http.listen.ip(), ports: config.jobs.ports.clone() };
+    /// No jobs yet; they will be asked of the pipeline through `control`, and their lines be read at ports of `grpc`.
+    pub fn new(config: &Config, status: Arc<Status>, control: Control, grpc: GrpcDoor) -> Self {
         let standing = config.views.iter().map(Transform::of_view).collect();
         // No id of a daemon before this one comes again, unless that made more than one job a second all its life.
         let counter = u64::try_from(now_ms() / 1000).unwrap_or_default();
@@ -140,8 +136,7 @@ impl Jobs {
             status,
             site: config.site.as_str().into(),
             host: config.http.listen.ip(),
-            // Where ids go on, ports do: a client that reconnects by itself must not find somebody else's job.
-            grpc: GrpcDoor::new(options).beginning_at(counter).locked_as(&config.http)?,
+            grpc,
             share: Arc::default(),
             answers: Answers::new(usize::try_from(config.jobs.memory_bytes / ANSWERS_SHARE).unwrap_or(usize::MAX)),
             refusals: LogLimit::minute(),
@@ -153,7 +148,7 @@ impl Jobs {
             announced: Mutex::default(),
             lines_lost_before: AtomicU64::new(0),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Self { shared: Arc::new(shared) }
     }
 
     /// Starts a job, whole or not at all. `name` is its id when its client gives one: a job that the same name was given

@@ -10,11 +10,11 @@ use tracing::{debug, info, warn};
 use super::command::Command;
 use super::facts::{shown, shown_channels};
 use super::input::{Announced, unfit};
-use crate::refusal::Refusal;
 use super::region;
 use super::registry::How;
 use super::{Job, Jobs, PIPELINE_TIME_LIMIT};
 use crate::pipeline::control::Opened;
+use crate::refusal::Refusal;
 
 /// That a command was done.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -8,9 +8,9 @@ use std::ops::Range;
 
 use super::facts::{Facts, Light};
 use super::plan::JobPlan;
-use crate::refusal::{Fault, Refusal};
 use super::rules::line_fits_message;
 use crate::frame::View;
+use crate::refusal::{Fault, Refusal};
 
 /// The job of `plan` with `wanted`, not empty, in place of its channels.
 ///

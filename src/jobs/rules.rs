@@ -11,12 +11,12 @@ use serde_json::Number;
 
 use super::facts::{Facts, Light};
 use super::plan::JobPlan;
-use crate::refusal::{Fault, Refusal};
 use super::request::{ChannelRange, ConfigureRequest, FrequencyRange, TaskRequest, ViewType};
 use super::times::{ambiguous, times, twelve_digits};
 use crate::config::ViewConfig;
 use crate::dsp::bins_in_range;
 use crate::frame::{Dtype, ValueKind, View};
+use crate::refusal::{Fault, Refusal};
 use crate::units::Rational;
 
 /// Window lengths that there are.

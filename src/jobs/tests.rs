@@ -61,7 +61,7 @@ fn free_ports(count: u16) -> RangeInclusive<u16> {
 fn jobs(config: &Config, control: Control) -> Jobs {
     let status = Status::new("test", None);
     status.set_phase(Phase::Acquiring(Arc::new(Acquisition::example())));
-    Jobs::new(config, status, control).expect("no certificates")
+    Jobs::new(config, status, control, GrpcDoor::configured(config).expect("no certificates"))
 }
 
 fn plan() -> JobPlan {

@@ -4,10 +4,10 @@ use tokio::sync::oneshot;
 
 use super::Engine;
 use super::control::{Command, Opened};
-use crate::refusal::Refusal;
 use super::load::Guard;
 use super::plan::Now;
 use crate::config::ViewConfig;
+use crate::refusal::Refusal;
 
 /// The sums of windows of more traces are made by whole transforms before they slide, for all channels at once: the next
 /// job waits for so many blocks until that is over.

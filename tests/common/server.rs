@@ -10,6 +10,7 @@ use fiberd::health::{self, Health};
 use fiberd::jobs::Jobs;
 use fiberd::pipeline::control::control;
 use fiberd::status::Status;
+use fiberd::streams::grpc::GrpcDoor;
 use tokio::sync::oneshot;
 
 /// A server on a port of its own; stops when dropped, and fails the test when it does not.
@@ -29,7 +30,8 @@ impl Server {
         let door = Door::new(&config.http, Arc::clone(&status.counters.api)).unwrap();
         let config = Arc::new(config);
         // Nobody listens to the commands: these tests have no pipeline.
-        let jobs = Jobs::new(&config, Arc::clone(&status), control().0).unwrap();
+        let grpc = GrpcDoor::configured(&config).unwrap();
+        let jobs = Jobs::new(&config, Arc::clone(&status), control().0, grpc);
         let health = Health::new(Arc::clone(&status), health::Limits { prr_tolerance_ppm: 100.0, max_load: 0.8 });
         let router = api::router(ApiState { status: Arc::clone(&status), config, jobs, health });
         let (stop, stopped) = oneshot::channel::<()>();

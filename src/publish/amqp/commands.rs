@@ -24,8 +24,8 @@ use crate::config::BrokerConfig;
 use crate::jobs::Jobs;
 use crate::jobs::command::{address, parse};
 use crate::jobs::obey::Done;
-use crate::refusal::{ApiError, Refusal};
 use crate::log_limit::LogLimit;
+use crate::refusal::{ApiError, Refusal};
 use crate::status::{FindingKind, Status};
 
 /// For all that has to be declared.

@@ -28,12 +28,10 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::refusal::ApiError;
-use super::limits::Client;
-use super::security::Identity;
-use super::server::Peer;
+use super::access::{Client, Identity, Peer};
 use super::shares::{Full, Shares};
 use crate::feed::{Feed, Look, Reader, Run};
+use crate::refusal::ApiError;
 use crate::status::StreamCounters;
 
 /// Sockets that may be open in the whole daemon, and those of one client: an address, or a token.
