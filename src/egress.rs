@@ -137,13 +137,13 @@ impl Egress {
                         }
                     }
                 }
-                Err(TrySendError::Full(back)) => {
+                // Full: it cannot be disconnected, as this side holds a receiver as well.
+                Err(error) => {
                     if let Ok(oldest) = self.frame_rx.try_recv() {
                         self.drop_counted(&oldest);
                     }
-                    frame = back;
+                    frame = error.into_inner();
                 }
-                Err(TrySendError::Disconnected(back)) => return self.drop_counted(&back),
             }
         }
         self.news.notify_one();

@@ -36,8 +36,6 @@ pub struct Limits {
     pub ports: RangeInclusive<u16>,
     /// A live job ends after so long without a consumer.
     pub live_idle: Duration,
-    /// A job that plays a recording, after so long.
-    pub historic_idle: Duration,
     /// What either has more of at its start.
     pub start_grace: Duration,
 }
@@ -50,7 +48,6 @@ impl From<&JobsConfig> for Limits {
             memory_bytes: config.memory_bytes,
             ports: config.ports.clone(),
             live_idle: config.live_idle,
-            historic_idle: config.historic_idle,
             start_grace: config.start_grace,
         }
     }

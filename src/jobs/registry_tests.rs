@@ -14,7 +14,6 @@ fn limits() -> Limits {
         memory_bytes: 100 << 20,
         ports: 9000..=9020,
         live_idle: 30 * SECOND,
-        historic_idle: 180 * SECOND,
         start_grace: 15 * SECOND,
     }
 }
