@@ -13,12 +13,13 @@ use utoipa_axum::routes;
 use super::ApiState;
 use super::body::Body;
 use crate::config::is_host;
-use crate::jobs::facts::Facts;
-use crate::jobs::picture::Picture;
+use crate::jobs::commands::picture::Picture;
 use crate::jobs::plan::ConfigureResponse;
 use crate::jobs::registry::{Ended, How};
-use crate::jobs::request::ConfigureRequest;
-use crate::jobs::{Job, Standing, rules};
+use crate::jobs::requests::facts::Facts;
+use crate::jobs::requests::request::ConfigureRequest;
+use crate::jobs::requests::rules;
+use crate::jobs::{Job, Standing};
 use crate::refusal::{ApiError, unknown_job};
 use crate::status::now_ms;
 

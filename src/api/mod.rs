@@ -38,7 +38,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::config::{Config, HttpConfig};
 use crate::health::Health;
 use crate::jobs::Jobs;
-use crate::jobs::facts::channels;
+use crate::jobs::requests::facts::channels;
 use crate::status::{ApiCounters, Status, StreamCounters};
 use crate::streams::websocket;
 use body::BODY_LIMIT_BYTES;

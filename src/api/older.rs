@@ -11,8 +11,8 @@ use utoipa_axum::routes;
 use super::ApiState;
 use super::body::Body;
 use super::focus::{checked, host, log_unknown};
-use crate::jobs::request::TaskRequest;
-use crate::jobs::rules;
+use crate::jobs::requests::request::TaskRequest;
+use crate::jobs::requests::rules;
 use crate::refusal::ApiError;
 use crate::status::now_ms;
 

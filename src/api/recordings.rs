@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 use super::ApiState;
 use super::body::Body;
 use super::timeline;
-use crate::jobs::times::time_order;
+use crate::jobs::requests::times::time_order;
 use crate::refusal::ApiError;
 use crate::status::now_ms;
 

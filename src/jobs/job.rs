@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::commands::picture::Picture;
 use super::pace::{Pace, Pass};
-use super::picture::Picture;
 use super::plan::{Address, JobPlan};
 use super::registry::Seen;
 use super::rows::{Answers, PolledRows};

@@ -1,32 +1,24 @@
 //! Jobs: views that clients ask for while the daemon runs. Runs on tokio (`das-io-N`), behind the fence.
 //!
-//! A request ([`request`]) becomes a [`plan`] by pure [`rules`] over what is known of the fiber ([`facts`]); the
-//! [`registry`], pure as well, says whether there is room ([`cost`]) and when a job ends. [`Jobs`] does what they
-//! decide: it opens the port and asks the pipeline, and takes everything back when a step fails or the job ends; what is
-//! done when a limit is met is in `limits`, what jobs take of [`memory`] is reckoned there.
-//! [`feed`](crate::feed) keeps the newest lines of one stream of a job for whoever reads them, however slowly: the gRPC and WebSocket
-//! doors, and polls, for which `rows` makes them JSON. No frame is made here and none is changed.
-//! A [`command`] from the bus changes a job that runs ([`obey`]: its channels by [`region`], how it wants to be drawn by
-//! [`picture`]); [`live`] hands frames to the broker, as many as [`pace`] finds worth it.
+//! A request becomes a [`plan`] by the pure rules of [`requests`]; the [`registry`], pure as well, says whether there is
+//! room ([`cost`]) and when a job ends. [`Jobs`] does what they decide: it opens the port and asks the pipeline, and takes
+//! everything back when a step fails or the job ends; what is done when a limit is met is in `limits`, what jobs take of
+//! [`memory`] is reckoned there. The lines of a job go into its [`feed`](crate::feed)s, from where clients read them over
+//! gRPC, WebSocket and polls, for which `rows` makes them JSON. No frame is made here and none is changed.
+//! [`commands`] from the bus change a job that runs; [`live`] hands frames to the broker, as many as [`pace`] finds worth
+//! it.
 
-pub mod command;
+pub mod commands;
 pub mod cost;
-pub mod facts;
-pub mod input;
 mod job;
 mod limits;
 pub mod live;
 pub mod memory;
-pub mod obey;
 pub mod pace;
-pub mod picture;
 pub mod plan;
-pub mod region;
 pub mod registry;
-pub mod request;
+pub mod requests;
 mod rows;
-pub mod rules;
-pub mod times;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -45,13 +37,13 @@ use crate::pipeline::control::{Control, EndedJob};
 use crate::refusal::{Limit, Refusal};
 use crate::status::{Status, now_ms};
 use crate::streams::grpc::GrpcDoor;
+use commands::input::Announced;
 use cost::Transform;
-use facts::Facts;
-use input::Announced;
 pub use job::{Job, Settings};
 use live::{LiveFrame, LiveQueue};
 use plan::{Address, JobPlan};
 use registry::{Ended, How, Limits, Registry, Seen};
+use requests::facts::Facts;
 use rows::Answers;
 pub use rows::{PolledRows, SensorLine, WaterfallBlock, WaterfallRow};
 

@@ -9,7 +9,7 @@ use super::*;
 use crate::acquisition::{Acquisition, Phase};
 use crate::pipeline::control::{Command, Opened, control};
 use crate::status::Status;
-use request::ConfigureRequest;
+use requests::request::ConfigureRequest;
 use serde_json::{Value, json};
 
 /// The pipeline's side: keeps which jobs it was asked for, and says `answer` to new ones.
@@ -71,7 +71,7 @@ fn plan() -> JobPlan {
     }))
     .unwrap();
     let phase = Phase::Acquiring(Arc::new(Acquisition::example()));
-    rules::plan(&request, &facts::Facts::of(&phase, &Config::default()), 0).unwrap()
+    requests::rules::plan(&request, &requests::facts::Facts::of(&phase, &Config::default()), 0).unwrap()
 }
 
 fn frame(job: &str, stream: u32, line: u64) -> Frame {
