@@ -1,5 +1,5 @@
-//! The house rules that a compiler does not check: which rooms (top-level modules) may use which, and where unsafe code
-//! is allowed.
+//! The house rules that a compiler does not check: which rooms (top-level modules) may use which, how long a file may be,
+//! and where unsafe code is allowed.
 #![allow(clippy::unwrap_used)] // helpers of tests, as their tests
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,6 +72,9 @@ const ARROWS: [(&str, &[&str]); 26] = [
     ("status", &["acquisition"]),
     ("acquisition", &["units"]),
 ];
+
+/// No file is longer.
+const MOST_LINES: usize = 450;
 
 /// Room by room, the rooms that it uses, each with a file in which it does.
 type Arrows = BTreeMap<(String, String), PathBuf>;
@@ -221,6 +224,19 @@ fn arrows_of_the_code() -> Arrows {
     walk.arrows
 }
 
+/// Rooms that use each other, directly or through others, or stand between such; empty when all arrows point down.
+fn circles<'a>(arrows: impl IntoIterator<Item = (&'a str, &'a str)>) -> BTreeSet<(&'a str, &'a str)> {
+    let mut left: BTreeSet<_> = arrows.into_iter().collect();
+    loop {
+        let users: BTreeSet<_> = left.iter().map(|(from, _)| *from).collect();
+        let before = left.len();
+        left.retain(|(_, to)| users.contains(to));
+        if left.len() == before {
+            return left;
+        }
+    }
+}
+
 #[test]
 fn the_arrows_between_rooms_are_those_of_the_list() {
     let found = arrows_of_the_code();
@@ -232,6 +248,8 @@ fn the_arrows_between_rooms_are_those_of_the_list() {
     let gone: Vec<_> =
         allowed.iter().filter(|(from, to)| !found.contains_key(&((*from).into(), (*to).into()))).collect();
     assert!(gone.is_empty(), "arrows of the list that are no longer there: {gone:?}");
+    let circles = circles(allowed.iter().copied());
+    assert!(circles.is_empty(), "rooms that use each other in a circle: {circles:?}");
 }
 
 #[test]
@@ -256,6 +274,8 @@ fn an_arrow_is_seen_however_it_is_written() {
     walk.scan(code.parse().unwrap(), &Module { path, file: "part.rs".into(), folder: PathBuf::new() });
     let found: Vec<_> = walk.arrows.keys().map(|(from, to)| format!("{from} {to}")).collect();
     assert_eq!(found, ["b1", "b2", "b3", "b4", "b5", "b6", "sibling"].map(|to| format!("room {to}")));
+    assert!(circles([("a", "b"), ("b", "c"), ("a", "c")]).is_empty());
+    assert_eq!(circles([("a", "b"), ("b", "a"), ("b", "c")]).len(), 2);
 }
 
 fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
@@ -275,6 +295,14 @@ fn all_sources() -> Vec<PathBuf> {
         sources(&root().join(folder), &mut files);
     }
     files
+}
+
+#[test]
+fn no_file_is_too_long() {
+    let lines = |file: &Path| fs::read_to_string(file).unwrap().lines().count();
+    let too_long: Vec<_> =
+        all_sources().into_iter().map(|file| (lines(&file), file)).filter(|(lines, _)| *lines > MOST_LINES).collect();
+    assert!(too_long.is_empty(), "files of more than {MOST_LINES} lines; split them by theme: {too_long:#?}");
 }
 
 #[test]

@@ -263,7 +263,9 @@ impl Ring {
 
     /// Locks each new mapping in memory where that is wanted, and says once that it cannot be had.
     fn lock_memory(&mut self) {
-        let Some(attached) = self.attached.as_mut().filter(|a| self.options.lock_memory && !a.is_locked) else { return };
+        let Some(attached) = self.attached.as_mut().filter(|a| self.options.lock_memory && !a.is_locked) else {
+            return;
+        };
         attached.is_locked = true;
         if let Err(error) = attached.mapped.memory.lock()
             && !std::mem::replace(&mut self.has_complained, true)
