@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use fiberd::feed::{Feed, Limits, Poll};
 use fiberd::frame::{ChannelAxis, Frame, FrequencyAxis, Stream, View};
-use fiberd::jobs::feed::{Feed, Limits, Poll};
 
 /// A third of the usual job: 50 channels in three streams, 257 bins.
 const CHANNELS: usize = 17;
@@ -52,7 +52,7 @@ fn one_line(criterion: &mut Criterion) {
                 },
                 |frame| {
                     feed.push(frame);
-                    let fiberd::jobs::feed::Look::Run(run) = reader.look() else { panic!("a frame was pushed") };
+                    let fiberd::feed::Look::Run(run) = reader.look() else { panic!("a frame was pushed") };
                     let frame = &run.frames[0];
                     let bytes = if wire { frame.wire() } else { frame.f16(0) };
                     assert_eq!(bytes.len(), if wire { 512 + CHANNELS * BINS * 4 } else { CHANNELS * BINS * 2 });

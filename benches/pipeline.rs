@@ -104,7 +104,7 @@ impl Service {
         let config = CaptureConfig::default();
         let (filled_tx, filled_rx) = bounded(filled_queue_blocks(&config));
         let (stop, stop_rx) = bounded(0);
-        let (egress, outlet) = fence(4096, Arc::clone(&status.counters));
+        let (egress, outlet) = fence(4096, Arc::clone(&status.counters.egress));
         let processing = ProcessingConfig { condition: ConditionSpec::default(), threads: 1, egress_frames: 4096 };
         let engine = Engine::new(views, &processing, egress, Arc::clone(&status));
         let limits = SignalLimits::default();

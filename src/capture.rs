@@ -22,7 +22,7 @@ use crate::acquisition::{Acquisition, DarkReason, Event, Phase, SampleFormat, Si
 use crate::block::{Blank, BlockLayout, BlockPool, Lease, MAX_KEPT, RawBlock};
 use crate::config::CaptureConfig;
 use crate::source::{Interrogator, Probe, ReadOutcome, SourceError};
-use crate::status::{Counters, FindingKind, Status};
+use crate::status::{CaptureCounters, FindingKind, Status};
 use crate::telemetry::{self, Throttle};
 
 /// How often a source without signal is asked again: quick enough for a person, cheap enough for months.
@@ -165,14 +165,14 @@ impl Running {
 
     fn look_and_read(&mut self) -> Result<CaptureEnd, SourceError> {
         loop {
-            self.status.counters.capture_ticks.add(1);
+            self.status.counters.capture.ticks.add(1);
             let probe = self.source.probe()?;
             self.settle();
             match probe {
                 Probe::Waiting(reason) => {
                     self.tell(Event::Lost(reason));
                     // Consumers give back while nothing comes.
-                    self.pool.iter().for_each(|(pool, _)| show_blocks(&self.status.counters, pool));
+                    self.pool.iter().for_each(|(pool, _)| show_blocks(&self.status.counters.capture, pool));
                     if self.stop_rx.recv_timeout(PROBE_INTERVAL) == Err(RecvTimeoutError::Disconnected) {
                         return Ok(CaptureEnd::Stopped);
                     }
@@ -189,7 +189,7 @@ impl Running {
 
     /// Takes note of what the source says between blocks, too: traces that it left behind, and what is wrong with it.
     fn settle(&mut self) {
-        let counters = &self.status.counters;
+        let counters = &self.status.counters.capture;
         self.account.left_behind(self.source.missing_at_ends(), counters);
         counters.traces_lost_before_ring.raise_to(self.source.lost_before_source());
         let complaint = self.source.complaint();
@@ -219,9 +219,9 @@ impl Running {
             quantity = acquisition.quantity.name(),
             "new acquisition"
         );
-        self.status.counters.epochs.add(1);
+        self.status.counters.capture.epochs.add(1);
         self.account.begin();
-        self.status.counters.prr_measured_hz.set(0.0);
+        self.status.counters.capture.prr_measured_hz.set(0.0);
         let acquisition = Arc::new(acquisition);
         let layout = BlockLayout::for_acquisition(&acquisition, self.config.block);
         if self.pool.as_ref().is_none_or(|(pool, _)| pool.layout() != layout) {
@@ -239,10 +239,10 @@ impl Running {
             if self.stop_rx.try_recv() == Err(TryRecvError::Disconnected) {
                 return Ok(Some(CaptureEnd::Stopped));
             }
-            self.status.counters.capture_ticks.add(1);
+            self.status.counters.capture.ticks.add(1);
             let (pool, spare) = self.pool.as_mut().expect("adopt made a pool");
             let free = pool.take();
-            show_blocks(&self.status.counters, pool);
+            show_blocks(&self.status.counters.capture, pool);
             let patience = match (self.source.is_live(), self.source.holds_unread()) {
                 (false, _) => READ_DEADLINE,
                 (true, true) => BLOCK_WAIT,
@@ -277,10 +277,10 @@ impl Running {
         let traces = block.traces as u64;
         let last_utc_ns = block.utc_ns.saturating_add(acquisition.prr.traces_to_ns(traces));
         let power = optical_power(block);
-        self.account.read(block, &self.status.counters);
+        self.account.read(block, &self.status.counters.capture);
 
         self.tell(Event::Block { acquisition: Arc::clone(acquisition), power });
-        let counters = &self.status.counters;
+        let counters = &self.status.counters.capture;
         let light = matches!(self.monitor.phase(), Phase::Acquiring(_));
         let place = match blank {
             Some(_) if !light => Some(Place::Dark),
@@ -292,11 +292,11 @@ impl Running {
             None => self.account.passed_on(traces, counters),
             Some(place) => self.account.dropped(traces, place, counters),
         }
-        counters.capture_queue_blocks.set(self.filled_tx.len() as f64);
+        counters.queue_blocks.set(self.filled_tx.len() as f64);
         self.status.set_last_trace(last_utc_ns);
         // Health compares it with the declared one.
         if let Some(measured) = self.source.measured_prr_hz() {
-            self.status.counters.prr_measured_hz.set(measured);
+            self.status.counters.capture.prr_measured_hz.set(measured);
         }
         self.settle();
     }
@@ -327,10 +327,10 @@ fn say(phase: &Phase, more: &str) {
     }
 }
 
-fn show_blocks(counters: &Counters, pool: &BlockPool) {
-    counters.capture_free_blocks.set(pool.free() as f64);
+fn show_blocks(counters: &CaptureCounters, pool: &BlockPool) {
+    counters.free_blocks.set(pool.free() as f64);
     // All but the spare one.
-    counters.capture_pool_blocks.set(pool.total().saturating_sub(1) as f64);
+    counters.pool_blocks.set(pool.total().saturating_sub(1) as f64);
 }
 
 /// Variance over channels of the block's last trace in squared counts; for complex samples the mean squared magnitude.

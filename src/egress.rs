@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use tokio::sync::{Notify, watch};
 
 use crate::frame::Frame;
-use crate::status::{Counter, Counters};
+use crate::status::EgressCounters;
 
 /// The pipeline's side.
 #[derive(Clone)]
@@ -21,13 +21,11 @@ pub struct Egress {
     // The fence may take the oldest frame back to make room.
     frame_rx: Receiver<Frame>,
     news: Arc<Notify>,
-    counters: Arc<Counters>,
+    counters: Arc<EgressCounters>,
     shared: Arc<Shared>,
     onlooker: Option<Onlooker>,
     /// Where frames of clients' jobs go instead.
     jobs: Option<Box<Self>>,
-    /// Whether this is the fence of clients' jobs, which are counted apart.
-    of_jobs: bool,
     // Says nothing; that it is dropped is the message.
     _alive: watch::Sender<()>,
     patience: Option<Patience>,
@@ -57,14 +55,13 @@ pub struct Outlet {
     frame_rx: Receiver<Frame>,
     /// Frames of streams that share one that was taken already.
     sharers: Mutex<VecDeque<Frame>>,
-    counters: Arc<Counters>,
     shared: Arc<Shared>,
     news: Arc<Notify>,
     alive: watch::Receiver<()>,
 }
 
-/// A fence that holds at most `frames` frames.
-pub fn fence(frames: usize, counters: Arc<Counters>) -> (Egress, Outlet) {
+/// A fence that holds at most `frames` frames, and counts in `counters`.
+pub fn fence(frames: usize, counters: Arc<EgressCounters>) -> (Egress, Outlet) {
     let (frame_tx, frame_rx) = bounded(frames.max(1));
     let news = Arc::new(Notify::new());
     let alive = watch::Sender::new(());
@@ -72,7 +69,6 @@ pub fn fence(frames: usize, counters: Arc<Counters>) -> (Egress, Outlet) {
     let outlet = Outlet {
         frame_rx: frame_rx.clone(),
         sharers: Mutex::default(),
-        counters: Arc::clone(&counters),
         shared: Arc::clone(&shared),
         news: Arc::clone(&news),
         alive: alive.subscribe(),
@@ -85,7 +81,6 @@ pub fn fence(frames: usize, counters: Arc<Counters>) -> (Egress, Outlet) {
         shared,
         onlooker: None,
         jobs: None,
-        of_jobs: false,
         patience: None,
         _alive: alive,
     };
@@ -103,8 +98,7 @@ impl Egress {
     /// The same fence with another one for the frames of clients' jobs, so that neither a slow broker nor a burst of
     /// displays is in the other's way.
     #[must_use]
-    pub fn with_jobs(mut self, mut jobs: Self) -> Self {
-        jobs.of_jobs = true;
+    pub fn with_jobs(mut self, jobs: Self) -> Self {
         self.jobs = Some(Box::new(jobs));
         self
     }
@@ -124,7 +118,7 @@ impl Egress {
             return jobs.offer(frame);
         }
         let mut frame = frame;
-        self.made().add(streams(&frame) as u64);
+        self.counters.frames_made.add(streams(&frame) as u64);
         if let Some(onlooker) = &self.onlooker {
             onlooker(&frame);
         }
@@ -143,26 +137,20 @@ impl Egress {
                         }
                     }
                 }
-                Err(TrySendError::Full(back)) => {
+                // Full: it cannot be disconnected, as this side holds a receiver as well.
+                Err(error) => {
                     if let Ok(oldest) = self.frame_rx.try_recv() {
                         self.drop_counted(&oldest);
                     }
-                    frame = back;
+                    frame = error.into_inner();
                 }
-                Err(TrySendError::Disconnected(back)) => return self.drop_counted(&back),
             }
         }
         self.news.notify_one();
     }
 
-    fn made(&self) -> &Counter {
-        if self.of_jobs { &self.counters.job_frames_made } else { &self.counters.frames_made }
-    }
-
     fn drop_counted(&self, frame: &Frame) {
-        let c = &self.counters;
-        let dropped = if self.of_jobs { &c.job_frames_dropped_at_egress } else { &c.frames_dropped_at_egress };
-        dropped.add(streams(frame) as u64);
+        self.counters.frames_dropped.add(streams(frame) as u64);
         self.shared.inside.fetch_sub(streams(frame), Ordering::Relaxed);
     }
 
@@ -222,11 +210,6 @@ impl Outlet {
         self.shared.patient.load(Ordering::Relaxed)
     }
 
-    /// Where what is taken is counted.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
     fn next_shared(&self) -> Option<Frame> {
         let frame = self.sharers.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
         self.shared.inside.fetch_sub(1, Ordering::Relaxed);
@@ -261,17 +244,17 @@ mod tests {
 
     #[test]
     fn a_full_fence_drops_its_oldest_and_counts() {
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(EgressCounters::default());
         let (egress, outlet) = fence(3, Arc::clone(&counters));
         (0..10).for_each(|n| egress.offer(numbered(n)));
         assert_eq!(drain(&outlet), [7, 8, 9]);
-        assert_eq!(counters.frames_dropped_at_egress.get(), 7);
+        assert_eq!(counters.frames_dropped.get(), 7);
         assert_eq!(counters.frames_made.get(), 10);
     }
 
     #[test]
     fn a_patient_fence_drops_nothing_while_it_is_worth_it() {
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(EgressCounters::default());
         let worth_it = Arc::new(AtomicBool::new(true));
         let asked = Arc::clone(&worth_it);
         let (egress, outlet) = fence(2, Arc::clone(&counters));
@@ -290,11 +273,11 @@ mod tests {
 
     #[test]
     fn patience_is_asked_again_while_a_frame_waits() {
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(EgressCounters::default());
         let (egress, outlet) = fence(1, Arc::clone(&counters));
         let egress = egress.patient(Arc::new(|waited| waited < 3 * PATIENCE_TURN));
         (0..2).for_each(|n| egress.offer(numbered(n)));
-        assert_eq!((drain(&outlet), counters.frames_dropped_at_egress.get()), (vec![1], 1));
+        assert_eq!((drain(&outlet), counters.frames_dropped.get()), (vec![1], 1));
     }
 
     #[tokio::test]
@@ -317,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_shared_frame_comes_out_once_for_each_stream_and_drops_count_them_all() {
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(EgressCounters::default());
         let (egress, outlet) = fence(1, Arc::clone(&counters));
         let own = Frame::example();
         let sharer = |name: &str, sequence_offset| Sharer {
@@ -333,14 +316,14 @@ mod tests {
         let got: Vec<_> = frames.iter().map(|f| (f.stream.name.as_str(), f.sequence)).collect();
         assert_eq!(got, [(own.stream.name.as_str(), 8), ("a", 11), ("b", 6)]);
         assert!(frames.iter().all(|f| f.values.flat() == own.values.flat() && f.sharers.is_empty()));
-        assert_eq!((counters.frames_made.get(), counters.frames_dropped_at_egress.get()), (6, 3));
+        assert_eq!((counters.frames_made.get(), counters.frames_dropped.get()), (6, 3));
     }
 
     #[test]
     fn what_is_inside_is_counted_by_stream_and_frames_of_jobs_apart() {
-        let counters = Arc::new(Counters::default());
+        let (counters, job_counters) = (Arc::new(EgressCounters::default()), Arc::new(EgressCounters::default()));
         let (egress, outlet) = fence(2, Arc::clone(&counters));
-        let (for_jobs, of_jobs) = fence(1, Arc::clone(&counters));
+        let (for_jobs, of_jobs) = fence(1, Arc::clone(&job_counters));
         let egress = egress.with_jobs(for_jobs);
         let own = Frame::example();
         let of_a_job = Arc::new(Stream { job: "1".into(), ..Stream::clone(&own.stream) });
@@ -350,9 +333,8 @@ mod tests {
             egress.offer(Frame { sequence, stream: Arc::clone(&of_a_job), ..Frame::example() });
         }
         assert_eq!((outlet.depth(), of_jobs.depth()), (4, 1));
-        let c = &counters;
-        assert_eq!((c.frames_made.get(), c.frames_dropped_at_egress.get()), (6, 2));
-        assert_eq!((c.job_frames_made.get(), c.job_frames_dropped_at_egress.get()), (3, 2));
+        assert_eq!((counters.frames_made.get(), counters.frames_dropped.get()), (6, 2));
+        assert_eq!((job_counters.frames_made.get(), job_counters.frames_dropped.get()), (3, 2));
         drain(&of_jobs);
         for left in (0..4).rev() {
             assert!(outlet.take_within(Duration::ZERO).is_some());

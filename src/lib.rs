@@ -8,7 +8,8 @@
 //! 3. [`pipeline`] (threads `das-dsp`, `das-fft-N`) conditions, windows, transforms: [`dsp`]. The lease flies home.
 //! 4. The sample is now part of a [`frame`], offered at [`egress`]: the fence, threads before it, tokio after it.
 //! 5. [`wire`] encodes. 6. [`publish`] sends and gathers confirms. 7. [`api`] shows how it all goes and takes clients'
-//!    wishes; its doors give out what their [`jobs`] hold in their feeds.
+//!    requests; the lines of their [`jobs`] go into [`feed`]s, which [`streams`] give out. What cannot be had is a
+//!    [`refusal`], the same over HTTP and over the bus.
 //!
 //! Two places may drop, both counted and marked: step 1 without a free block, step 4 in front of a slow publisher.
 //! Whether there is signal is one pure state machine, [`acquisition::SignalMonitor`]; what everybody knows about the
@@ -69,6 +70,7 @@ pub mod cli;
 pub mod config;
 pub mod dsp;
 pub mod egress;
+pub mod feed;
 pub mod frame;
 pub mod health;
 pub mod jobs;
@@ -78,8 +80,10 @@ pub mod notify;
 pub mod pipeline;
 pub mod publish;
 pub mod record;
+pub mod refusal;
 pub mod source;
 pub mod status;
+pub mod streams;
 pub mod telemetry;
 pub mod terminal;
 pub mod units;

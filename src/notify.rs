@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(line, "STATUS=waiting for fiber: bad WATCHDOG=1 (since 0 s); no broker configured");
         status.set_phase(Phase::Acquiring(Arc::new(Acquisition::example())));
         status.set_broker(BrokerState::Away);
-        status.counters.pipeline_load.set(0.125);
+        status.counters.pipeline.load.set(0.125);
         let stuck = Condition {
             code: "stage_stuck",
             what: "pipeline stands still".into(),

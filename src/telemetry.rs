@@ -34,7 +34,7 @@ use self::journal::{Datagram, Journal};
 use self::queue::Queue;
 pub use self::queue::Sink;
 pub use self::throttle::{Throttle, and_more};
-use crate::status::Counters;
+use crate::status::LogCounters;
 
 /// Overrides [`Options::level`]: a level, or tracing's directives such as `info,fiberd::capture=debug`.
 pub const LEVEL_VARIABLE: &str = "FIBERD_LOG";
@@ -83,7 +83,7 @@ pub struct Options {
     /// The time in a line.
     pub times: Times,
     /// Where lost lines are counted.
-    pub counters: Arc<Counters>,
+    pub counters: Arc<LogCounters>,
 }
 
 /// Why logging could not begin or change.

@@ -6,71 +6,19 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::Arc;
 
 use common::http::{ask, connect, exchange, get};
+use common::server::Server;
 use fiberd::acquisition::{Acquisition, DarkReason, Phase, SampleFormat};
-use fiberd::api::{self, ApiState, Door};
-use fiberd::config::Config;
-use fiberd::health::{self, Health};
-use fiberd::jobs::Jobs;
 use fiberd::metrics;
-use fiberd::pipeline::control::control;
-use fiberd::status::{BrokerState, Stage, Status};
+use fiberd::status::{BrokerState, Stage};
 use fiberd::units::Rational;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
 const ROUTES: [&str; 7] = ["/live_metadata", "/channels", "/sensors", "/ack", "/healthz", "/readyz", "/metrics"];
-
-/// A server on a port of its own; stops when dropped, and fails the test when it does not.
-struct Server {
-    address: SocketAddr,
-    status: Arc<Status>,
-    stop: Option<oneshot::Sender<()>>,
-    runtime: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Server {
-    fn start() -> Self {
-        let status = Status::new("test", Some(2000.0));
-        let mut config = Config::default();
-        config.fiber.channels = 321;
-        config.fiber.dtype = "float32".into();
-        let door = Door::new(&config.http, Arc::clone(&status.counters)).unwrap();
-        let config = Arc::new(config);
-        // Nobody listens to the commands: these tests have no pipeline.
-        let jobs = Jobs::new(&config, Arc::clone(&status), control().0).unwrap();
-        let health = Health::new(Arc::clone(&status), health::Limits { prr_tolerance_ppm: 100.0, max_load: 0.8 });
-        let router = api::router(ApiState { status: Arc::clone(&status), config, jobs, health });
-        let (stop, stopped) = oneshot::channel::<()>();
-        let (address_tx, address_rx) = std::sync::mpsc::channel();
-        let runtime = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-            runtime.block_on(async {
-                let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-                address_tx.send(listener.local_addr().unwrap()).unwrap();
-                api::serve(listener, router, door, async { drop(stopped.await) }).await;
-            });
-        });
-        Self { address: address_rx.recv().unwrap(), status, stop: Some(stop), runtime: Some(runtime) }
-    }
-
-    fn acquire(&self, acquisition: Acquisition) {
-        self.status.set_phase(Phase::Acquiring(Arc::new(acquisition)));
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        let ended = self.runtime.take().unwrap().join();
-        assert!(std::thread::panicking() || ended.is_ok(), "the server ended by a panic");
-    }
-}
 
 fn waiting(reason: DarkReason) -> Phase {
     Phase::WaitingForFiber(reason)
@@ -133,8 +81,8 @@ fn live_metadata_has_the_agreed_fields_with_and_without_fiber() {
     server.status.set_phase(waiting(DarkReason::NoTraces));
     agreed(&get(server.address, "/live_metadata").json(), dark);
 
-    server.status.counters.gaps.add(3);
-    server.status.counters.prr_measured_hz.set(1999.99);
+    server.status.counters.capture.gaps.add(3);
+    server.status.counters.capture.prr_measured_hz.set(1999.99);
     server.status.set_last_trace(1_800_000_000_250_000_000);
     server.acquire(Acquisition { fiber_start_m: 99.6, ..Acquisition::example() });
     let live = json!({
@@ -197,7 +145,7 @@ proptest! {
     #[test]
     fn types_of_live_metadata_never_change(phases in prop::collection::vec(any_phase(), 4), measured in any::<f64>()) {
         let server = Server::start();
-        server.status.counters.prr_measured_hz.set(measured);
+        server.status.counters.capture.prr_measured_hz.set(measured);
         for phase in phases {
             let live = phase.acquisition().is_some();
             server.status.set_phase(phase);
@@ -245,8 +193,8 @@ fn readiness_lists_what_is_wrong() {
     }
     server.status.set_broker(BrokerState::Connected);
     assert_eq!(ready().1["degraded"], json!(["broker: commands are not heard"]));
-    server.status.counters.commands_heard.set(1.0);
-    server.status.counters.prr_measured_hz.set(1999.0);
+    server.status.counters.commands.heard.set(1.0);
+    server.status.counters.capture.prr_measured_hz.set(1999.0);
     let (status, body) = ready();
     assert_eq!((status, &body["degraded"]), (200, &json!(["PRR: declared 2000 Hz, measured 1999.000 Hz (-500 ppm)"])));
 
@@ -444,11 +392,11 @@ fn prometheus_reads_every_metric_of_the_table() {
     let server = Server::start();
     server.acquire(Acquisition::example());
     let counters = &server.status.counters;
-    counters.traces.add(1 << 40);
-    counters.gap_traces.add(7);
-    counters.confirm_latency.record(std::time::Duration::from_millis(15));
-    counters.confirm_latency.record(std::time::Duration::from_secs(60));
-    counters.pipeline_load.set(f64::NAN);
+    counters.capture.traces.add(1 << 40);
+    counters.capture.gap_traces.add(7);
+    counters.publish.confirm_latency.record(std::time::Duration::from_millis(15));
+    counters.publish.confirm_latency.record(std::time::Duration::from_secs(60));
+    counters.pipeline.load.set(f64::NAN);
     let answer = get(server.address, "/metrics");
     assert_eq!(answer.headers["content-type"], metrics::CONTENT_TYPE);
     let families = parsed_by_prometheus(answer.text());
@@ -457,7 +405,7 @@ fn prometheus_reads_every_metric_of_the_table() {
     // The parser takes `_total` off the name of a counter.
     let found: Vec<_> = families.iter().map(|f| (f["name"].as_str(), f["type"].as_str(), f["help"].as_str())).collect();
     let bare = |name: &'static str| name.strip_suffix("_total").unwrap_or(name);
-    let table: Vec<_> = metrics::TABLE.iter().map(|m| (Some(bare(m.name)), Some(m.kind()), Some(m.help))).collect();
+    let table: Vec<_> = metrics::table().map(|m| (Some(bare(m.name)), Some(m.kind()), Some(m.help))).collect();
     assert_eq!(found, table);
 
     let samples: Vec<_> = families.iter().flat_map(|f| f["samples"].as_array().unwrap()).collect();

@@ -4,119 +4,16 @@
 
 mod common;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::daemon::{Daemon, Process, simulator};
-use common::http::{Answer, ask, exchange, get};
+use common::http::ask;
+use common::jobs::{JobsRig, good, refused, with};
 use common::{free_port, wait_for};
 use serde_json::{Value, json};
 
-struct Rig {
-    daemon: Daemon,
-    _simulator: Option<Process>,
-    _dir: tempfile::TempDir,
-}
-
-impl Rig {
-    /// A daemon whose ring nobody writes.
-    fn dark(more: &str) -> Self {
-        Self::start(more, false)
-    }
-
-    /// A daemon that acquires.
-    fn lit(more: &str) -> Self {
-        let rig = Self::start(more, true);
-        rig.daemon.wait_state("acquiring");
-        rig
-    }
-
-    fn start(more: &str, light: bool) -> Self {
-        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-        let simulator = light.then(|| simulator(dir.path(), 60));
-        let config = format!(
-            "site = \"test\"\n[source]\nkind = \"ring\"\npath = \"{}\"\n[capture]\nprr_hz = 1000\n[fiber]\nchannels = 60\n\
-             [broker]\nenabled = false\n[[view]]\nkind = \"waterfall\"\nname = \"whole\"\n[jobs]\nmax_load = 100\n{more}\n",
-            dir.path().join("ring").display()
-        );
-        let daemon = Daemon::start_with(dir.path(), &config, "rate_configure_burst = 1000", "info");
-        Self { daemon, _simulator: simulator, _dir: dir }
-    }
-
-    fn address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.daemon.port))
-    }
-
-    fn post(&self, path: &str, body: &Value) -> Answer {
-        self.send(path, "application/json", body.to_string().as_bytes())
-    }
-
-    fn send(&self, path: &str, kind: &str, body: &[u8]) -> Answer {
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: das.example:5000\r\nconnection: close\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        exchange(self.address(), &[head.as_bytes(), body].concat()).unwrap_or_else(|| panic!("no answer to {path}"))
-    }
-
-    fn configure(&self, request: &Value) -> Value {
-        let answer = self.post("/configure", request);
-        assert_eq!(answer.status, 200, "{request}: {}", answer.text());
-        answer.json()
-    }
-
-    fn get(&self, path: &str) -> Answer {
-        get(self.address(), path)
-    }
-
-    fn delete(&self, id: &str) -> Answer {
-        ask(self.address(), "DELETE", &format!("/job/{id}"))
-    }
-}
-
-/// A good request of each view.
-fn good(view: u8) -> Value {
-    let mut request = json!({
-        "view_type": view, "channels": { "min": 5, "max": 14 }, "displayInfo": { "height": 100 },
-        "displayTimeAxisDuration": 10, "nfftSelection": 128, "frequencyRange": { "min": 10, "max": 400 },
-    });
-    if view == 1 {
-        request["channels"]["max"] = json!(5);
-    }
-    if view == 2 {
-        for field in ["displayTimeAxisDuration", "nfftSelection", "frequencyRange"] {
-            request[field] = Value::Null;
-        }
-    }
-    request
-}
-
-fn with(mut request: Value, path: &str, value: Value) -> Value {
-    let place = path.split('.').fold(&mut request, |place, key| &mut place[key]);
-    *place = value;
-    request
-}
-
-/// The one shape, and nothing of this machine in it.
-fn refused(answer: &Answer, status: u16, words: &str) -> Value {
-    assert_eq!(answer.status, status, "{words}: {}", answer.text());
-    let body = answer.json();
-    for key in ["error", "code", "message", "status"] {
-        assert!(body[key].is_string(), "{key} in {body}");
-    }
-    assert!(body["details"].is_object() && body.get("reason").is_some(), "{body}");
-    assert_eq!(body["detail"].is_array(), status == 422, "{body}");
-    let text = answer.text();
-    assert!(text.contains(words), "{words}: {text}");
-    for secret in ["/dev/shm", "/root", "/home", "panicked", "src/", "<html"] {
-        assert!(!text.contains(secret), "{text}");
-    }
-    body
-}
-
 #[test]
 fn what_is_wrong_with_a_request_is_said_in_the_dark_as_well() {
-    let rig = Rig::dark("");
+    let rig = JobsRig::dark("");
     wait_for("the first look is over", || {
         (rig.post("/configure", &good(0)).json()["status"] == "waiting_for_fiber").then_some(())
     });
@@ -168,7 +65,7 @@ fn what_is_wrong_with_a_request_is_said_in_the_dark_as_well() {
 
 #[test]
 fn unknown_and_hostile_ids_are_refused_the_same_everywhere() {
-    let rig = Rig::dark("");
+    let rig = JobsRig::dark("");
     let long = "a".repeat(10_000);
     for (id, statuses) in [
         ("1-1", [404, 404]),
@@ -199,7 +96,7 @@ fn unknown_and_hostile_ids_are_refused_the_same_everywhere() {
 
 #[test]
 fn recordings_say_truthfully_that_there_are_none() {
-    let rig = Rig::dark("");
+    let rig = JobsRig::dark("");
     let range = |start: Value, end: Value| {
         rig.post("/recordings_in_time_range", &json!({ "start_time": start, "end_time": end }))
     };
@@ -217,7 +114,7 @@ fn recordings_say_truthfully_that_there_are_none() {
 
 #[test]
 fn the_description_names_every_route_and_its_page_needs_nobody() {
-    let rig = Rig::dark("");
+    let rig = JobsRig::dark("");
     let api = rig.get("/openapi.json").json();
     let schemas = &api["components"]["schemas"];
     for (name, field) in [("ConfigureRequest", "view_type"), ("ConfigureResponse", "frequencies_list")] {
@@ -266,7 +163,7 @@ fn the_description_names_every_route_and_its_page_needs_nobody() {
 
 #[test]
 fn head_works_where_get_does() {
-    let rig = Rig::dark("");
+    let rig = JobsRig::dark("");
     for path in ["/jobs", "/openapi.json", "/docs", "/get_recordings_timeline"] {
         let head = ask(rig.address(), "HEAD", path);
         assert_eq!((head.status, head.body.len()), (200, 0), "{path}");
@@ -278,7 +175,7 @@ fn head_works_where_get_does() {
 
 #[test]
 fn a_job_of_each_view_is_described_read_and_ended() {
-    let rig = Rig::lit("");
+    let rig = JobsRig::lit("");
     refused(&rig.post("/configure", &with(good(0), "frequencyRange.max", json!(501))), 400, "Nyquist limit of 500 Hz");
     for view in 0..3 {
         let job = rig.configure(&with(good(view), "unknown", json!({ "field": [1] })));
@@ -343,7 +240,7 @@ fn a_job_of_each_view_is_described_read_and_ended() {
 
 #[test]
 fn many_rows_at_once_come_in_pieces_and_are_the_same() {
-    let rig = Rig::lit("");
+    let rig = JobsRig::lit("");
     let whole = with(with(good(0), "channels.min", json!(1)), "channels.max", json!(60));
     let job = rig.configure(&with(whole, "nfftSelection", json!(512)));
     let (id, bins) = (job["job_id"].as_str().unwrap(), job["frequencies_amount"].as_u64().unwrap() as usize);
@@ -380,7 +277,7 @@ fn many_rows_at_once_come_in_pieces_and_are_the_same() {
 }
 
 /// The next row, when there is one.
-fn rows_of_any(rig: &Rig, id: &str) -> Value {
+fn rows_of_any(rig: &JobsRig, id: &str) -> Value {
     let mut row = Value::Null;
     wait_for("a row", || {
         let answer = rig.get(&format!("/waterfall/{id}/1"));
@@ -390,7 +287,7 @@ fn rows_of_any(rig: &Rig, id: &str) -> Value {
 }
 
 /// Polls up to `at_once` rows at a time until there are `count`.
-fn rows_of(rig: &Rig, id: &str, count: usize, at_once: usize) -> Vec<Value> {
+fn rows_of(rig: &JobsRig, id: &str, count: usize, at_once: usize) -> Vec<Value> {
     let mut rows = Vec::new();
     let mut extrema = (f64::INFINITY, 0.0f64);
     wait_for("rows", || {
@@ -420,7 +317,7 @@ fn rows_of(rig: &Rig, id: &str, count: usize, at_once: usize) -> Vec<Value> {
 
 #[test]
 fn requests_that_differ_only_in_channels_agree() {
-    let rig = Rig::lit("");
+    let rig = JobsRig::lit("");
     let (one, other) = (rig.configure(&good(0)), rig.configure(&with(good(0), "channels.min", json!(12))));
     for key in ["frequencies_list", "frequencies_amount", "lines_dt", "view_type"] {
         assert_eq!(one[key], other[key], "{key}");
@@ -430,7 +327,7 @@ fn requests_that_differ_only_in_channels_agree() {
 
 #[test]
 fn an_older_client_finds_its_task_under_its_own_id() {
-    let rig = Rig::lit("");
+    let rig = JobsRig::lit("");
     let task = json!({
         "displayTimeAxisDuration": 10, "nfftSelection": 128, "canvasInfo": { "height": 100 },
         "sensors": { "min": 0, "max": 4 }, "frequencyRange": { "min": 10, "max": 400 },
@@ -452,7 +349,7 @@ fn an_older_client_finds_its_task_under_its_own_id() {
 #[test]
 fn limits_are_named_and_jobs_that_nobody_reads_make_room_again() {
     let ports = free_port();
-    let rig = Rig::lit(&format!(
+    let rig = JobsRig::lit(&format!(
         "max_jobs = 2\nlive_idle_s = 1\nstart_grace_s = 0.5\nfirst_port = {ports}\nlast_port = {}\n",
         ports + 9
     ));
@@ -476,7 +373,7 @@ fn limits_are_named_and_jobs_that_nobody_reads_make_room_again() {
 
 #[test]
 fn two_hundred_jobs_come_and_go_and_leave_nothing() {
-    let rig = Rig::lit("");
+    let rig = JobsRig::lit("");
     let round = || {
         let ids: Vec<_> = (0..200)
             .map(|number| {

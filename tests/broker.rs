@@ -75,8 +75,11 @@ fn python_reads_back_what_was_published() {
     }
     assert_eq!(seen.lines().count(), count);
     let status = rig.finish();
-    assert_eq!((status.counters.frames_confirmed.get(), status.counters.frames_unroutable.get()), (count as u64, 0));
-    assert!(status.counters.confirm_latency.quantile_s(1.0).is_some());
+    assert_eq!(
+        (status.counters.publish.frames_confirmed.get(), status.counters.publish.frames_unroutable.get()),
+        (count as u64, 0)
+    );
+    assert!(status.counters.publish.confirm_latency.quantile_s(1.0).is_some());
 }
 
 #[test]
@@ -106,15 +109,16 @@ fn unroutable_and_refused_frames_are_counted_apart_and_the_window_holds() {
     let c = &rig.status.counters;
     wait_for("all outcomes", || {
         // Answers first: between the two readings the window can only look emptier than it is… or full.
-        let answered = c.frames_confirmed.get() + c.frames_unroutable.get() + c.frames_given_up.get();
-        let in_flight = c.frames_published.get() - answered;
+        let answered =
+            c.publish.frames_confirmed.get() + c.publish.frames_unroutable.get() + c.publish.frames_given_up.get();
+        let in_flight = c.publish.frames_published.get() - answered;
         assert!(in_flight <= 2 * WINDOW, "{in_flight} in flight");
         (answered == 3 * each).then_some(())
     });
-    assert_eq!(c.frames_unroutable.get(), each);
+    assert_eq!(c.publish.frames_unroutable.get(), each);
     let kept = rig.runtime.block_on(reader.ids("full"));
     assert_eq!(
-        (c.frames_confirmed.get(), c.frames_refused.get()),
+        (c.publish.frames_confirmed.get(), c.publish.frames_refused.get()),
         (each + kept.len() as u64, each - kept.len() as u64)
     );
     assert!(kept.len() < each as usize, "the full queue refused nothing");
@@ -151,7 +155,7 @@ fn status_goes_out_on_each_change_and_every_five_seconds_and_overtakes_frames() 
             told(&mut seen);
         }
     }
-    assert!(rig.status.counters.frames_waiting.get() > 0.0, "no frames were piling up");
+    assert!(rig.status.counters.publish.frames_waiting.get() > 0.0, "no frames were piling up");
     while seen.iter().filter(|(event, _)| event == "periodic").count() < 2 {
         told(&mut seen);
     }
@@ -170,7 +174,7 @@ fn a_wrong_password_is_said_once_and_a_right_one_is_found_by_itself() {
     let rig = rig(&broker.uri(), "password", 16, |config| {
         config.login = Reloadable::new(Login { username: "dana".into(), password: Secret::new(PASSWORD) });
     });
-    rig.wait_for("two refusals", |s| s.counters.broker_failures.get() >= 2);
+    rig.wait_for("two refusals", |s| s.counters.publish.failures.get() >= 2);
     assert_eq!(rig.status.broker(), BrokerState::Away);
     broker.ctl(&["change_password", "dana", PASSWORD]);
     rig.wait_connected();
@@ -197,7 +201,7 @@ fn a_port_that_speaks_something_else_is_a_state_and_not_a_crash() {
     let plain = rig(&format!("amqp://[::ffff:127.0.0.1]:{port}/%2f"), "plain", 16, |_| {});
     let nonsense = rig("not a uri", "nonsense", 16, |_| {});
     for rig in [tls, plain, nonsense] {
-        rig.wait_for("failure", |s| s.broker() == BrokerState::Away && s.counters.broker_failures.get() > 0);
+        rig.wait_for("failure", |s| s.broker() == BrokerState::Away && s.counters.publish.failures.get() > 0);
         rig.publisher.abort();
     }
 }
@@ -206,14 +210,14 @@ fn a_port_that_speaks_something_else_is_a_state_and_not_a_crash() {
 fn without_a_broker_the_oldest_frames_go_first_and_are_counted() {
     let port = common::free_port();
     let rig = rig(&format!("amqp://127.0.0.1:{port}/%2f"), "nobody", 10, |_| {});
-    rig.wait_for("failures", |s| s.broker() == BrokerState::Away && s.counters.broker_failures.get() >= 2);
+    rig.wait_for("failures", |s| s.broker() == BrokerState::Away && s.counters.publish.failures.get() >= 2);
     let stream = stream(View::Single, "s", Dtype::F32, 1, 64);
     for number in 0..50 {
         rig.offer(frame(&stream, number));
     }
-    assert_eq!(rig.status.counters.frames_dropped_at_egress.get(), 40);
+    assert_eq!(rig.status.counters.egress.frames_dropped.get(), 40);
     let status = rig.finish();
-    assert_eq!(status.counters.frames_dropped_at_egress.get(), 50);
+    assert_eq!(status.counters.egress.frames_dropped.get(), 50);
 }
 
 #[test]
@@ -237,17 +241,17 @@ fn nothing_is_lost_when_the_broker_is_killed_twice_while_publishing() {
     };
     let c = &rig.status.counters;
     for connections in 1..=2 {
-        let confirmed = c.frames_confirmed.get();
-        offer_until(&|| c.frames_confirmed.get() > confirmed + 200);
+        let confirmed = c.publish.frames_confirmed.get();
+        offer_until(&|| c.publish.frames_confirmed.get() > confirmed + 200);
         broker.kill();
         offer_until(&|| rig.status.broker() == BrokerState::Away);
         rig.status.set_phase(Phase::WaitingForFiber(DarkReason::NoTraces));
         broker.restart();
-        offer_until(&|| c.broker_connections.get() > connections);
+        offer_until(&|| c.publish.connections.get() > connections);
     }
     let status = rig.finish();
     let c = &status.counters;
-    assert_eq!((c.frames_confirmed.get(), c.frames_dropped_at_egress.get()), (number, 0), "{c:?}");
+    assert_eq!((c.publish.frames_confirmed.get(), c.egress.frames_dropped.get()), (number, 0), "{c:?}");
 
     let runtime = Runtime::new().unwrap();
     let reader = runtime.block_on(Reader::new(&broker.uri()));
@@ -289,19 +293,19 @@ fn a_frozen_broker_is_noticed_and_nothing_is_lost() {
     for number in 0..500 {
         rig.offer(frame(&stream, number));
     }
-    rig.wait_for("confirms", |s| s.counters.frames_confirmed.get() == 500);
+    rig.wait_for("confirms", |s| s.counters.publish.frames_confirmed.get() == 500);
     broker.freeze();
     for number in 500..1000 {
         rig.offer(frame(&stream, number));
     }
     rig.wait_for("notice", |s| s.broker() == BrokerState::Away);
     let c = &rig.status.counters;
-    assert!(c.frames_published.get() - c.frames_confirmed.get() <= window() as u64, "{c:?}");
+    assert!(c.publish.frames_published.get() - c.publish.frames_confirmed.get() <= window() as u64, "{c:?}");
     // An attempt against the frozen broker must end by itself.
-    let failures = c.broker_failures.get();
-    rig.wait_for("a failed attempt", |s| s.counters.broker_failures.get() > failures);
+    let failures = c.publish.failures.get();
+    rig.wait_for("a failed attempt", |s| s.counters.publish.failures.get() > failures);
     broker.thaw();
-    rig.wait_for("the rest", |s| s.counters.frames_confirmed.get() == 1000);
+    rig.wait_for("the rest", |s| s.counters.publish.frames_confirmed.get() == 1000);
     rig.finish();
     let runtime = Runtime::new().unwrap();
     let reader = runtime.block_on(Reader::new(&broker.uri()));
@@ -326,7 +330,7 @@ fn while_an_alarm_blocks_the_broker_memory_does_not_grow() {
         }
     };
     offer(100);
-    rig.wait_for("confirms", |s| s.counters.frames_waiting.get() == 0.0);
+    rig.wait_for("confirms", |s| s.counters.publish.frames_waiting.get() == 0.0);
     broker.memory_alarm(true);
     wait_for("the blocked state", || {
         offer(1);
@@ -339,18 +343,18 @@ fn while_an_alarm_blocks_the_broker_memory_does_not_grow() {
     // 700 frames are 209 MB.
     assert!(grown < 40_000_000, "{grown} bytes more after 700 frames of 299 kB");
     assert_eq!(rig.status.broker(), BrokerState::Blocked);
-    let dropped = rig.status.counters.frames_dropped_at_egress.get();
+    let dropped = rig.status.counters.egress.frames_dropped.get();
     assert!(dropped >= 600, "only {dropped} dropped");
     broker.memory_alarm(false);
-    rig.wait_for("the end of the block", |s| s.counters.frames_waiting.get() == 0.0);
+    rig.wait_for("the end of the block", |s| s.counters.publish.frames_waiting.get() == 0.0);
     assert_eq!(rig.status.broker(), BrokerState::Connected);
     let status = rig.finish();
     let c = &status.counters;
-    assert_eq!((c.broker_connections.get(), c.frames_unconfirmed.get()), (1, 0));
+    assert_eq!((c.publish.connections.get(), c.publish.frames_unconfirmed.get()), (1, 0));
     let runtime = Runtime::new().unwrap();
     let reader = runtime.block_on(Reader::new(&broker.uri()));
     let arrived = runtime.block_on(reader.ids("alarm"));
-    assert_eq!(arrived.len() as u64, c.frames_confirmed.get());
+    assert_eq!(arrived.len() as u64, c.publish.frames_confirmed.get());
     assert!(arrived.contains_key(&id("w", number - 1)), "the newest frame is not there");
 }
 

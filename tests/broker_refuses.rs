@@ -50,13 +50,15 @@ fn a_full_queue_costs_no_durable_frame_holds_up_nobody_and_is_said() {
     }
     let c = &rig.status.counters;
     wait_finding(&rig, FindingKind::FramesRefused, true);
-    rig.wait_for("the other stream", |s| s.counters.frames_confirmed.get() >= EACH);
-    rig.wait_for("refusals", |s| s.counters.frames_refused.get() > 10 && s.counters.frames_held.get() > 100.0);
-    assert_eq!((c.frames_given_up.get(), c.frames_dropped_at_egress.get()), (0, 0), "nothing is lost");
+    rig.wait_for("the other stream", |s| s.counters.publish.frames_confirmed.get() >= EACH);
+    rig.wait_for("refusals", |s| {
+        s.counters.publish.frames_refused.get() > 10 && s.counters.publish.frames_held.get() > 100.0
+    });
+    assert_eq!((c.publish.frames_given_up.get(), c.egress.frames_dropped.get()), (0, 0), "nothing is lost");
     // Status goes out as ever.
-    let told = c.status_confirmed.get();
+    let told = c.publish.status_confirmed.get();
     rig.status.set_phase(Phase::WaitingForFiber(DarkReason::NoTraces));
-    rig.wait_for("status", |s| s.counters.status_confirmed.get() > told);
+    rig.wait_for("status", |s| s.counters.publish.status_confirmed.get() > told);
 
     // Somebody reads the full queue.
     let mut seen = Vec::new();
@@ -64,7 +66,7 @@ fn a_full_queue_costs_no_durable_frame_holds_up_nobody_and_is_said() {
         while let Some((id, ..)) = rig.runtime.block_on(reader.next("brim", Duration::ZERO)) {
             seen.push(id);
         }
-        (c.frames_confirmed.get() == 2 * EACH && seen.len() >= EACH as usize).then_some(())
+        (c.publish.frames_confirmed.get() == 2 * EACH && seen.len() >= EACH as usize).then_some(())
     });
     let wanted: BTreeSet<_> = (0..EACH).map(|number| id("kept", number)).collect();
     assert_eq!(seen.iter().cloned().collect::<BTreeSet<_>>(), wanted);
@@ -81,7 +83,10 @@ fn a_full_queue_costs_no_durable_frame_holds_up_nobody_and_is_said() {
     assert!(of("/kept/") == in_order("kept") && of("/other/") == in_order("other"));
     let status = rig.finish();
     let c = &status.counters;
-    assert_eq!((c.frames_given_up.get(), c.frames_unconfirmed.get(), c.broker_connections.get()), (0, 0, 1));
+    assert_eq!(
+        (c.publish.frames_given_up.get(), c.publish.frames_unconfirmed.get(), c.publish.connections.get()),
+        (0, 0, 1)
+    );
     let said = log().lines().filter(|line| line.contains("WARN") && line.contains("refuses frames")).count();
     assert_eq!(said, 1);
 }
@@ -98,18 +103,20 @@ fn what_is_not_durable_is_given_up_and_said_and_the_rest_is_counted_at_the_end()
         rig.offer(frame(&live, number));
     }
     let c = &rig.status.counters;
-    rig.wait_for("answers", |s| s.counters.frames_confirmed.get() + s.counters.frames_given_up.get() == 50);
-    assert!(c.frames_given_up.get() >= 40, "{c:?}");
+    rig.wait_for("answers", |s| {
+        s.counters.publish.frames_confirmed.get() + s.counters.publish.frames_given_up.get() == 50
+    });
+    assert!(c.publish.frames_given_up.get() >= 40, "{c:?}");
     wait_finding(&rig, FindingKind::FramesRefused, true);
     // A live frame that is refused is forgotten after a while.
     wait_finding(&rig, FindingKind::FramesRefused, false);
     for number in 0..20 {
         rig.offer(frame(&durable, number));
     }
-    rig.wait_for("refusals", |s| s.counters.frames_held.get() > 19.0);
+    rig.wait_for("refusals", |s| s.counters.publish.frames_held.get() > 19.0);
     let status = rig.finish();
-    assert_eq!(status.counters.frames_unconfirmed.get(), 20);
-    assert!(status.counters.frames_held.get() + status.counters.frames_waiting.get() < 0.5);
+    assert_eq!(status.counters.publish.frames_unconfirmed.get(), 20);
+    assert!(status.counters.publish.frames_held.get() + status.counters.publish.frames_waiting.get() < 0.5);
 }
 
 #[test]
@@ -126,16 +133,16 @@ fn frames_that_are_too_large_cost_one_connection_in_all() {
         rig.offer(frame(&huge, number));
         rig.offer(frame(&fits, number));
         number += 1;
-        (rig.status.counters.frames_too_large.get() > 20).then_some(())
+        (rig.status.counters.publish.frames_too_large.get() > 20).then_some(())
     });
     let why = rig.finding(FindingKind::FramesTooLarge).expect("it is said");
     assert!(why.contains("100000 bytes"), "{why}");
-    rig.wait_for("the others", |s| s.counters.frames_confirmed.get() == number);
+    rig.wait_for("the others", |s| s.counters.publish.frames_confirmed.get() == number);
     let status = rig.finish();
     broker.ctl(&["eval", "application:set_env(rabbit, max_message_size, 134217728)."]);
     let c = &status.counters;
-    assert_eq!(c.frames_too_large.get() + c.frames_given_up.get(), number, "{c:?}");
-    assert_eq!((c.broker_connections.get(), c.broker_failures.get()), (2, 1), "{c:?}");
+    assert_eq!(c.publish.frames_too_large.get() + c.publish.frames_given_up.get(), number, "{c:?}");
+    assert_eq!((c.publish.connections.get(), c.publish.failures.get()), (2, 1), "{c:?}");
 }
 
 #[test]
@@ -158,7 +165,7 @@ fn an_exchange_of_another_type_is_said_and_mended_without_a_restart() {
         let log = log();
         log.lines().filter(|l| l.contains("ERROR") && l.contains("'bent.frames'") && l.contains(word)).count()
     };
-    rig.wait_for("a second attempt", |s| s.counters.broker_failures.get() >= 2);
+    rig.wait_for("a second attempt", |s| s.counters.publish.failures.get() >= 2);
     assert_eq!(said("inequivalent arg 'type'"), 1);
     let gone = client.channel.exchange_delete("bent.frames".into(), ExchangeDeleteOptions::default());
     reader.block_on(gone).unwrap();
@@ -173,7 +180,7 @@ fn a_broker_that_freezes_while_nothing_is_under_way_is_away_within_two_heartbeat
     let rig = rig(&broker.uri(), "still", 64, |_| {});
     rig.wait_connected();
     // The status message of the connection is answered: from here on only heartbeats go to and fro.
-    rig.wait_for("quiet", |s| s.counters.status_confirmed.get() > 0);
+    rig.wait_for("quiet", |s| s.counters.publish.status_confirmed.get() > 0);
     broker.freeze();
     let began = Instant::now();
     rig.wait_for("notice", |s| s.broker() == BrokerState::Away);

@@ -6,7 +6,6 @@ mod common;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use common::books::wait_balanced;
 use common::broker::{Broker, shared};
 use common::bus::{Rig, keepalive};
 use common::wait_for;
@@ -50,7 +49,7 @@ fn after_a_block_no_frame_of_a_job_is_old() {
         (new > 30).then_some(())
     });
     assert_eq!(old, 0, "frames from the time of the block were sent as live");
-    wait_balanced(&rig.daemon);
+    rig.daemon.wait_balanced();
 }
 
 #[test]
@@ -97,5 +96,5 @@ fn a_frozen_broker_is_noticed_by_every_connection() {
     }
     rig.wait_heard(1);
     wait_for("frames again", || rig.client.next("ice.lines"));
-    wait_balanced(&rig.daemon);
+    rig.daemon.wait_balanced();
 }

@@ -113,12 +113,12 @@ impl Played {
         let mut faults = Vec::new();
         let unequal = counters.traces_books().into_iter().take(3).filter(|book| !book.balances());
         faults.extend(unequal.map(|book| format!("{book:?}")));
-        let known = counters.traces_launched.get();
+        let known = counters.capture.traces_launched.get();
         if known != seen.launched {
             faults.push(format!("{} launched, {known} known", seen.launched));
         }
         let out = seen.held.iter().filter(|lease| lease.acquisition.epoch >= self.pool_since).count();
-        let free = counters.capture_free_blocks.get() as usize;
+        let free = counters.capture.free_blocks.get() as usize;
         // One more is being filled, unless all are out and it is the spare one.
         if free + out + 1 != POOL && (free, out) != (0, POOL) {
             faults.push(format!("{free} free and {out} out of {POOL} blocks"));
@@ -264,10 +264,10 @@ proptest! {
         prop_assert_eq!(end.is_err(), error);
         prop_assert!(seen.faults.is_empty(), "{:#?}", seen.faults);
         let counters = &status.counters;
-        prop_assert_eq!(counters.traces_launched.get(), seen.launched);
-        prop_assert_eq!(counters.traces_passed_on.get(), seen.arrived);
-        prop_assert_eq!(counters.traces_launched.get(), seen.arrived + counters.gap_traces.get());
-        prop_assert!(counters.gap_traces.get() >= seen.gaps_marked);
+        prop_assert_eq!(counters.capture.traces_launched.get(), seen.launched);
+        prop_assert_eq!(counters.capture.traces_passed_on.get(), seen.arrived);
+        prop_assert_eq!(counters.capture.traces_launched.get(), seen.arrived + counters.capture.gap_traces.get());
+        prop_assert!(counters.capture.gap_traces.get() >= seen.gaps_marked);
         prop_assert!(counters.traces_books()[..3].iter().all(Book::balances));
     }
 }
@@ -349,7 +349,7 @@ fn slow_slots_and_restarts_of_the_producer_leave_capture_with_all_its_blocks() {
         let (filled_rx, status) = (rig.filled_rx.clone(), Arc::clone(&rig.status));
         std::thread::spawn(move || {
             for lease in filled_rx {
-                status.counters.traces_processed.add(lease.traces as u64);
+                status.counters.pipeline.traces_processed.add(lease.traces as u64);
             }
         })
     };
@@ -358,13 +358,13 @@ fn slow_slots_and_restarts_of_the_producer_leave_capture_with_all_its_blocks() {
     // one a slot would end it at once.
     for round in 1..=3 {
         let written = Written::start(&path, 120);
-        let before = counters.traces_processed.get();
-        wait_for("traces of slow slots", || counters.traces_processed.get() >= before + 10 * 120);
+        let before = counters.pipeline.traces_processed.get();
+        wait_for("traces of slow slots", || counters.pipeline.traces_processed.get() >= before + 10 * 120);
         written.end();
         wait_for("the loss of the producer", || matches!(rig.status.phase().phase, Phase::WaitingForFiber(_)));
-        wait_for("all blocks home", || counters.capture_free_blocks.get() as usize == POOL);
-        assert_eq!(counters.capture_pool_blocks.get() as usize, POOL);
-        assert_eq!(counters.epochs.get(), round);
+        wait_for("all blocks home", || counters.capture.free_blocks.get() as usize == POOL);
+        assert_eq!(counters.capture.pool_blocks.get() as usize, POOL);
+        assert_eq!(counters.capture.epochs.get(), round);
     }
     drop(stop_tx);
     assert_eq!(capture.join().unwrap().unwrap(), CaptureEnd::Stopped);
@@ -373,6 +373,6 @@ fn slow_slots_and_restarts_of_the_producer_leave_capture_with_all_its_blocks() {
     consumer.join().unwrap();
     assert!(status.counters.traces_books().iter().all(Book::balances), "{:#?}", status.counters.traces_books());
     // A slot fills six blocks at once, so that five may not do; but most get through.
-    let (launched, missing) = (status.counters.traces_launched.get(), status.counters.gap_traces.get());
+    let (launched, missing) = (status.counters.capture.traces_launched.get(), status.counters.capture.gap_traces.get());
     assert!(missing < launched / 2, "{missing} of {launched} traces are missing");
 }

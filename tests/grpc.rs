@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use common::wait_for;
 use doors::{Client, lines, stream};
-use fiberd::api::grpc::{GrpcDoor, GrpcOptions, OpenPort};
 use fiberd::config::{HttpConfig, Reloadable, Role, TlsFiles, Token, digest_of};
+use fiberd::feed::{Feed, Limits};
 use fiberd::frame::Dtype;
-use fiberd::jobs::feed::{Feed, Limits};
+use fiberd::streams::grpc::{GrpcDoor, GrpcOptions, OpenPort};
 use tokio::runtime::Runtime;
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -9,18 +9,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use common::engine::{EngineRig, fill};
 use common::wait_for;
 use crossbeam_channel::bounded;
 use fiberd::acquisition::{Acquisition, SignalLimits};
-use fiberd::block::{BlockLayout, BlockPool, RawBlock};
+use fiberd::block::RawBlock;
 use fiberd::capture::{Capture, filled_queue_blocks};
 use fiberd::config::{CaptureConfig, ProcessingConfig, ViewConfig};
 use fiberd::dsp::{ConditionSpec, bins_in_range};
-use fiberd::egress::{Outlet, fence};
+use fiberd::egress::fence;
 use fiberd::frame::{FLAG_SHORT_WINDOW, Frame, ValueKind, View};
 use fiberd::pipeline::control::{Command, control};
 use fiberd::pipeline::cost::Shape;
-use fiberd::pipeline::{Budget, Engine, Pipeline, calibrate};
+use fiberd::pipeline::{Budget, Pipeline, calibrate};
 use fiberd::source::{Interrogator, Probe, ReadOutcome, SourceError};
 use fiberd::status::Status;
 use fiberd::units::{Rational, TraceIndex};
@@ -35,11 +36,8 @@ fn acquisition() -> Arc<Acquisition> {
     Arc::new(Acquisition { epoch: 1, prr, channels: CHANNELS, ..Acquisition::example() })
 }
 
-fn fill(row: &mut [u8], trace: u64) {
-    let row: &mut [i16] = bytemuck::cast_slice_mut(row);
-    for (c, cell) in row.iter_mut().enumerate() {
-        *cell = (trace.wrapping_mul(0x9E37_79B9).wrapping_add(c as u64 * 77) >> 5) as i16 % 1000;
-    }
+fn sample(trace: u64, channel: usize) -> i16 {
+    (trace.wrapping_mul(0x9E37_79B9).wrapping_add(channel as u64 * 77) >> 5) as i16 % 1000
 }
 
 fn multi(channels: (usize, usize), nfft: usize, max_hz: f64, line_period_s: Rational) -> ViewConfig {
@@ -59,62 +57,28 @@ fn period(num: u64, den: u64) -> Rational {
     Rational::new(num, den).unwrap()
 }
 
-/// The engine alone, as fast as it goes.
-struct Rig {
-    engine: Engine,
-    outlet: Outlet,
-    pool: BlockPool,
-    acquisition: Arc<Acquisition>,
-    next: u64,
+fn rig(views: Vec<ViewConfig>, condition: ConditionSpec) -> EngineRig {
+    EngineRig::new(views, condition, acquisition(), BLOCK, sample)
 }
 
-impl Rig {
-    fn new(views: Vec<ViewConfig>, condition: ConditionSpec) -> Self {
-        let status = Status::new("test", None);
-        let (egress, outlet) = fence(10_000, Arc::clone(&status.counters));
-        let acquisition = acquisition();
-        let processing = ProcessingConfig { condition, threads: 1, egress_frames: 0 };
-        let layout =
-            BlockLayout { capacity_traces: BLOCK, ..BlockLayout::for_acquisition(&acquisition, Duration::ZERO) };
-        let pool = BlockPool::new(layout, 4, &acquisition);
-        Self { engine: Engine::new(views, &processing, egress, status), outlet, pool, acquisition, next: 0 }
-    }
+/// One block; what the engine took for it, and the frames that came.
+fn feed(rig: &mut EngineRig) -> (Duration, Vec<Frame>) {
+    (rig.feed(BLOCK), rig.frames())
+}
 
-    /// One block; what the engine took for it, and the frames that came.
-    fn feed(&mut self) -> (Duration, Vec<Frame>) {
-        let mut blank = self.pool.take().expect("the pipeline keeps only what it has said");
-        let block = blank.block();
-        block.clear(&self.acquisition);
-        (block.first_trace, block.traces) = (TraceIndex(self.next), BLOCK);
-        (0..BLOCK).for_each(|t| fill(block.row_mut(t), self.next + t as u64));
-        self.next += BLOCK as u64;
-        let lease = blank.seal();
-        let began = Instant::now();
-        self.engine.process(lease);
-        (began.elapsed(), std::iter::from_fn(|| self.outlet.take_within(Duration::ZERO)).collect())
-    }
+fn open(rig: &mut EngineRig, job: &str, view: ViewConfig) {
+    rig.open(job, vec![view]).unwrap();
+}
 
-    fn open(&mut self, job: &str, view: ViewConfig) {
-        let (reply, mut answer) = oneshot::channel();
-        self.engine.obey(Command::Open { job: job.into(), streams: vec![view], reply });
-        answer.try_recv().unwrap().unwrap();
+/// Share of real time for so many blocks at the best of a few times, and what the meters say in the mean.
+fn load(rig: &mut EngineRig, blocks: usize) -> (f64, f64) {
+    const TIMES: usize = 4;
+    let (mut best, mut metered) = (f64::INFINITY, 0.0);
+    for _ in 0..TIMES {
+        best = (0..blocks).map(|_| feed(rig).0.as_secs_f64()).sum::<f64>().min(best);
+        metered += rig.engine.job_loads().iter().map(|(_, load)| load).sum::<f64>() / TIMES as f64;
     }
-
-    fn close(&mut self, job: &str) {
-        let (reply, _answer) = oneshot::channel();
-        self.engine.obey(Command::Close { job: job.into(), reply });
-    }
-
-    /// Share of real time for so many blocks at the best of a few times, and what the meters say in the mean.
-    fn load(&mut self, blocks: usize) -> (f64, f64) {
-        const TIMES: usize = 4;
-        let (mut best, mut metered) = (f64::INFINITY, 0.0);
-        for _ in 0..TIMES {
-            best = (0..blocks).map(|_| self.feed().0.as_secs_f64()).sum::<f64>().min(best);
-            metered += self.engine.job_loads().iter().map(|(_, load)| load).sum::<f64>() / TIMES as f64;
-        }
-        (best * PRR_HZ as f64 / (blocks * BLOCK) as f64, metered)
-    }
+    (best * PRR_HZ as f64 / (blocks * BLOCK) as f64, metered)
 }
 
 #[test]
@@ -122,9 +86,9 @@ fn the_model_agrees_with_the_engine() {
     // Each on a thread of its own, which is worker 0 of its pool.
     let rates = std::thread::spawn(calibrate::measure).join().unwrap();
     let measure = move || {
-        let mut rig = Rig::new(Vec::new(), ConditionSpec::default());
-        (0..8400 / BLOCK).for_each(|_| drop(rig.feed()));
-        let (idle, _) = rig.load(25);
+        let mut rig = rig(Vec::new(), ConditionSpec::default());
+        (0..8400 / BLOCK).for_each(|_| drop(feed(&mut rig)));
+        let (idle, _) = load(&mut rig, 25);
         let mut wrong = Vec::new();
         // Windows side by side, that slide, that are long and slide, of single channels, means, and bands of all kinds.
         for (channels, nfft, max_hz, line_period_s) in [
@@ -139,10 +103,10 @@ fn the_model_agrees_with_the_engine() {
             ((7, 7), 4096, 1000.0, period(1, 50)),
             ((1, 256), 512, 100.0, period(2, 1)),
         ] {
-            rig.open("job", multi(channels, nfft, max_hz, line_period_s));
+            open(&mut rig, "job", multi(channels, nfft, max_hz, line_period_s));
             let line_blocks = (line_period_s.to_f64() * PRR_HZ as f64 / BLOCK as f64).ceil() as usize;
-            (0..2 * line_blocks + 2).for_each(|_| drop(rig.feed()));
-            let (measured, metered) = rig.load(line_blocks.max(25));
+            (0..2 * line_blocks + 2).for_each(|_| drop(feed(&mut rig)));
+            let (measured, metered) = load(&mut rig, line_blocks.max(25));
             let measured = (measured - idle).max(1e-6);
             let bins = bins_in_range(0.0, max_hz, PRR_HZ as f64, nfft);
             let shape = Shape {
@@ -178,13 +142,14 @@ fn the_model_agrees_with_the_engine() {
 fn a_job_begins_within_a_line_and_a_quarter_of_a_second_at_every_window_length() {
     for condition in [ConditionSpec::default(), ConditionSpec { high_pass_hz: 5.0, ..ConditionSpec::default() }] {
         let work = move || {
-            let mut rig = Rig::new(vec![ViewConfig::waterfall()], condition);
-            (0..8400 / BLOCK).for_each(|_| drop(rig.feed()));
+            let mut rig = rig(vec![ViewConfig::waterfall()], condition);
+            (0..8400 / BLOCK).for_each(|_| drop(feed(&mut rig)));
             for (exponent, per_s) in (7..=16).flat_map(|exponent| [(exponent, 10), (exponent, 100)]) {
                 let nfft = 1usize << exponent;
-                rig.open("job", multi((3, 9), nfft, 100.0, period(1, per_s)));
+                open(&mut rig, "job", multi((3, 9), nfft, 100.0, period(1, per_s)));
                 let blocks = (PRR_HZ as f64 * (1.0 / per_s as f64 + 0.25) / BLOCK as f64) as usize;
-                let frames: Vec<_> = (0..blocks).flat_map(|_| rig.feed().1).filter(|f| f.stream.job == "job").collect();
+                let frames: Vec<_> =
+                    (0..blocks).flat_map(|_| feed(&mut rig).1).filter(|f| f.stream.job == "job").collect();
                 let first =
                     frames.first().unwrap_or_else(|| panic!("nothing in time of nfft {nfft} at {per_s} lines/s"));
                 assert_eq!(first.flags & FLAG_SHORT_WINDOW != 0, nfft > 8192, "nfft {nfft}");
@@ -202,10 +167,10 @@ fn standing_views_show_no_short_windows_and_begin_when_theirs_are_full() {
     let work = || {
         let view = multi((1, 9), 16_384, 100.0, period(1, 10));
         let standing = ViewConfig { lines_per_frame: 1, ..view.clone() };
-        let mut rig = Rig::new(vec![standing], ConditionSpec::default());
-        (0..120).for_each(|_| drop(rig.feed()));
-        rig.open("job", view);
-        let frames: Vec<_> = (0..400).flat_map(|_| rig.feed().1).collect();
+        let mut rig = rig(vec![standing], ConditionSpec::default());
+        (0..120).for_each(|_| drop(feed(&mut rig)));
+        open(&mut rig, "job", view);
+        let frames: Vec<_> = (0..400).flat_map(|_| feed(&mut rig).1).collect();
         let of = |job: &str| frames.iter().filter(|f| f.stream.job == job).collect::<Vec<_>>();
         assert!(of("").iter().all(|f| f.flags & FLAG_SHORT_WINDOW == 0 && f.end_trace.0 >= 16_384));
         assert!(of("job").len() > of("").len() + 50 && !of("").is_empty());
@@ -216,21 +181,21 @@ fn standing_views_show_no_short_windows_and_begin_when_theirs_are_full() {
 #[test]
 fn a_job_waits_for_its_beginning_while_the_pipeline_is_behind() {
     let work = || {
-        let mut rig = Rig::new(vec![ViewConfig::waterfall()], ConditionSpec::default());
+        let mut rig = rig(vec![ViewConfig::waterfall()], ConditionSpec::default());
         let (control, _commands) = control();
         rig.engine.limit(Some(Budget { max_load: 1000.0, pool_blocks: 64, ended_tx: control.ended_tx() }));
-        let ask = |rig: &mut Rig, job: &str, nfft| {
+        let ask = |rig: &mut EngineRig, job: &str, nfft| {
             let (reply, answer) = oneshot::channel();
             let streams = vec![multi((1, 9), nfft, 100.0, period(1, 50))];
             rig.engine.obey(Command::Open { job: job.into(), streams, reply });
             answer
         };
-        rig.feed();
+        feed(&mut rig);
         rig.engine.relieve(20);
         let (mut first, mut second) = (ask(&mut rig, "first", 1024), ask(&mut rig, "second", 1024));
         rig.close("first");
         assert!(first.try_recv().is_err(), "ended before it began");
-        rig.feed();
+        feed(&mut rig);
         rig.engine.relieve(9);
         assert!(matches!(second.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
         rig.engine.relieve(8);
@@ -239,7 +204,7 @@ fn a_job_waits_for_its_beginning_while_the_pipeline_is_behind() {
         let (mut long, mut next) = (ask(&mut rig, "long", 16_384), ask(&mut rig, "next", 1024));
         assert!(long.try_recv().unwrap().is_ok() && next.try_recv().is_err());
         for _ in 0..4 {
-            rig.feed();
+            feed(&mut rig);
             rig.engine.relieve(0);
         }
         assert!(next.try_recv().unwrap().is_ok());
@@ -263,7 +228,7 @@ impl Interrogator for Live {
         block.first_trace = TraceIndex(self.next);
         block.utc_ns = 1_790_000_000_000_000_000 + self.acquisition.prr.traces_to_ns(self.next);
         block.traces = block.layout().capacity_traces;
-        (0..block.traces).for_each(|t| fill(block.row_mut(t), self.next + t as u64));
+        fill(block, self.next, sample);
         self.next += block.traces as u64;
         let due = self.began + Duration::from_nanos(self.acquisition.prr.traces_to_ns(self.next) as u64);
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
@@ -285,7 +250,7 @@ async fn an_overload_costs_the_costliest_jobs_and_not_one_trace() {
     let config = CaptureConfig { pool_blocks: 256, ..CaptureConfig::default() };
     let (filled_tx, filled_rx) = bounded(filled_queue_blocks(&config));
     let (stop_tx, stop_rx) = bounded(0);
-    let (egress, outlet) = fence(10_000, Arc::clone(&counters));
+    let (egress, outlet) = fence(10_000, Arc::clone(&counters.egress));
     let (control, command_rx) = control();
     let budget = Budget { max_load: 0.5, pool_blocks: config.pool_blocks, ended_tx: control.ended_tx() };
     let processing = ProcessingConfig { condition: ConditionSpec::default(), threads: 1, egress_frames: 0 };
@@ -316,11 +281,11 @@ async fn an_overload_costs_the_costliest_jobs_and_not_one_trace() {
     });
 
     // As much history as long windows need to begin early.
-    wait_for("two seconds and more of data", || (counters.blocks_processed.get() > 220).then_some(()));
+    wait_for("two seconds and more of data", || (counters.pipeline.blocks_processed.get() > 220).then_some(()));
     control.open("cheap", vec![multi((200, 200), 256, 500.0, period(1, 10))]).await.unwrap();
     // Windows of this length do not slide so far apart, and no two of these jobs want the same.
     let mut heavy = 0;
-    while counters.jobs_overloaded.get() == 0 && heavy < 60 {
+    while counters.pipeline.jobs_overloaded.get() == 0 && heavy < 60 {
         let traces = 70 + heavy;
         let view = multi((1, 100), 65_536, 500.0, period(traces, PRR_HZ));
         if control.open(&format!("heavy-{heavy}"), vec![view]).await.is_err() {
@@ -334,15 +299,15 @@ async fn an_overload_costs_the_costliest_jobs_and_not_one_trace() {
     let (standing, cheap) = (frames(""), frames("cheap"));
     wait_for("the others go on", || (frames("") > standing + 50 && frames("cheap") > cheap + 20).then_some(()));
     wait_for("what is left fits", || {
-        (counters.pipeline_load.get() < 0.5 && counters.pipeline_demand.get() < 0.5).then_some(())
+        (counters.pipeline.load.get() < 0.5 && counters.pipeline.demand.get() < 0.5).then_some(())
     });
     println!(
         "{heavy} jobs forced in, {} ended, {} traces, {} dropped",
-        counters.jobs_overloaded.get(),
-        counters.traces.get(),
-        counters.traces_dropped_no_block.get()
+        counters.pipeline.jobs_overloaded.get(),
+        counters.capture.traces.get(),
+        counters.capture.traces_dropped_no_block.get()
     );
-    assert_eq!((counters.traces_dropped_no_block.get(), counters.gap_traces.get()), (0, 0));
+    assert_eq!((counters.capture.traces_dropped_no_block.get(), counters.capture.gap_traces.get()), (0, 0));
     drop(stop_tx);
     let _ = (capture.join().unwrap().unwrap(), dsp.join().unwrap());
     stop.store(true, Ordering::Relaxed);

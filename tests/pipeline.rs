@@ -1,17 +1,13 @@
-//! Capture and pipeline with everything between them, on a source that the test controls: what comes out must not
-//! depend on how traces were cut into blocks or on the number of threads; gaps, epochs and steps of the clock are in the
+//! The pipeline on traces that the test makes up: what comes out must not depend on how traces were cut into blocks or on the number of threads; gaps, epochs and steps of the clock are in the
 //! data; and nothing is allocated while traces flow.
 #![allow(clippy::unwrap_used)] // helpers of tests, as their tests
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, bounded};
-use fiberd::acquisition::{Acquisition, ClockQuality, Phase, SampleFormat, SignalLimits};
-use fiberd::block::{BlockLayout, BlockPool, Lease, RawBlock};
-use fiberd::capture::{Capture, CaptureEnd, filled_queue_blocks};
-use fiberd::config::{CaptureConfig, ProcessingConfig, ViewConfig};
+use fiberd::acquisition::{Acquisition, ClockQuality, SampleFormat};
+use fiberd::block::{BlockLayout, BlockPool, RawBlock};
+use fiberd::config::{ProcessingConfig, ViewConfig};
 use fiberd::dsp::{CommonMode, ConditionSpec, Lane, Output, Plan, PlanSpec, Raw, Samples, Spare, Traces, Want, Window};
 use fiberd::egress::{Outlet, fence};
 use fiberd::frame::{
@@ -21,8 +17,6 @@ use fiberd::frame::{
 use fiberd::pipeline::Engine;
 use fiberd::pipeline::crew::Crew;
 use fiberd::pipeline::tile::{TILE_CHANNELS, Tile};
-use fiberd::source::replay::Replay;
-use fiberd::source::{Interrogator, Probe, ReadOutcome, ReplaySpeed, SourceError};
 use fiberd::status::Status;
 use fiberd::units::{Rational, TraceIndex};
 use proptest::prelude::*;
@@ -82,7 +76,7 @@ impl Rig {
 
     fn with(views: Vec<ViewConfig>, threads: usize, condition: ConditionSpec, acquisition: &Arc<Acquisition>) -> Self {
         let status = Status::new("test", None);
-        let (egress, outlet) = fence(100_000, Arc::clone(&status.counters));
+        let (egress, outlet) = fence(100_000, Arc::clone(&status.counters.egress));
         let processing = ProcessingConfig { condition, threads, egress_frames: 0 };
         let engine = Engine::new(views, &processing, egress, Arc::clone(&status));
         let layout = BlockLayout::for_acquisition(acquisition, Duration::from_millis(100));
@@ -269,7 +263,7 @@ fn a_step_of_the_clock_is_marked_and_jitter_is_not() {
     assert_eq!(stepped.len(), 1);
     assert_eq!(stepped[0].first_trace.0, 200);
     assert_eq!(stepped[0].utc_first_ns, UTC_NS + 205_000_000);
-    assert_eq!(rig.status.counters.clock_steps.get(), 1);
+    assert_eq!(rig.status.counters.pipeline.clock_steps.get(), 1);
 }
 
 #[test]
@@ -278,7 +272,7 @@ fn views_that_do_not_fit_are_left_out_and_the_others_stay() {
     let mut rig = Rig::new(1, ConditionSpec::default(), &acquisition);
     let beyond = ViewConfig::single("beyond", CHANNELS + 1);
     let too_fast = ViewConfig { name: "fast".into(), bands_hz: vec![(501.0, 600.0)], ..views().remove(0) };
-    let (egress, outlet) = fence(1000, Arc::clone(&rig.status.counters));
+    let (egress, outlet) = fence(1000, Arc::clone(&rig.status.counters.egress));
     let processing = ProcessingConfig { condition: ConditionSpec::default(), threads: 1, egress_frames: 0 };
     let all = vec![beyond, too_fast, views().remove(0)];
     let status = Arc::clone(&rig.status);
@@ -415,194 +409,5 @@ fn processing_a_block_allocates_nothing() {
         (0..40).for_each(|_| turn(&mut rig));
         let info = allocation_counter::measure(|| (0..100).for_each(|_| turn(&mut rig)));
         assert_eq!(info.count_total, 0, "{common_mode:?}: {info:?}");
-    }
-}
-
-/// Hands out blocks as the test says.
-struct Scripted {
-    acquisition: Acquisition,
-    next: u64,
-    end: u64,
-    live: bool,
-}
-
-impl Interrogator for Scripted {
-    fn probe(&mut self) -> Result<Probe, SourceError> {
-        Ok(Probe::Ready(self.acquisition.clone()))
-    }
-
-    fn read_block(&mut self, block: &mut RawBlock, _: Duration) -> Result<ReadOutcome, SourceError> {
-        if self.next >= self.end {
-            return Ok(ReadOutcome::EndOfStream);
-        }
-        let traces = block.free_traces();
-        fill(block, self.next, traces);
-        self.next += traces as u64;
-        Ok(ReadOutcome::Filled)
-    }
-
-    fn is_live(&self) -> bool {
-        self.live
-    }
-}
-
-fn capture(
-    blocks: u64,
-    live: bool,
-    pool_blocks: usize,
-) -> (Capture, Receiver<Lease>, crossbeam_channel::Sender<()>, Arc<Status>) {
-    let config = CaptureConfig { pool_blocks, ..CaptureConfig::default() };
-    let status = Status::new("test", None);
-    let (filled_tx, filled_rx) = bounded(filled_queue_blocks(&config));
-    let (stop_tx, stop_rx) = bounded(0);
-    let source = Box::new(Scripted { acquisition: (*acquisition(1)).clone(), next: 0, end: blocks * 20, live });
-    let limits = SignalLimits::default();
-    (Capture { source, config, limits, status: Arc::clone(&status), filled_tx, stop_rx }, filled_rx, stop_tx, status)
-}
-
-#[test]
-fn without_a_free_block_capture_reads_on_and_the_loss_is_exact() {
-    let (capture, filled_rx, _stop, status) = capture(50, true, 8);
-    assert_eq!(capture.run().unwrap(), CaptureEnd::EndOfStream);
-    let mut leases: VecDeque<_> = filled_rx.try_iter().collect();
-    // Nobody gave a block back, so eight got through, from the beginning, and the rest is counted.
-    assert_eq!(leases.len(), 8);
-    assert_eq!(status.counters.traces.get(), 1000);
-    assert_eq!(status.counters.traces_dropped_no_block.get(), 1000 - 160);
-    assert_eq!(leases.pop_back().unwrap().end_trace().0, 160);
-    assert_eq!(status.phase().phase, Phase::Draining);
-}
-
-#[test]
-fn what_was_dropped_is_the_gap_of_the_next_block() {
-    let (capture, filled_rx, stop, status) = capture(u64::MAX / 20, true, 4);
-    let running = capture.spawn().unwrap();
-    let mut next = 0;
-    let (mut lost, mut held) = (0, VecDeque::new());
-    for turn in 0..2000 {
-        let lease = filled_rx.recv().unwrap();
-        assert_eq!(lease.first_trace.0 - next, lease.gap_before, "turn {turn}");
-        assert_eq!(lease.row_as::<i16>(3)[5], sample(lease.first_trace.0 + 3, 5));
-        lost += lease.gap_before;
-        next = lease.end_trace().0;
-        held.push_back(lease);
-        if turn % 7 == 0 {
-            std::thread::sleep(Duration::from_micros(200));
-        }
-        if held.len() > 2 {
-            held.clear();
-        }
-    }
-    drop((stop, filled_rx, held));
-    assert_eq!(running.join().unwrap().unwrap(), CaptureEnd::Stopped);
-    assert!(lost > 0, "a source that never waits must overrun a pool of four");
-    assert!(status.counters.gap_traces.get() >= lost);
-}
-
-#[test]
-fn a_source_that_can_wait_loses_nothing() {
-    let (capture, filled_rx, _stop, status) = capture(500, false, 3);
-    let running = capture.spawn().unwrap();
-    let mut next = 0;
-    for lease in filled_rx {
-        assert_eq!((lease.first_trace.0, lease.gap_before), (next, 0));
-        next = lease.end_trace().0;
-    }
-    assert_eq!(next, 10_000);
-    assert_eq!(running.join().unwrap().unwrap(), CaptureEnd::EndOfStream);
-    assert_eq!(status.counters.traces_dropped_no_block.get(), 0);
-}
-
-#[test]
-fn capturing_a_block_allocates_nothing() {
-    let allocations = |blocks| {
-        let (capture, filled_rx, stop, status) = capture(blocks, true, 8);
-        let info = allocation_counter::measure(move || {
-            let _ = capture.run();
-        });
-        drop((filled_rx, stop, status));
-        info.count_total
-    };
-    assert_eq!(allocations(1000), allocations(10), "what is allocated is allocated at the beginning");
-}
-
-/// Plays a fixture through the engine and returns the mean amplitude over all whole lines at the tone's bin, per channel.
-fn tone_amplitudes(name: &str, condition: ConditionSpec, frequency_hz: f64) -> Vec<f64> {
-    let file = format!("{}/fixtures/{name}.fdas", env!("CARGO_MANIFEST_DIR"));
-    let mut replay = Replay::open(&[file.into()], ReplaySpeed::Unpaced, false).unwrap();
-    let Probe::Ready(acquisition) = replay.probe().unwrap() else { panic!("{name} is there") };
-    let acquisition = Arc::new(acquisition);
-    let bin_hz = acquisition.prr.to_f64() / 256.0;
-    let view = ViewConfig {
-        view: View::Multi,
-        name: "all".into(),
-        nfft: 256,
-        line_period_s: Rational::new(1, 4).unwrap(),
-        // The main lobe of a Hann window: three bins around the tone.
-        frequency_range_hz: Some((frequency_hz - bin_hz, frequency_hz + bin_hz)),
-        value: ValueKind::Power,
-        bands_hz: Vec::new(),
-        ..ViewConfig::waterfall()
-    };
-    let status = Status::new("test", None);
-    let (egress, outlet) = fence(1000, Arc::clone(&status.counters));
-    let processing = ProcessingConfig { condition, threads: 1, egress_frames: 1000 };
-    let mut engine = Engine::new(vec![view], &processing, egress, status);
-    let pool = BlockPool::new(BlockLayout::for_acquisition(&acquisition, Duration::from_millis(70)), 4, &acquisition);
-    loop {
-        let mut blank = pool.take().unwrap();
-        blank.block().clear(&acquisition);
-        match replay.read_block(blank.block(), Duration::from_secs(10)).unwrap() {
-            ReadOutcome::Filled => engine.process(blank.seal()),
-            _ => break,
-        }
-    }
-    let frames: Vec<_> = std::iter::from_fn(|| outlet.take_within(Duration::ZERO)).collect();
-    assert!(frames.len() > 3, "{name}: {} lines", frames.len());
-    let channels = frames[0].stream.channels.count;
-    let power = |c: usize| {
-        let of_frame = |f: &Frame| f.values.flat()[c * 3..c * 3 + 3].iter().map(|&v| f64::from(v)).sum::<f64>();
-        frames.iter().map(of_frame).sum::<f64>() / frames.len() as f64
-    };
-    (0..channels).map(|c| (2.0 * power(c)).sqrt()).collect()
-}
-
-#[test]
-fn the_known_strain_of_the_fixtures_comes_out_of_the_pipeline() {
-    let sidecar = |name: &str| -> toml::Table {
-        let file = format!("{}/fixtures/{name}.toml", env!("CARGO_MANIFEST_DIR"));
-        std::fs::read_to_string(file).unwrap().parse::<toml::Table>().unwrap()["expected"].as_table().unwrap().clone()
-    };
-    let close = |got: f64, expected: f64, what: &str| {
-        assert!((got / expected - 1.0).abs() < 0.01, "{what}: {got} rad for {expected} rad");
-    };
-
-    // Phase as the instrument gives it.
-    let tone = sidecar("tone");
-    let number = |table: &toml::Table, key: &str| {
-        table[key].as_float().unwrap_or_else(|| table[key].as_integer().unwrap() as f64)
-    };
-    let amplitudes = tone_amplitudes("tone", ConditionSpec::default(), number(&tone, "frequency_hz"));
-    let expected = number(&tone, "strain_nstrain") * number(&tone, "rad_per_nstrain");
-    for channel in number(&tone, "channel_min") as usize..=number(&tone, "channel_max") as usize {
-        close(amplitudes[channel - 1], expected, &format!("tone, channel {channel}"));
-    }
-
-    // Phase demodulated by us from the raw optical field, then strain rate: amplitude × 2π f.
-    let iq = sidecar("iq-tone");
-    let gauge = number(&iq, "gauge_channels") as usize;
-    let demodulated = ConditionSpec { spatial_difference_channels: gauge, ..ConditionSpec::default() };
-    let rate = ConditionSpec { strain_rate: true, ..demodulated };
-    let (frequency_hz, strain) = (number(&iq, "frequency_hz"), number(&iq, "strain_nstrain"));
-    let phases = tone_amplitudes("iq-tone", demodulated, frequency_hz);
-    let rates = tone_amplitudes("iq-tone", rate, frequency_hz);
-    // A first difference over 1/PRR is a derivative times sinc(π f / PRR).
-    let half_turn = std::f64::consts::PI * frequency_hz / 1000.0;
-    let expected_rate = strain * 2.0 * std::f64::consts::PI * frequency_hz * half_turn.sin() / half_turn;
-    for channel in number(&iq, "full_min") as usize..=number(&iq, "full_max") as usize {
-        // Output channel c is input c + gauge minus input c.
-        let output = channel - 1 - gauge;
-        close(phases[output], number(&iq, "amplitude_rad"), &format!("iq, channel {channel}"));
-        close(rates[output], expected_rate, &format!("iq strain rate, channel {channel}"));
     }
 }

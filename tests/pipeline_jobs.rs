@@ -2,29 +2,27 @@
 //! else notices.
 #![allow(clippy::unwrap_used)] // helpers of tests, as their tests
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
+use common::engine::EngineRig;
 use fiberd::acquisition::Acquisition;
-use fiberd::block::{BlockLayout, BlockPool};
-use fiberd::config::{ProcessingConfig, ViewConfig};
+use fiberd::config::ViewConfig;
 use fiberd::dsp::ConditionSpec;
-use fiberd::egress::{Outlet, fence};
 use fiberd::frame::{FLAG_PARTIAL_LINE, Frame, ValueKind};
-use fiberd::pipeline::Engine;
-use fiberd::pipeline::control::{Command, Opened, Refused};
-use fiberd::status::Status;
-use fiberd::units::{Rational, TraceIndex};
+use fiberd::pipeline::control::Opened;
+use fiberd::refusal::Refusal;
+use fiberd::units::Rational;
 use proptest::prelude::*;
-use tokio::sync::oneshot;
 
 const CHANNELS: usize = 150;
 const BLOCK: usize = 100;
 
-fn acquisition(epoch: u64) -> Arc<Acquisition> {
+fn acquisition() -> Arc<Acquisition> {
     let prr = Rational::from_f64(1000.0).unwrap();
-    Arc::new(Acquisition { epoch, prr, channels: CHANNELS, ..Acquisition::example() })
+    Arc::new(Acquisition { epoch: 1, prr, channels: CHANNELS, ..Acquisition::example() })
 }
 
 fn sample(trace: u64, channel: usize) -> i16 {
@@ -32,54 +30,8 @@ fn sample(trace: u64, channel: usize) -> i16 {
     (x >> 52) as i16 + (2000.0 * (std::f64::consts::TAU * (20 + channel) as f64 * trace as f64 / 1000.0).sin()) as i16
 }
 
-struct Rig {
-    engine: Engine,
-    outlet: Outlet,
-    pool: BlockPool,
-    acquisition: Arc<Acquisition>,
-    next: u64,
-}
-
-impl Rig {
-    fn new(views: Vec<ViewConfig>, condition: ConditionSpec) -> Self {
-        let status = Status::new("test", None);
-        let (egress, outlet) = fence(100_000, Arc::clone(&status.counters));
-        let acquisition = acquisition(1);
-        let processing = ProcessingConfig { condition, threads: 1, egress_frames: 0 };
-        let layout = BlockLayout::for_acquisition(&acquisition, Duration::from_millis(BLOCK as u64));
-        let pool = BlockPool::new(layout, 4, &acquisition);
-        Self { engine: Engine::new(views, &processing, egress, status), outlet, pool, acquisition, next: 0 }
-    }
-
-    fn feed(&mut self, traces: usize) {
-        let mut blank = self.pool.take().expect("the pipeline keeps only what it has said");
-        let block = blank.block();
-        block.clear(&self.acquisition);
-        (block.first_trace, block.traces) = (TraceIndex(self.next), traces);
-        for t in 0..traces {
-            let row: &mut [i16] = bytemuck::cast_slice_mut(block.row_mut(t));
-            row.iter_mut().enumerate().for_each(|(c, cell)| *cell = sample(self.next + t as u64, c));
-        }
-        self.next += traces as u64;
-        self.engine.process(blank.seal());
-    }
-
-    fn open(&mut self, job: &str, streams: Vec<ViewConfig>) -> Result<Opened, Refused> {
-        let (reply, mut answer) = oneshot::channel();
-        self.engine.obey(Command::Open { job: job.into(), streams, reply });
-        answer.try_recv().expect("answered at once")
-    }
-
-    fn close(&mut self, job: &str) -> bool {
-        let (reply, mut answer) = oneshot::channel();
-        self.engine.obey(Command::Close { job: job.into(), reply });
-        answer.try_recv().expect("answered at once")
-    }
-
-    fn frames(&mut self) -> Vec<Frame> {
-        self.engine.finish();
-        std::iter::from_fn(|| self.outlet.take_within(Duration::ZERO)).collect()
-    }
+fn rig(views: Vec<ViewConfig>, condition: ConditionSpec) -> EngineRig {
+    EngineRig::new(views, condition, acquisition(), BLOCK, sample)
 }
 
 /// The engine's thread is worker 0 of its pool for as long as it lives.
@@ -142,11 +94,11 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 /// Frames of a view that stands from the first trace on, by line.
 fn alone(view: ViewConfig, condition: ConditionSpec, cuts: Vec<usize>) -> BTreeMap<u64, Frame> {
     in_a_thread(move || {
-        let mut rig = Rig::new(vec![ViewConfig { lines_per_frame: 1, ..view }], condition);
+        let mut rig = rig(vec![ViewConfig { lines_per_frame: 1, ..view }], condition);
         for traces in cuts {
             rig.feed(traces);
         }
-        rig.frames().into_iter().map(|frame| (frame.first_line, frame)).collect()
+        rig.last_frames().into_iter().map(|frame| (frame.first_line, frame)).collect()
     })
 }
 
@@ -178,14 +130,18 @@ proptest! {
         })).collect();
         let script = acts.clone();
         let (frames, lives) = in_a_thread(move || {
-            let mut rig = Rig::new(standing(), condition);
-            (0..3).for_each(|_| rig.feed(BLOCK));
+            let mut rig = rig(standing(), condition);
+            for _ in 0..3 {
+                rig.feed(BLOCK);
+            }
             let mut lives: Vec<Life> = Vec::new();
             // Which life each job number lives, and how often it began.
             let mut now: [Option<usize>; 4] = [None; 4];
             for act in script {
                 match act {
-                    Act::Feed(traces) => rig.feed(traces),
+                    Act::Feed(traces) => {
+                        rig.feed(traces);
+                    }
                     Act::Open(job, view) => {
                         let asked_at = rig.next;
                         if let Some(before) = now[job].take() {
@@ -205,7 +161,7 @@ proptest! {
                     }
                 }
             }
-            (rig.frames(), lives)
+            (rig.last_frames(), lives)
         });
         for view in standing() {
             let expected = alone(view.clone(), condition, cuts.clone());
@@ -248,8 +204,8 @@ proptest! {
 #[test]
 fn jobs_that_want_the_same_are_told_apart_and_one_can_stay_when_the_other_goes() {
     in_a_thread(|| {
-        let mut rig = Rig::new(Vec::new(), ConditionSpec::default());
-        assert_eq!(rig.open("early", vec![multi("early", (1, 50), 64, 25)]), Err(Refused::Waiting));
+        let mut rig = rig(Vec::new(), ConditionSpec::default());
+        assert_eq!(rig.open("early", vec![multi("early", (1, 50), 64, 25)]), Err(Refusal::Waiting));
         rig.feed(BLOCK);
         for job in ["a", "b"] {
             rig.open(job, vec![multi(job, (1, 30), 64, 25), multi(job, (31, 50), 64, 25)]).unwrap();
@@ -258,9 +214,9 @@ fn jobs_that_want_the_same_are_told_apart_and_one_can_stay_when_the_other_goes()
         assert!(rig.close("a"));
         rig.feed(BLOCK);
         let too_far = rig.open("c", vec![multi("c", (1, 30), 64, 25), multi("c", (100, 151), 64, 25)]);
-        assert!(matches!(&too_far, Err(Refused::DoesNotFit(why)) if why.contains("1…150")), "{too_far:?}");
+        assert!(matches!(&too_far, Err(Refusal::DoesNotFit(why)) if why.contains("1…150")), "{too_far:?}");
         rig.feed(BLOCK);
-        let frames = rig.frames();
+        let frames = rig.last_frames();
         for (job, stream, count) in [("a", 0, 4), ("a", 1, 4), ("b", 0, 12), ("b", 1, 12), ("c", 0, 0)] {
             let of = |f: &&Frame| f.stream.job == job && f.stream.number == stream;
             let sequences: Vec<_> = frames.iter().filter(of).map(|f| f.sequence).collect();
@@ -272,13 +228,15 @@ fn jobs_that_want_the_same_are_told_apart_and_one_can_stay_when_the_other_goes()
 #[test]
 fn other_channels_take_effect_between_two_lines() {
     in_a_thread(|| {
-        let mut rig = Rig::new(Vec::new(), ConditionSpec::default());
-        (0..8).for_each(|_| rig.feed(BLOCK));
+        let mut rig = rig(Vec::new(), ConditionSpec::default());
+        for _ in 0..8 {
+            rig.feed(BLOCK);
+        }
         rig.open("job", vec![multi("job", (1, 20), 64, 25)]).unwrap();
         rig.feed(BLOCK);
         rig.open("job", vec![multi("job", (60, 75), 64, 25)]).unwrap();
         rig.feed(BLOCK);
-        let frames = rig.frames();
+        let frames = rig.last_frames();
         let seen: Vec<_> = frames.iter().map(|f| (f.sequence, f.first_line, f.stream.channels.start)).collect();
         let expected: Vec<_> = (0..8).map(|n| (n, 32 + n, if n < 4 { 0 } else { 59 })).collect();
         assert_eq!(seen, expected);
@@ -288,7 +246,7 @@ fn other_channels_take_effect_between_two_lines() {
 #[test]
 fn a_thousand_jobs_come_and_go_and_nothing_is_left() {
     in_a_thread(|| {
-        let mut rig = Rig::new(standing(), ConditionSpec::default());
+        let mut rig = rig(standing(), ConditionSpec::default());
         rig.feed(BLOCK);
         for round in 0..50usize {
             for job in 0..20 {
@@ -299,10 +257,10 @@ fn a_thousand_jobs_come_and_go_and_nothing_is_left() {
             rig.feed(BLOCK);
             (0..20).for_each(|job| assert!(rig.close(&job.to_string())));
         }
-        let made = rig.frames().len();
+        let made = rig.last_frames().len();
         rig.feed(BLOCK);
         rig.feed(BLOCK);
-        let after = rig.frames();
+        let after = rig.last_frames();
         assert!(made > 1000 && after.iter().all(|frame| frame.stream.job.is_empty()), "{made}");
         assert_eq!(rig.engine.transforms(), 3, "one for each standing view");
     });

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use common::wait_for;
 use doors::{Client, lines, stream};
-use fiberd::api::{Door, serve, websocket};
+use fiberd::api::{Door, serve};
 use fiberd::config::HttpConfig;
+use fiberd::feed::{Feed, Limits};
 use fiberd::frame::Dtype;
-use fiberd::jobs::feed::{Feed, Limits};
+use fiberd::streams::websocket;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 

@@ -25,6 +25,7 @@
 // A program of its own: nothing here is anybody's interface.
 #![allow(missing_docs, unreachable_pub)]
 
+#[path = "../../tests/common/books.rs"]
 mod books;
 #[allow(dead_code)]
 #[path = "../../tests/common/broker.rs"]

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use fiberd::api::grpc::DataStream;
+use fiberd::streams::grpc::DataStream;
 use half::f16;
 
 /// float16 from here on is infinite, no number, or negative.

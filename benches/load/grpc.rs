@@ -4,7 +4,7 @@ use std::error::Error;
 
 use axum::http::{HeaderMap, Request};
 use bytes::{Buf, Bytes, BytesMut};
-use fiberd::api::grpc::{DataStream, StreamDataRequest};
+use fiberd::streams::grpc::{DataStream, StreamDataRequest};
 use h2::RecvStream;
 use h2::client::{Builder, SendRequest};
 use prost::Message;

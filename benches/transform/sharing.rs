@@ -53,7 +53,7 @@ struct Stage {
 impl Stage {
     fn new(jobs: usize) -> Self {
         let status = Status::new("bench", None);
-        let (egress, outlet) = fence(4096, Arc::clone(&status.counters));
+        let (egress, outlet) = fence(4096, Arc::clone(&status.counters.egress));
         let processing = ProcessingConfig { condition: ConditionSpec::default(), threads: 1, egress_frames: 4096 };
         let engine = Engine::new((0..jobs).map(job).collect(), &processing, egress, status);
         let acquisition = Arc::new(Acquisition::example());

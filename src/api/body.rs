@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use serde_path_to_error::{Path, Segment};
 
-use super::error::{ApiError, FieldProblem};
+use crate::refusal::{ApiError, FieldProblem};
 
 /// Longest body of a request.
 pub const BODY_LIMIT_BYTES: usize = 1 << 20;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::error::ApiError;
+use crate::refusal::ApiError;
 
 /// What a page may send beside what every page may.
 const HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type, x-request-id");

@@ -23,7 +23,7 @@ const ALWAYS: [(&str, &str); 4] = [
 
 static DESCRIPTION: LazyLock<Bytes> = LazyLock::new(|| {
     // Types that describe themselves can be written.
-    Bytes::from(describe(documented(Arc::new(|_| None), &Arc::default()).into_openapi()).to_json().unwrap_or_default())
+    Bytes::from(describe(documented(Arc::new(|_| None), Arc::default()).into_openapi()).to_json().unwrap_or_default())
 });
 
 static PAGE: LazyLock<Bytes> = LazyLock::new(|| {

@@ -12,14 +12,15 @@ use utoipa_axum::routes;
 
 use super::ApiState;
 use super::body::Body;
-use super::error::ApiError;
 use crate::config::is_host;
-use crate::jobs::facts::Facts;
-use crate::jobs::picture::Picture;
+use crate::jobs::commands::picture::Picture;
 use crate::jobs::plan::ConfigureResponse;
 use crate::jobs::registry::{Ended, How};
-use crate::jobs::request::ConfigureRequest;
-use crate::jobs::{Job, Standing, rules};
+use crate::jobs::requests::facts::Facts;
+use crate::jobs::requests::request::ConfigureRequest;
+use crate::jobs::requests::rules;
+use crate::jobs::{Job, Standing};
+use crate::refusal::{ApiError, unknown_job};
 use crate::status::now_ms;
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
@@ -238,12 +239,6 @@ pub(super) fn checked(id: &str) -> Result<&str, ApiError> {
     }
     let advice = "an id is letters, digits, _ and -, at most 64";
     Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_job_id", "Invalid job_id", advice).because("this is no id"))
-}
-
-/// 404 for an id that nobody has.
-pub(super) fn unknown_job() -> ApiError {
-    let advice = "GET /jobs lists the jobs that run";
-    ApiError::new(StatusCode::NOT_FOUND, "unknown_job", "Invalid job_id", advice).because("there is no such job")
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! A client is an address; of IPv6 its /64, because whoever has one has all of it. What is remembered of clients is
 //! bounded: a bucket that is full again is forgotten.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -16,25 +16,12 @@ use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 use serde_json::json;
 
-use super::error::ApiError;
 use crate::config::RateConfig;
+use crate::refusal::ApiError;
+use crate::streams::access::Client;
 
 /// Full buckets are looked for after so many requests. Fewer clients than this are not worth the look.
 const REQUESTS_PER_SWEEP: u32 = 1024;
-
-/// One who asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Client(u128);
-
-impl From<IpAddr> for Client {
-    fn from(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(v4) => Self(v4.to_ipv6_mapped().to_bits()),
-            IpAddr::V6(Ipv6Addr::LOCALHOST) => Self(1),
-            IpAddr::V6(v6) => Self(v6.to_bits() >> 64 << 64),
-        }
-    }
-}
 
 /// The buckets of all clients.
 pub struct Rates<C: Clock = MonotonicClock> {

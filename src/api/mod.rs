@@ -1,35 +1,29 @@
 //! The control API: HTTP routes that Focus Server clients know, and our own. Runs on tokio (`das-io-N`).
 //!
 //! Translates between HTTP and the daemon, and decides nothing. Every route is there at `/…` and at
-//! `/focus-server/…`; repeated and trailing slashes are folded. Every failure has one shape ([`error::ApiError`]), and no
+//! `/focus-server/…`; repeated and trailing slashes are folded. Every failure has one shape ([`ApiError`](crate::refusal::ApiError)), and no
 //! body carries paths, hosts or credentials. It must never wait for a thread of the data path: what it tells comes
 //! from atomics in [`Status`].
 //!
-//! As a request meets them: `server` is the connection loop, with [`tls`] in front and `seats` to decide who stays;
+//! As a request meets them: `server` is the connection loop, with [`tls`](crate::streams::tls) in front and `seats` to decide who stays;
 //! `request` names, limits and folds each request, [`cors`] judges pages, [`security`] who may do what and [`limits`] how
 //! often; `observe` holds the routes that only look, `focus` and its neighbours those of jobs and recordings, `docs`
-//! describes them all; `body`, `error` and `refusal` are what handlers share.
+//! describes them all; `body` is what handlers share; how they refuse stands in [`refusal`](crate::refusal).
 
 pub mod body;
 pub mod cors;
 mod docs;
-pub mod error;
 mod focus;
-pub mod grpc;
 pub mod limits;
 mod observe;
 mod older;
 mod recordings;
-mod refusal;
 mod request;
 mod seats;
 pub mod security;
 mod server;
-mod shares;
 mod timeline;
-pub mod tls;
 mod waterfall;
-pub mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,13 +38,14 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::config::{Config, HttpConfig};
 use crate::health::Health;
 use crate::jobs::Jobs;
-use crate::jobs::facts::channels;
-use crate::status::{Counters, Status};
+use crate::jobs::requests::facts::channels;
+use crate::status::{ApiCounters, Status, StreamCounters};
+use crate::streams::websocket;
 use body::BODY_LIMIT_BYTES;
 use cors::Cors;
 use request::Guard;
 use security::Gate;
-pub use server::{Door, Peer, serve};
+pub use server::{Door, serve};
 
 /// Longest time from a request's header to its answer.
 const REQUEST_TIME_LIMIT: Duration = Duration::from_secs(10);
@@ -80,25 +75,25 @@ pub fn router(state: ApiState) -> Router {
     let config = Arc::clone(&state.config);
     let jobs = state.jobs.clone();
     let feeds = Arc::new(move |id: &str| jobs.get(id).map(|job| job.feeds.clone()));
-    let counters = Arc::clone(&state.status.counters);
-    let routes = documented(feeds, &counters).split_for_parts().0.with_state(state);
+    let counters = Arc::clone(&state.status.counters.api);
+    let routes = documented(feeds, Arc::clone(&state.status.counters.streams)).split_for_parts().0.with_state(state);
     around(routes, &config.http, REQUEST_TIME_LIMIT, counters)
 }
 
 /// All routes, each with its description. `feeds` finds those of a job.
-fn documented(feeds: websocket::Lookup, counters: &Arc<Counters>) -> OpenApiRouter<ApiState> {
+fn documented(feeds: websocket::Lookup, counters: Arc<StreamCounters>) -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .merge(observe::routes())
         .merge(focus::routes())
         .merge(waterfall::routes())
-        .merge(websocket::routes(feeds, Arc::clone(counters)))
+        .merge(websocket::routes(feeds, counters))
         .merge(recordings::routes())
         .merge(older::routes())
         .merge(docs::routes())
 }
 
 /// Puts the guard, the panic barrier, the folding of paths and the gate around `routes`.
-fn around(routes: Router, http: &HttpConfig, time_limit: Duration, counters: Arc<Counters>) -> Router {
+fn around(routes: Router, http: &HttpConfig, time_limit: Duration, counters: Arc<ApiCounters>) -> Router {
     let guard = Guard { time_limit, cors: Cors::new(&http.cors_origins), counters };
     let routes = routes
         .fallback(request::unknown_route)

@@ -14,11 +14,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::ApiState;
-use super::error::ApiError;
 use crate::acquisition::{Acquisition, Phase};
-use crate::jobs::facts::{channels, shown};
-use crate::jobs::input::Announced;
+use crate::config::Config;
+use crate::jobs::commands::input::Announced;
+use crate::jobs::requests::facts::{channels, shown};
 use crate::metrics;
+use crate::refusal::ApiError;
 use crate::status::{Condition, PhaseSince, Severity};
 
 /// What clients of this API look for in place of a version and a description while there is no signal.
@@ -120,7 +121,7 @@ async fn live_metadata(State(state): State<ApiState>) -> Json<LiveMetadata> {
         fiber_start_meters: start_m.filter(|start| *start >= 0.0).map(|start| start.floor() as i64),
         fiber_length_meters: end_m.filter(|end| *end > 0.0).map(|end| end.ceil() as i64),
         sw_version: if acquisition.is_some() { report.version } else { WAITING },
-        fiber_description: acquisition.map_or_else(|| WAITING.into(), |a| a.description.clone()),
+        fiber_description: acquisition.map_or(WAITING, |a| description(&state.config, a)).to_owned(),
         state: word,
         reason,
         since: since_ms as f64 / 1e3,
@@ -142,6 +143,12 @@ async fn live_metadata(State(state): State<ApiState>) -> Json<LiveMetadata> {
         announced_input: announced,
         announced_differs: differs.unwrap_or_default(),
     })
+}
+
+/// What the configuration says of the fiber, or else the interrogator.
+fn description<'a>(config: &'a Config, acquisition: &'a Acquisition) -> &'a str {
+    let configured = config.fiber.description.as_str();
+    if configured.is_empty() { &acquisition.description } else { configured }
 }
 
 fn finite(value: f64) -> Option<f64> {
@@ -297,4 +304,17 @@ async fn readyz(State(state): State<ApiState>) -> Response {
     responses((status = 200, body = String, content_type = "text/plain")))]
 async fn prometheus(State(state): State<ApiState>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&state.status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configured_description_goes_before_that_of_the_interrogator() {
+        let (mut config, acquisition) = (Config::default(), Acquisition::example());
+        assert_eq!(description(&config, &acquisition), acquisition.description);
+        config.fiber.description = "from the station to the river".into();
+        assert_eq!(description(&config, &acquisition), "from the station to the river");
+    }
 }

@@ -10,10 +10,10 @@ use utoipa_axum::routes;
 
 use super::ApiState;
 use super::body::Body;
-use super::error::ApiError;
 use super::focus::{checked, host, log_unknown};
-use crate::jobs::request::TaskRequest;
-use crate::jobs::rules;
+use crate::jobs::requests::request::TaskRequest;
+use crate::jobs::requests::rules;
+use crate::refusal::ApiError;
 use crate::status::now_ms;
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {

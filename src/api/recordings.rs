@@ -14,9 +14,9 @@ use utoipa_axum::routes;
 
 use super::ApiState;
 use super::body::Body;
-use super::error::ApiError;
 use super::timeline;
-use crate::jobs::times::time_order;
+use crate::jobs::requests::times::time_order;
+use crate::refusal::ApiError;
 use crate::status::now_ms;
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {

@@ -15,9 +15,9 @@ use tracing::{Instrument, Span, debug, error, error_span};
 
 use super::body::{BODY_LIMIT_BYTES, too_long};
 use super::cors::{Cors, foreign_page};
-use super::error::ApiError;
-use super::security::is_upgrade;
-use crate::status::{Counters, now_ms};
+use crate::refusal::ApiError;
+use crate::status::{ApiCounters, now_ms};
+use crate::streams::access::is_upgrade;
 
 /// The prefix behind which Focus Server clients expect every route.
 const PREFIX: &str = "/focus-server";
@@ -35,7 +35,7 @@ pub(super) struct Guard {
     /// Which pages are let in.
     pub(super) cors: Cors,
     /// Where answers are counted.
-    pub(super) counters: Arc<Counters>,
+    pub(super) counters: Arc<ApiCounters>,
 }
 
 /// Limits a request, names it in the log, and makes sure that its answer has our shape and headers.
@@ -67,7 +67,7 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
     response
 }
 
-fn count(counters: &Counters, status: StatusCode) {
+fn count(counters: &ApiCounters, status: StatusCode) {
     let counter = match status {
         StatusCode::TOO_MANY_REQUESTS => &counters.requests_throttled,
         status if status.is_client_error() => &counters.requests_refused,

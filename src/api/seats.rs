@@ -9,7 +9,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::limits::Client;
+use crate::streams::access::Client;
 
 /// Among clients that have equally many, a connection can be spared after this time: so long a request may need to
 /// arrive, even on a busy host.

@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -28,11 +28,11 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tower::util::ServiceExt;
 use tracing::{debug, warn};
 
-use super::limits::Client;
 use super::seats::{Seat, Seats};
-use super::tls::Handshake;
 use crate::config::HttpConfig;
-use crate::status::Counters;
+use crate::status::ApiCounters;
+use crate::streams::access::{Client, Peer};
+use crate::streams::tls::Handshake;
 
 /// A connection without a whole request header for so long is closed, be it half-sent or idle.
 const HEADER_TIME_LIMIT: Duration = Duration::from_secs(15);
@@ -52,15 +52,6 @@ const ROOM_PAUSE: Duration = Duration::from_millis(20);
 /// A client that takes nothing of an answer, or is not there any more, is cut after this time.
 const UNREAD_TIME_LIMIT_MS: u32 = 30_000;
 
-/// Where a request comes from; an extension of each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer(pub IpAddr);
-
-impl Peer {
-    /// For requests that came through no socket.
-    pub const UNKNOWN: Self = Self(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-}
-
 /// How the door is hung.
 #[derive(Clone)]
 pub struct Door {
@@ -69,7 +60,7 @@ pub struct Door {
     /// `None` = plain HTTP.
     pub tls: Option<Handshake>,
     /// Where connections that made room are counted.
-    pub counters: Arc<Counters>,
+    pub counters: Arc<ApiCounters>,
 }
 
 impl Door {
@@ -77,7 +68,7 @@ impl Door {
     ///
     /// # Errors
     /// When rustls cannot use the certificates; the configuration has tried them.
-    pub fn new(http: &HttpConfig, counters: Arc<Counters>) -> Result<Self, rustls::Error> {
+    pub fn new(http: &HttpConfig, counters: Arc<ApiCounters>) -> Result<Self, rustls::Error> {
         let tls = http.tls.as_ref().map(|files| Handshake::new(files, &[b"http/1.1"])).transpose()?;
         Ok(Self { max_connections: http.max_connections, tls, counters })
     }
@@ -130,11 +121,11 @@ struct Room {
     /// Those without a place.
     lobby: VecDeque<(TcpStream, IpAddr)>,
     lobby_places: usize,
-    counters: Arc<Counters>,
+    counters: Arc<ApiCounters>,
 }
 
 impl Room {
-    fn new(places: usize, counters: Arc<Counters>) -> Self {
+    fn new(places: usize, counters: Arc<ApiCounters>) -> Self {
         Self {
             start: Instant::now(),
             tasks: JoinSet::new(),

@@ -13,9 +13,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::ApiState;
-use super::error::ApiError;
-use super::focus::{checked, unknown_job};
+use super::focus::checked;
 use crate::jobs::{Poll, PolledRows, WaterfallBlock};
+use crate::refusal::{ApiError, unknown_job};
 
 /// Up to so many numbers are one piece.
 const FEW: usize = 10_000;

@@ -29,6 +29,7 @@ use crate::pipeline::{Budget, Pipeline, calibrate};
 use crate::publish;
 use crate::source::{Interrogator, SourceError};
 use crate::status::{BrokerState, Stage, Status};
+use crate::streams::grpc::GrpcDoor;
 use crate::telemetry::{self, Logging};
 use crate::units::Rational;
 
@@ -55,7 +56,7 @@ pub(super) fn start_and_wait(
     options: &RunOptions,
 ) -> Result<(), AppError> {
     let status = Status::new(&config.site, config.capture.prr.map(Rational::to_f64));
-    let mut log = super::log_options(&config.log, Arc::clone(&status.counters));
+    let mut log = super::log_options(&config.log, Arc::clone(&status.counters.log));
     let view = match options.show {
         Show::Log => None,
         Show::Live { plain } => Some(LiveView::new(&config, plain)),
@@ -114,7 +115,9 @@ impl Run<'_> {
                 drop(stop_services.tell);
             },
             progress: move || {
-                counters.blocks_processed.get() + counters.frames_published.get() + counters.frames_confirmed.get()
+                counters.pipeline.blocks_processed.get()
+                    + counters.publish.frames_published.get()
+                    + counters.publish.frames_confirmed.get()
             },
         };
         let ending = supervisor.run(orders).await;
@@ -156,7 +159,7 @@ impl Run<'_> {
 
         // Behind the fence: doors and publisher.
         raise_file_limit();
-        let door = Door::new(&config.http, Arc::clone(&status.counters))
+        let door = Door::new(&config.http, Arc::clone(&status.counters.api))
             .map_err(|error| AppError::Config(format!("http.tls_certificate: {error}")))?;
         let listener = listen(&config).await?;
         let (control, command_rx) = control();
@@ -166,7 +169,8 @@ impl Run<'_> {
             ended_tx: control.ended_tx(),
         });
         calibrate::start(&control);
-        let jobs = Jobs::new(&config, Arc::clone(&status), control).map_err(|e| AppError::Config(e.to_string()))?;
+        let grpc = GrpcDoor::configured(&config).map_err(|error| AppError::Config(error.to_string()))?;
+        let jobs = Jobs::new(&config, Arc::clone(&status), control, grpc);
         supervisor.task("jobs", Rank::Service, jobs.clone().run(stop()));
         let limits =
             health::Limits { prr_tolerance_ppm: config.capture.prr_tolerance_ppm, max_load: config.jobs.max_load };
@@ -174,7 +178,7 @@ impl Run<'_> {
         supervisor.task("health", Rank::Service, health::run(Arc::clone(&health), stop()));
         let state = ApiState { status: Arc::clone(&status), config: Arc::clone(&config), jobs: jobs.clone(), health };
         supervisor.task("api", Rank::Service, api::serve(listener, api::router(state), door, stop()));
-        let (egress, outlet) = fence(config.processing.egress_frames, Arc::clone(&status.counters));
+        let (egress, outlet) = fence(config.processing.egress_frames, Arc::clone(&status.counters.egress));
         if let Some(broker) = config.broker.clone() {
             let (of_bus, default_job) = (broker.clone(), config.jobs.default_job.clone());
             let stop = services_rx.clone();
@@ -183,9 +187,9 @@ impl Run<'_> {
             supervisor.task("bus", Rank::Service, bus);
             supervisor.task("publisher", Rank::Data(2), publish::run(broker, Arc::clone(&status), outlet, GRACE));
         } else {
-            supervisor.task("publisher", Rank::Data(2), publish::drain(outlet));
+            supervisor.task("publisher", Rank::Data(2), publish::drain(outlet, Arc::clone(&status.counters.publish)));
         }
-        let (for_jobs, of_jobs) = fence(JOB_FRAMES, Arc::clone(&status.counters));
+        let (for_jobs, of_jobs) = fence(JOB_FRAMES, Arc::clone(&status.counters.job_egress));
         supervisor.task("delivery", Rank::Data(2), deliver(of_jobs, jobs));
 
         // In front of it: the dsp thread, then the capture thread.
@@ -233,7 +237,7 @@ fn patience(stopping: Stopping, status: Arc<Status>) -> Patience {
     let given_up = AtomicBool::new(false);
     Arc::new(move |waited| {
         // Who waits for the broker does not stand still.
-        status.counters.pipeline_ticks.add(1);
+        status.counters.pipeline.ticks.add(1);
         let broker = status.broker();
         if stopping.is_soon() || broker == BrokerState::Away {
             return false;

@@ -21,7 +21,7 @@ use crate::config::{Config, LogConfig, LogFormat, SourceConfig, ViewConfig};
 use crate::source::replay::Replay;
 use crate::source::ring::{Ring, RingOptions};
 use crate::source::{Interrogator, Probe, SourceError};
-use crate::status::Counters;
+use crate::status::LogCounters;
 use crate::telemetry;
 
 pub use demo::demo;
@@ -142,7 +142,7 @@ fn open_source(config: &Config) -> Result<Box<dyn Interrogator>, SourceError> {
     })
 }
 
-fn log_options(log: &LogConfig, counters: Arc<Counters>) -> telemetry::Options {
+fn log_options(log: &LogConfig, counters: Arc<LogCounters>) -> telemetry::Options {
     telemetry::Options {
         level: log.level.to_string(),
         format: match log.format {

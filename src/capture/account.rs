@@ -5,7 +5,7 @@
 //! Pure but for the counters that it adds to.
 
 use crate::block::RawBlock;
-use crate::status::Counters;
+use crate::status::CaptureCounters;
 
 /// Where a block that was read did not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Account {
 
     /// Counts a block that the source has filled, and makes its gap that of the data: all traces missing since the last
     /// block that was passed on.
-    pub(super) fn read(&mut self, block: &mut RawBlock, counters: &Counters) {
+    pub(super) fn read(&mut self, block: &mut RawBlock, counters: &CaptureCounters) {
         let missed = block.gap_before;
         let reached = self.reached.unwrap_or_else(|| block.first_trace.0.saturating_sub(missed));
         let end = block.end_trace().0;
@@ -49,14 +49,14 @@ impl Account {
     }
 
     /// The block was passed on, with its gap.
-    pub(super) fn passed_on(&mut self, traces: u64, counters: &Counters) {
+    pub(super) fn passed_on(&mut self, traces: u64, counters: &CaptureCounters) {
         self.owed = 0;
         counters.blocks.add(1);
         counters.traces_passed_on.add(traces);
     }
 
     /// The block was not passed on.
-    pub(super) fn dropped(&mut self, traces: u64, place: Place, counters: &Counters) {
+    pub(super) fn dropped(&mut self, traces: u64, place: Place, counters: &CaptureCounters) {
         let by_place = match place {
             Place::NoBlock => &counters.traces_dropped_no_block,
             Place::Dark => &counters.traces_dropped_dark,
@@ -66,7 +66,7 @@ impl Account {
     }
 
     /// The source says how many traces it has left behind at the ends of acquisitions, in all. No block will tell of them.
-    pub(super) fn left_behind(&mut self, total: u64, counters: &Counters) {
+    pub(super) fn left_behind(&mut self, total: u64, counters: &CaptureCounters) {
         let traces = total.saturating_sub(self.left_behind);
         if traces == 0 {
             return;
@@ -78,7 +78,7 @@ impl Account {
         counters.gap_traces.add(traces);
     }
 
-    fn miss(&mut self, traces: u64, counters: &Counters) {
+    fn miss(&mut self, traces: u64, counters: &CaptureCounters) {
         if traces == 0 {
             return;
         }

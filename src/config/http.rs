@@ -8,7 +8,7 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 
-use super::load::Environment;
+use super::environment::Environment;
 use super::problem::Origin;
 use super::reloadable::Reloadable;
 use super::section::{Section, quoted};

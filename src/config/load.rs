@@ -1,11 +1,11 @@
 //! TOML text and environment → [`Config`], every problem at once. The keys, ranges and defaults stand here and nowhere
 //! else; `systemd/fiberd.toml` repeats them for people, and a test compares the two.
 
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::environment::Environment;
 use super::problem::{Origin, Problem, Problems};
 use super::section::{Findings, NumberOrWord, Section, UNKNOWN_KEY, quoted};
 use super::{
@@ -21,49 +21,6 @@ pub(super) const PRR_RANGE_HZ: std::ops::RangeInclusive<f64> = 0.1..=1_000_000.0
 
 /// Whatever is larger was given by mistake: a capture, a device.
 const MAX_FILE_BYTES: usize = 1 << 20;
-
-/// What the environment adds to the file.
-#[derive(Clone, Debug, Default)]
-pub struct Environment {
-    variables: BTreeMap<String, String>,
-    offline: bool,
-}
-
-impl Environment {
-    /// The environment of this process.
-    pub fn of_process() -> Self {
-        // A variable that is not text cannot be one of ours.
-        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect()
-    }
-
-    /// For `check-config`: a password file that only the service manager provides need not be there.
-    #[must_use]
-    pub fn offline(mut self) -> Self {
-        self.offline = true;
-        self
-    }
-
-    /// `path` with the folder of the service manager's credentials in place of its variable; `None` when only the
-    /// service manager could know it and this is an offline check.
-    pub(super) fn resolve(&self, path: &str) -> Result<Option<String>, String> {
-        const VARIABLE: &str = "${CREDENTIALS_DIRECTORY}";
-        match self.variables.get("CREDENTIALS_DIRECTORY") {
-            Some(folder) => Ok(Some(path.replace(VARIABLE, folder))),
-            None if path.contains(VARIABLE) && self.offline => Ok(None),
-            None if path.contains(VARIABLE) => {
-                Err("CREDENTIALS_DIRECTORY is not set; systemd sets it for a unit with LoadCredential=".into())
-            }
-            None => Ok(Some(path.to_owned())),
-        }
-    }
-}
-
-impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
-    fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
-        let variables = variables.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
-        Self { variables, offline: false }
-    }
-}
 
 impl Config {
     /// Reads the file at `path` and puts `FIBERD__SECTION__KEY` variables over it.

@@ -7,6 +7,7 @@
 //! Reading never stops at the first mistake: all problems come back at once, each saying what would be right.
 
 mod changes;
+mod environment;
 mod http;
 mod load;
 mod problem;
@@ -18,8 +19,9 @@ mod tree;
 mod view;
 
 pub use changes::RELOADED_KEYS;
+pub use environment::Environment;
 pub use http::{HttpConfig, RateConfig, is_host, listen_address, loopback_address};
-pub use load::{Environment, check_uri};
+pub use load::check_uri;
 pub use problem::{Origin, Problem, Problems};
 pub use reloadable::{Login, Reloadable};
 pub use tls::{TlsFile, TlsFiles};
@@ -229,7 +231,7 @@ pub struct JobsConfig {
     pub history_bytes: usize,
     /// A live job ends after so long without a consumer.
     pub live_idle: Duration,
-    /// A job that plays a recording, after so long.
+    /// A job that plays a recording, after so long. Nothing reads it before there are such jobs.
     pub historic_idle: Duration,
     /// What either has more of at its start.
     pub start_grace: Duration,
@@ -239,14 +241,14 @@ pub struct JobsConfig {
     pub default_job: Option<String>,
 }
 
-/// Declared facts, used where a client asks while no acquisition is there.
+/// Declared facts. Channels and dtype are used where a client asks while no acquisition is there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FiberConfig {
     /// Number of channels.
     pub channels: usize,
     /// Sample dtype name.
     pub dtype: String,
-    /// Free text for clients; empty = what the interrogator says.
+    /// Shown as `fiber_description` of `/live_metadata` while there is signal; empty = what the interrogator says.
     pub description: String,
 }
 

@@ -80,30 +80,29 @@ pub(super) const LOSSES: [LossRule; 9] = [
             "traces_dropped",
             "take load off: fewer or cheaper views and jobs, or more [processing] threads",
         ),
-        count: |c| c.traces_dropped_no_block.get(),
+        count: |c| c.capture.traces_dropped_no_block.get(),
         words: ("trace", "traces", "dropped because the pipeline was too slow"),
     },
     LossRule {
         rule: degraded("traces_missing", "see to the driver, and to the load of this host"),
-        count: |c| c.traces_missed_in_source.get(),
+        count: |c| c.capture.traces_missed_in_source.get(),
         words: ("trace", "traces", "missing from the interrogator"),
     },
     LossRule {
         rule: degraded("frames_dropped", "see to RabbitMQ: it is away, blocked or too slow"),
-        count: |c| c.frames_dropped_at_egress.get(),
+        count: |c| c.egress.frames_dropped.get(),
         words: ("frame", "frames", "dropped because the broker did not take them in time"),
     },
     LossRule {
         rule: degraded("frames_lost", "see to queues with a length limit and to the broker's message size limit"),
-        count: |c| c.frames_given_up.get() + c.frames_too_large.get(),
+        count: |c| c.publish.frames_given_up.get() + c.publish.frames_too_large.get(),
         words: ("frame", "frames", "lost because the broker refuses them"),
     },
     LossRule {
         rule: degraded("job_frames_lost", "see to RabbitMQ: it is away, blocked or too slow"),
         count: |c| {
-            let on_the_way =
-                c.job_frames_dropped_at_egress.get() + c.job_frames_dropped.get() + c.job_frames_late.get();
-            on_the_way + c.job_frames_too_large.get() + c.job_frames_lost.get()
+            let on_the_way = c.job_egress.frames_dropped.get() + c.job_frames.dropped.get() + c.job_frames.late.get();
+            on_the_way + c.job_frames.too_large.get() + c.job_frames.lost.get()
         },
         words: ("frame of a job", "frames of jobs", "lost on the way to the broker"),
     },
@@ -112,22 +111,22 @@ pub(super) const LOSSES: [LossRule; 9] = [
             "jobs_ended_for_load",
             "ask for fewer or cheaper jobs, or raise [jobs] max_load on a host that bears it",
         ),
-        count: |c| c.jobs_overloaded.get(),
+        count: |c| c.pipeline.jobs_overloaded.get(),
         words: ("job", "jobs", "ended because all together were more than the pipeline bears"),
     },
     LossRule {
         rule: degraded("nonfinite_input", "see to the driver: samples must be finite numbers"),
-        count: |c| c.nonfinite_samples.get(),
+        count: |c| c.pipeline.nonfinite_samples.get(),
         words: ("sample", "samples", "that were no finite number, replaced by zero"),
     },
     LossRule {
         rule: degraded("clock_stepped", "see to the time source of the interrogator"),
-        count: |c| c.clock_steps.get(),
+        count: |c| c.pipeline.clock_steps.get(),
         words: ("step", "steps", "of the interrogator's clock"),
     },
     LossRule {
         rule: degraded("log_lines_lost", "see to whoever reads the log: it is too slow"),
-        count: |c| c.log_lines_lost.get(),
+        count: |c| c.log.lines_lost.get(),
         words: ("log line", "log lines", "lost because nobody took them"),
     },
 ];

@@ -6,9 +6,9 @@
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
-use super::feed::{FRAME_BYTES, Limits, VALUE_BYTES};
 use super::plan::JobPlan;
 use crate::config::ViewConfig;
+use crate::feed::{FRAME_BYTES, Limits, VALUE_BYTES};
 use crate::frame::View;
 use crate::pipeline::cost::{Rates, Shape};
 use crate::units::Rational;

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::feed::{Feed, Poll, Share};
+use super::commands::picture::Picture;
 use super::pace::{Pace, Pass};
-use super::picture::Picture;
 use super::plan::{Address, JobPlan};
 use super::registry::Seen;
 use super::rows::{Answers, PolledRows};
-use crate::api::grpc::OpenPort;
+use crate::feed::{Feed, Poll, Share};
+use crate::streams::grpc::OpenPort;
 
 /// It is not polled.
 const NEVER: u64 = u64::MAX;

@@ -4,9 +4,9 @@
 use tracing::info;
 
 use super::cost::Cost;
-use super::refusal::Refusal;
 use super::registry::How;
 use super::{Jobs, Shared};
+use crate::refusal::Refusal;
 use crate::status::FindingKind;
 
 impl Jobs {
@@ -24,7 +24,7 @@ impl Jobs {
             if !self.end(&id, How::Completed, "nobody had looked at it, and another job needed its room").await {
                 return;
             }
-            self.shared.status.counters.jobs_ended_for_room.add(1);
+            self.shared.status.counters.jobs.ended_for_room.add(1);
             info!(job = id, "a job that nobody had looked at made room for another");
         }
     }
@@ -35,8 +35,8 @@ impl Jobs {
         let Shared { status, share: of_feeds, .. } = &*self.shared;
         let was_short = of_feeds.get() < 1.0;
         of_feeds.set(share);
-        status.counters.job_memory_bytes.set(bytes as f64);
-        status.counters.job_reader_share.set(share);
+        status.counters.jobs.memory_bytes.set(bytes as f64);
+        status.counters.jobs.reader_share.set(share);
         match (was_short, share < 1.0) {
             (false, true) => {
                 let why = "the jobs' readers together could hold more memory than jobs may take";

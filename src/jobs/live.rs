@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::Job;
-use super::feed::FeedFrame;
 use super::pace::Pass;
-use crate::status::Counters;
+use crate::feed::FeedFrame;
+use crate::status::JobFrameCounters;
 
 /// What may wait: a line of some hundreds of jobs. The newest frame may wait however long it is.
 const FRAMES: usize = 2048;
@@ -44,7 +44,7 @@ pub struct LiveQueue {
     state: AtomicU8,
     waiting: Mutex<Waiting>,
     news: Notify,
-    counters: Arc<Counters>,
+    counters: Arc<JobFrameCounters>,
 }
 
 #[derive(Default)]
@@ -82,7 +82,7 @@ impl Waiting {
 
 impl LiveQueue {
     /// One that is closed: nobody publishes yet.
-    pub fn new(counters: Arc<Counters>) -> Self {
+    pub fn new(counters: Arc<JobFrameCounters>) -> Self {
         Self { state: AtomicU8::new(NOBODY), waiting: Mutex::default(), news: Notify::new(), counters }
     }
 
@@ -107,7 +107,7 @@ impl LiveQueue {
             let mut waiting = self.waiting();
             self.state.store(CLOSED, Ordering::Relaxed);
             let dropped = std::mem::take(&mut *waiting);
-            self.counters.job_frames_dropped.add(dropped.frames.len() as u64);
+            self.counters.dropped.add(dropped.frames.len() as u64);
             self.gauge(&waiting);
             dropped
         };
@@ -120,14 +120,14 @@ impl LiveQueue {
         if self.state.load(Ordering::Relaxed) == NOBODY {
             return;
         }
-        c.job_frames_offered.add(1);
+        c.offered.add(1);
         if !self.is_open() {
-            return c.job_frames_not_connected.add(1);
+            return c.not_connected.add(1);
         }
         match pass() {
             Pass::Go => self.put(frame, Instant::now()),
-            Pass::Unwanted => c.job_frames_unwanted.add(1),
-            Pass::Throttled => c.job_frames_throttled.add(1),
+            Pass::Unwanted => c.unwanted.add(1),
+            Pass::Throttled => c.throttled.add(1),
         }
     }
 
@@ -137,14 +137,14 @@ impl LiveQueue {
         {
             let mut waiting = self.waiting();
             if !self.is_open() {
-                return self.counters.job_frames_not_connected.add(1);
+                return self.counters.not_connected.add(1);
             }
             waiting.bytes += frame.bytes();
             waiting.frames.push_back((now, frame));
             while waiting.frames.len() > 1 && (waiting.frames.len() > FRAMES || waiting.bytes > BYTES) {
                 dropped.extend(waiting.pop());
             }
-            self.counters.job_frames_dropped.add(dropped.len() as u64);
+            self.counters.dropped.add(dropped.len() as u64);
             self.gauge(&waiting);
         }
         self.news.notify_one();
@@ -165,7 +165,7 @@ impl LiveQueue {
         let mut waiting = self.waiting();
         let late = waiting.pop_late(now);
         let next = waiting.pop();
-        self.counters.job_frames_late.add(late.len() as u64);
+        self.counters.late.add(late.len() as u64);
         self.gauge(&waiting);
         drop(waiting);
         drop(late);
@@ -173,7 +173,7 @@ impl LiveQueue {
     }
 
     fn gauge(&self, waiting: &Waiting) {
-        self.counters.job_frames_waiting.set(waiting.frames.len() as f64);
+        self.counters.waiting.set(waiting.frames.len() as f64);
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {

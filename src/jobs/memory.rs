@@ -103,9 +103,9 @@ fn transforms<'a>(jobs: impl Iterator<Item = &'a Cost>, standing: &[Transform]) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::feed::Limits;
     use crate::frame::View;
     use crate::jobs::cost::Shown;
-    use crate::jobs::feed::Limits;
     use crate::units::Rational;
     use proptest::prelude::*;
     use std::collections::{BTreeMap, BTreeSet};

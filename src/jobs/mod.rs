@@ -1,35 +1,25 @@
 //! Jobs: views that clients ask for while the daemon runs. Runs on tokio (`das-io-N`), behind the fence.
 //!
-//! A request ([`request`]) becomes a [`plan`] by pure [`rules`] over what is known of the fiber ([`facts`]); the
-//! [`registry`], pure as well, says whether there is room ([`cost`]) and when a job ends. [`Jobs`] does what they
-//! decide: it opens the port and asks the pipeline, and takes everything back when a step fails or the job ends; what is
-//! done when a limit is met is in `limits`, what jobs take of [`memory`] is reckoned there.
-//! [`feed`] keeps the newest lines of one stream of a job for whoever reads them, however slowly: the gRPC and WebSocket
-//! doors, and polls, for which `rows` makes them JSON. No frame is made here and none is changed.
-//! A [`command`] from the bus changes a job that runs ([`obey`]: its channels by [`region`], how it wants to be drawn by
-//! [`picture`]); [`live`] hands frames to the broker, as many as [`pace`] finds worth it.
+//! A request becomes a [`plan`] by the pure rules of [`requests`]; the [`registry`], pure as well, says whether there is
+//! room ([`cost`]) and when a job ends. [`Jobs`] does what they decide: it opens the port and asks the pipeline, and takes
+//! everything back when a step fails or the job ends; what is done when a limit is met is in `limits`, what jobs take of
+//! [`memory`] is reckoned there. The lines of a job go into its [`feed`](crate::feed)s, from where clients read them over
+//! gRPC, WebSocket and polls, for which `rows` makes them JSON. No frame is made here and none is changed.
+//! [`commands`] from the bus change a job that runs; [`live`] hands frames to the broker, as many as [`pace`] finds worth
+//! it.
 
 mod allocator;
-pub mod command;
+pub mod commands;
 pub mod cost;
-pub mod facts;
-pub mod feed;
-pub mod input;
 mod job;
 mod limits;
 pub mod live;
 pub mod memory;
-pub mod obey;
 pub mod pace;
-pub mod picture;
 pub mod plan;
-pub mod refusal;
-pub mod region;
 pub mod registry;
-pub mod request;
+pub mod requests;
 mod rows;
-pub mod rules;
-pub mod times;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -40,22 +30,22 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, warn};
 
-use crate::api::grpc::{GrpcDoor, GrpcOptions};
 use crate::config::Config;
+use crate::feed::{Feed, Share};
 use crate::frame::Frame;
 use crate::log_limit::LogLimit;
 use crate::pipeline::control::{Control, EndedJob};
+use crate::refusal::{Limit, Refusal};
 use crate::status::{Status, now_ms};
+use crate::streams::grpc::GrpcDoor;
 use allocator::{GiveBack, give_back};
+use commands::input::Announced;
 use cost::Transform;
-use facts::Facts;
-use feed::{Feed, Share};
-use input::Announced;
 pub use job::{Job, Settings};
 use live::{LiveFrame, LiveQueue};
 use plan::{Address, JobPlan};
-use refusal::Refusal;
-use registry::{Denied, Ended, How, Limit, Limits, Registry, Seen};
+use registry::{Ended, How, Limits, Registry, Seen};
+use requests::facts::Facts;
 use rows::Answers;
 pub use rows::{PolledRows, SensorLine, WaterfallBlock, WaterfallRow};
 
@@ -143,25 +133,20 @@ pub enum Standing {
 }
 
 impl Jobs {
-    /// No jobs yet; they will be asked of the pipeline through `control`.
-    ///
-    /// # Errors
-    /// When the certificates of the control API cannot be used for the jobs' ports.
-    pub fn new(config: &Config, status: Arc<Status>, control: Control) -> Result<Self, rustls::Error> {
-        let options = GrpcOptions { host: config.http.listen.ip(), ports: config.jobs.ports.clone() };
+    /// No jobs yet; they will be asked of the pipeline through `control`, and their lines be read at ports of `grpc`.
+    pub fn new(config: &Config, status: Arc<Status>, control: Control, grpc: GrpcDoor) -> Self {
         let standing = config.views.iter().map(Transform::of_view).collect();
         // No id of a daemon before this one comes again, unless that made more than one job a second all its life.
         let counter = u64::try_from(now_ms() / 1000).unwrap_or_default();
         let registry = Registry::new(Limits::from(&config.jobs), standing, counter);
         let shared = Shared {
-            broker: LiveQueue::new(Arc::clone(&status.counters)),
+            broker: LiveQueue::new(Arc::clone(&status.counters.job_frames)),
             config: config.clone(),
             control,
             status,
             site: config.site.as_str().into(),
             host: config.http.listen.ip(),
-            // Where ids go on, ports do: a client that reconnects by itself must not find somebody else's job.
-            grpc: GrpcDoor::new(options).beginning_at(counter).locked_as(&config.http)?,
+            grpc,
             share: Arc::default(),
             answers: Answers::new(usize::try_from(config.jobs.memory_bytes / ANSWERS_SHARE).unwrap_or(usize::MAX)),
             refusals: LogLimit::minute(),
@@ -173,7 +158,7 @@ impl Jobs {
             announced: Mutex::default(),
             lines_lost_before: AtomicU64::new(0),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Self { shared: Arc::new(shared) }
     }
 
     /// Starts a job, whole or not at all. `name` is its id when its client gives one: a job that the same name was given
@@ -187,7 +172,7 @@ impl Jobs {
         let starting = tokio::spawn(async move { jobs.start_whole(plan, name, host).await });
         let started = starting.await.unwrap_or(Err(Refusal::Busy));
         if let Err(refusal) = &started {
-            self.shared.status.counters.jobs_refused.add(1);
+            self.shared.status.counters.jobs.refused.add(1);
             self.say_refused(refusal);
         }
         started
@@ -205,11 +190,7 @@ impl Jobs {
         let cost = plan.cost(self.shared.control.rates());
         self.make_room(&cost).await;
         let load = self.measured_load();
-        let id = self.registry().reserve(self.now(), cost, name.as_deref(), load).map_err(|denied| match denied {
-            Denied::Over(limit) => Refusal::Over(limit),
-            Denied::Never(never) => Refusal::Never(never),
-            Denied::Taken => Refusal::Taken,
-        })?;
+        let id = self.registry().reserve(self.now(), cost, name.as_deref(), load)?;
         self.share_memory();
         let mut place = Place { jobs: self, id: &id, filled: false };
         let started = self.start_reserved(&id, plan, host).await;
@@ -235,12 +216,12 @@ impl Jobs {
         let refusal = match opened {
             Ok(Ok(opened)) => {
                 self.registry().started(id, self.now());
-                self.shared.status.counters.jobs_started.add(1);
+                self.shared.status.counters.jobs.started.add(1);
                 job.run();
                 debug!(job = id, first_trace = opened.first_trace, port = job.address.port, "a job has started");
                 return Ok(job);
             }
-            Ok(Err(refused)) => refused.into(),
+            Ok(Err(refusal)) => refusal,
             Err(_) => {
                 // It may still be started when nobody waits for it any more.
                 let _ = tokio::time::timeout(PIPELINE_TIME_LIMIT, self.shared.control.close(id)).await;
@@ -276,7 +257,7 @@ impl Jobs {
             debug!(job = id, ?how, reason, "a job has ended");
             let ended = Ended { id: id.to_owned(), how, reason, view_type, created_ms, ended_ms: now_ms() };
             self.registry().remember(self.now(), ended);
-            self.shared.status.counters.jobs_ended.add(1);
+            self.shared.status.counters.jobs.ended.add(1);
             self.shared.lines_lost_before.fetch_add(job.lines_lost(), Ordering::Relaxed);
         }
         self.registry().release(id);
@@ -338,8 +319,8 @@ impl Jobs {
     /// Share of real time that the pipeline needs at present, and will need when all windows are full.
     fn measured_load(&self) -> f64 {
         let counters = &self.shared.status.counters;
-        self.registry().planned_anew(self.now(), counters.pipeline_plans.get());
-        counters.pipeline_load.get().max(counters.pipeline_demand.get())
+        self.registry().planned_anew(self.now(), counters.pipeline.plans.get());
+        counters.pipeline.load.get().max(counters.pipeline.demand.get())
     }
 
     fn sweep(&self) {
@@ -348,7 +329,7 @@ impl Jobs {
         // In this order a job that ends meanwhile is missing until the next time, and not counted twice.
         let before = self.shared.lines_lost_before.load(Ordering::Relaxed);
         let lost: u64 = self.live().values().map(|job| job.lines_lost()).sum();
-        self.shared.status.counters.job_lines_lost.raise_to(before + lost);
+        self.shared.status.counters.jobs.lines_lost.raise_to(before + lost);
         let idle = {
             let live = self.live();
             let look = |id: &str| live.get(id).map_or_else(Seen::default, |job| job.seen());
@@ -439,7 +420,7 @@ impl Jobs {
             Some((None, true)) => Poll::Ended,
             Some((None, false)) => Poll::Nothing,
             None => {
-                self.shared.status.counters.job_polls_refused.add(1);
+                self.shared.status.counters.jobs.polls_refused.add(1);
                 Poll::Full
             }
         }

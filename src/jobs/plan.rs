@@ -8,9 +8,9 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::cost::{Cost, Lines};
-use super::feed::Limits;
 use crate::config::ViewConfig;
 use crate::dsp::{bin_hz, bins_in_range};
+use crate::feed::Limits;
 use crate::frame::View;
 use crate::pipeline::cost::Rates;
 use crate::units::Rational;

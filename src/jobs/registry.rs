@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::cost::{Cost, Transform};
 use super::memory::{LEAST_SHARE, Taken};
 use crate::config::JobsConfig;
+use crate::refusal::{Limit, Never, Refusal};
 
 /// Ended jobs that are remembered, and for how long.
 const REMEMBERED: usize = 1024;
@@ -35,8 +36,6 @@ pub struct Limits {
     pub ports: RangeInclusive<u16>,
     /// A live job ends after so long without a consumer.
     pub live_idle: Duration,
-    /// A job that plays a recording, after so long.
-    pub historic_idle: Duration,
     /// What either has more of at its start.
     pub start_grace: Duration,
 }
@@ -49,57 +48,9 @@ impl From<&JobsConfig> for Limits {
             memory_bytes: config.memory_bytes,
             ports: config.ports.clone(),
             live_idle: config.live_idle,
-            historic_idle: config.historic_idle,
             start_grace: config.start_grace,
         }
     }
-}
-
-/// The limit that a job was refused for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
-    /// So many jobs run already.
-    Jobs(usize),
-    /// The pipeline has no time left: percent of real time that it may need.
-    Load(u32),
-    /// There is no memory left: MiB that jobs may take.
-    Memory(u64),
-    /// Every port is taken: so many there are.
-    Ports(usize),
-}
-
-/// What a job would need of something that it cannot have even when no other job runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Never {
-    /// MiB of memory.
-    Memory {
-        /// What it needs.
-        wanted: u64,
-        /// What all jobs together may take.
-        allowed: u64,
-        /// Whether most of it is for its transforms, and not for its lines.
-        transforms: bool,
-    },
-    /// Percent of real time in the pipeline.
-    Load {
-        /// What it needs.
-        wanted: u64,
-        /// What the pipeline may need in all.
-        allowed: u64,
-        /// Whether most of it is for its transforms, and not for their values.
-        transforms: bool,
-    },
-}
-
-/// Why nothing was reserved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denied {
-    /// No room now.
-    Over(Limit),
-    /// There will never be room.
-    Never(Never),
-    /// The name belongs to another job.
-    Taken,
 }
 
 /// How a job ended.
@@ -197,14 +148,14 @@ impl Registry {
         cost: Cost,
         name: Option<&str>,
         measured_load: f64,
-    ) -> Result<String, Denied> {
+    ) -> Result<String, Refusal> {
         if name.is_some_and(|name| self.jobs.contains_key(name)) {
-            return Err(Denied::Taken);
+            return Err(Refusal::Taken);
         }
         if let Some(never) = self.never(&cost) {
-            return Err(Denied::Never(never));
+            return Err(Refusal::Never(never));
         }
-        self.room_for(now, &cost, 0.0, measured_load).map_err(Denied::Over)?;
+        self.room_for(now, &cost, 0.0, measured_load).map_err(Refusal::Over)?;
 
         let taken: BTreeSet<_> = self.jobs.values().map(|entry| entry.slot).collect();
         let slot = (1..=self.jobs.len() + 1).find(|slot| !taken.contains(slot)).unwrap_or_default();

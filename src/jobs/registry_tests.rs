@@ -14,7 +14,6 @@ fn limits() -> Limits {
         memory_bytes: 100 << 20,
         ports: 9000..=9020,
         live_idle: 30 * SECOND,
-        historic_idle: 180 * SECOND,
         start_grace: 15 * SECOND,
     }
 }
@@ -32,7 +31,7 @@ fn cost(nfft: usize, channels: std::ops::Range<usize>) -> Cost {
         line_bytes: 1 << 10,
         behind_bytes: 10 << 10,
         reader_lag: 5 * SECOND,
-        feed: crate::jobs::feed::Limits::default(),
+        feed: crate::feed::Limits::default(),
     }
 }
 
@@ -40,9 +39,9 @@ fn registry(limits: Limits) -> Registry {
     Registry::new(limits, Vec::new(), 100)
 }
 
-fn over(denied: Result<String, Denied>) -> Limit {
+fn over(denied: Result<String, Refusal>) -> Limit {
     match denied {
-        Err(Denied::Over(limit)) => limit,
+        Err(Refusal::Over(limit)) => limit,
         other => panic!("{other:?}"),
     }
 }
@@ -68,7 +67,7 @@ fn each_limit_is_named_when_it_is_the_one() {
 #[test]
 fn what_can_never_be_had_is_told_from_what_may_come() {
     let never = |limits: Limits, cost: Cost| match registry(limits).reserve(SECOND, cost, None, 0.0) {
-        Err(Denied::Never(never)) => never,
+        Err(Refusal::Never(never)) => never,
         other => panic!("{other:?}"),
     };
     let transforms = never(limits(), cost(512, 0..101));
@@ -258,7 +257,7 @@ fn a_live_job_has_thirty_seconds_and_fifteen_more_at_its_start() {
 fn names_are_taken_once() {
     let mut jobs = registry(limits());
     assert_eq!(jobs.reserve(SECOND, cost(512, 0..3), Some("task"), 0.0), Ok("task".into()));
-    assert_eq!(jobs.reserve(SECOND, cost(512, 0..3), Some("task"), 0.0), Err(Denied::Taken));
+    assert_eq!(jobs.reserve(SECOND, cost(512, 0..3), Some("task"), 0.0), Err(Refusal::Taken));
     // A task that looks like the id that comes next.
     assert_eq!(jobs.reserve(SECOND, cost(512, 0..3), Some("3-101"), 0.0), Ok("3-101".into()));
     assert_eq!(jobs.reserve(SECOND, cost(512, 0..3), None, 0.0), Ok("3-102".into()));
@@ -300,7 +299,7 @@ proptest! {
                         prop_assert!(ids.insert(id.clone()), "{} came twice", id);
                         live.push(id);
                     }
-                    Err(denied) => prop_assert!(matches!(denied, Denied::Over(_)) && !live.is_empty()),
+                    Err(denied) => prop_assert!(matches!(denied, Refusal::Over(_)) && !live.is_empty()),
                 }
             } else if !live.is_empty() {
                 jobs.release(&live.swap_remove(which % live.len()));

@@ -1,4 +1,4 @@
-//! What a client that polls reads: rows as JSON. Which rows are next is the business of [`Poll`](super::feed::Poll).
+//! What a client that polls reads: rows as JSON. Which rows are next is the business of [`Poll`](crate::feed::Poll).
 //!
 //! A hundred lines of a whole fiber are a quarter of a million numbers, each with its channel: the text is written straight
 //! from the frames, without a value in memory for each of its parts, and in pieces that are short however long a row is.
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use utoipa::ToSchema;
 
-use super::feed::{Polled, Row};
+use crate::feed::{Polled, Row};
 use crate::frame::ChannelAxis;
 
 /// A piece of text ends behind the channel with which it has so many bytes.
@@ -272,8 +272,8 @@ impl Json {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::feed::{Feed, Limits, Poll};
     use crate::frame::{Frame, Stream};
-    use crate::jobs::feed::{Feed, Limits, Poll};
     use proptest::prelude::*;
     use std::sync::Arc;
 

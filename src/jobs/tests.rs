@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use super::*;
 use crate::acquisition::{Acquisition, Phase};
-use crate::pipeline::control::{Command, Opened, Refused, control};
+use crate::pipeline::control::{Command, Opened, control};
 use crate::status::Status;
-use request::ConfigureRequest;
+use requests::request::ConfigureRequest;
 use serde_json::{Value, json};
 
 /// The pipeline's side: keeps which jobs it was asked for, and says `answer` to new ones.
@@ -17,7 +17,7 @@ struct Pipeline {
     open: Arc<Mutex<BTreeSet<String>>>,
 }
 
-fn listening(answer: Result<(), Refused>) -> (Control, Pipeline) {
+fn listening(answer: Result<(), Refusal>) -> (Control, Pipeline) {
     let (control, command_rx) = control();
     let open = Arc::new(Mutex::new(BTreeSet::new()));
     let known = Arc::clone(&open);
@@ -61,7 +61,7 @@ fn free_ports(count: u16) -> RangeInclusive<u16> {
 fn jobs(config: &Config, control: Control) -> Jobs {
     let status = Status::new("test", None);
     status.set_phase(Phase::Acquiring(Arc::new(Acquisition::example())));
-    Jobs::new(config, status, control).expect("no certificates")
+    Jobs::new(config, status, control, GrpcDoor::configured(config).expect("no certificates"))
 }
 
 fn plan() -> JobPlan {
@@ -71,7 +71,7 @@ fn plan() -> JobPlan {
     }))
     .unwrap();
     let phase = Phase::Acquiring(Arc::new(Acquisition::example()));
-    rules::plan(&request, &facts::Facts::of(&phase, &Config::default()), 0).unwrap()
+    requests::rules::plan(&request, &requests::facts::Facts::of(&phase, &Config::default()), 0).unwrap()
 }
 
 fn frame(job: &str, stream: u32, line: u64) -> Frame {
@@ -116,13 +116,13 @@ async fn a_job_is_there_whole_and_then_gone_whole() {
 
 #[tokio::test]
 async fn a_start_that_fails_leaves_nothing() {
-    for (answer, refusal) in [
-        (Refused::Waiting, Refusal::Waiting),
-        (Refused::DoesNotFit("too wide".into()), Refusal::DoesNotFit("too wide".into())),
-        (Refused::NotConditioned("no wavelength".into()), Refusal::NotConditioned("no wavelength".into())),
-        (Refused::Busy, Refusal::Busy),
+    for refusal in [
+        Refusal::Waiting,
+        Refusal::DoesNotFit("too wide".into()),
+        Refusal::NotConditioned("no wavelength".into()),
+        Refusal::Busy,
     ] {
-        let (control, _pipeline) = listening(Err(answer));
+        let (control, _pipeline) = listening(Err(refusal.clone()));
         let ports = free_ports(2);
         let jobs = jobs(&config(ports.clone()), control);
         assert_eq!(jobs.start(plan(), None, None).await.err(), Some(refusal));
@@ -257,7 +257,7 @@ async fn other_channels_come_whole_or_not_at_all() {
                     let fits = channels.iter().all(|(_, last)| *last < 2000);
                     seen.lock().unwrap().push(channels);
                     let opened = Opened { epoch: 1, first_trace: 7 };
-                    let _ = reply.send(if fits { Ok(opened) } else { Err(Refused::DoesNotFit("no".into())) });
+                    let _ = reply.send(if fits { Ok(opened) } else { Err(Refusal::DoesNotFit("no".into())) });
                 }
                 Command::Close { reply, .. } => drop(reply.send(true)),
             }
@@ -301,8 +301,8 @@ async fn frames_wait_for_the_broker_only_while_somebody_publishes() {
         assert!(jobs.deliver(frame(&job.id, 0, line)));
     }
     let first = jobs.broker().take().await.frame;
-    assert_eq!(first.frame().first_line, 2 + counters.job_frames_dropped.get(), "the oldest went first");
-    assert!(counters.job_frames_dropped.get() > 0);
+    assert_eq!(first.frame().first_line, 2 + counters.job_frames.dropped.get(), "the oldest went first");
+    assert!(counters.job_frames.dropped.get() > 0);
     // Nobody wants stream 0; stream 1 is another matter.
     jobs.came_back(&job, 0);
     jobs.broker().close();
@@ -310,7 +310,7 @@ async fn frames_wait_for_the_broker_only_while_somebody_publishes() {
     jobs.deliver(frame(&job.id, 0, 3000));
     jobs.deliver(frame(&job.id, 1, 3000));
     let next = jobs.broker().take().await;
-    assert_eq!((next.stream(), counters.job_frames_unwanted.get()), (1, 1));
+    assert_eq!((next.stream(), counters.job_frames.unwanted.get()), (1, 1));
     jobs.found(&job, 0);
     jobs.deliver(frame(&job.id, 0, 3001));
     assert_eq!(jobs.broker().take().await.stream(), 0);
@@ -332,11 +332,11 @@ async fn frames_that_have_waited_too_long_are_not_sent_and_all_are_accounted_for
     queue.put(LiveFrame { job: Arc::clone(&job), frame: kept(1) }, began);
     queue.put(LiveFrame { job: Arc::clone(&job), frame: kept(2) }, began + Duration::from_millis(500));
     let next = queue.next(began + live::LIVE).expect("the second is still live");
-    assert_eq!((next.frame.frame().first_line, c.job_frames_late.get()), (2, 1));
+    assert_eq!((next.frame.frame().first_line, c.job_frames.late.get()), (2, 1));
     // The sends of before were not offered: from here on the books are whole.
-    c.job_frames_offered.add(2);
-    c.job_frames_published.add(1);
-    c.job_frames_confirmed.add(1);
+    c.job_frames.offered.add(2);
+    c.job_frames.published.add(1);
+    c.job_frames.confirmed.add(1);
 
     // Whatever happens: opened, closed, offered, taken late or in time, held back.
     let frame = kept(3);
@@ -350,11 +350,11 @@ async fn frames_that_have_waited_too_long_are_not_sent_and_all_are_accounted_for
                 3 => offer(pace::Pass::Throttled),
                 4 | 5 => offer(pace::Pass::Go),
                 _ => if queue.next(Instant::now() + Duration::from_millis(ms)).is_some() {
-                    c.job_frames_published.add(1);
-                    c.job_frames_lost.add(1);
+                    c.job_frames.published.add(1);
+                    c.job_frames.lost.add(1);
                 }
             }
-            prop_assert!(c.job_frame_books().iter().all(Book::balances), "{:?}", c.job_frame_books());
+            prop_assert!(c.job_frames.books().iter().all(Book::balances), "{:?}", c.job_frames.books());
         }
     });
 }
@@ -376,7 +376,7 @@ async fn a_limit_that_is_met_ends_jobs_that_nobody_looks_at_before_it_refuses() 
     assert!(jobs.get(&read.id).is_some() && pipeline.open.lock().unwrap().len() == 2);
     let ended = jobs.standing(&unseen.id);
     assert!(matches!(ended, Some(Standing::Ended(ended)) if ended.reason.contains("room")));
-    assert_eq!(jobs.shared.status.counters.jobs_ended_for_room.get(), 1);
+    assert_eq!(jobs.shared.status.counters.jobs.ended_for_room.get(), 1);
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ struct Took {
 impl Bench {
     fn new() -> Self {
         let status = Status::new("calibration", None);
-        let (egress, outlet) = fence(1024, Arc::clone(&status.counters));
+        let (egress, outlet) = fence(1024, Arc::clone(&status.counters.egress));
         let prr = Rational::new(PRR_HZ, 1).expect("a thousand pulses a second");
         let acquisition = Arc::new(Acquisition { prr, channels: CHANNELS, ..Acquisition::example() });
         let processing = ProcessingConfig { condition: ConditionSpec::default(), threads: 1, egress_frames: 0 };

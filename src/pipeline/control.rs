@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::config::ViewConfig;
 use crate::pipeline::cost::Rates;
+use crate::refusal::Refusal;
 
 /// Commands that may wait for the dsp thread; more are refused at once.
 const WAITING: usize = 4096;
@@ -24,7 +25,7 @@ pub enum Command {
         /// Its streams in order.
         streams: Vec<ViewConfig>,
         /// Where the answer goes.
-        reply: oneshot::Sender<Result<Opened, Refused>>,
+        reply: oneshot::Sender<Result<Opened, Refusal>>,
     },
     /// End a job: no frame of it is made after the answer.
     Close {
@@ -42,23 +43,6 @@ pub struct Opened {
     pub epoch: u64,
     /// Lines that end behind this trace are shown.
     pub first_trace: u64,
-}
-
-/// Why a job was not started; nothing of it remains.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// There is no acquisition to plan for.
-    #[error("no light in the fiber")]
-    Waiting,
-    /// There is an acquisition that cannot be conditioned as configured; why, in words for the client.
-    #[error("this acquisition cannot be conditioned as configured: {0}")]
-    NotConditioned(String),
-    /// It does not fit the acquisition; in words for the client.
-    #[error("{0}")]
-    DoesNotFit(String),
-    /// The pipeline is ending, or too much is asked of it.
-    #[error("the pipeline takes no commands")]
-    Busy,
 }
 
 /// A job that the pipeline has ended by itself.
@@ -95,20 +79,20 @@ impl Control {
     ///
     /// # Errors
     /// When they cannot be had from the acquisition at hand.
-    pub async fn open(&self, job: &str, streams: Vec<ViewConfig>) -> Result<Opened, Refused> {
+    pub async fn open(&self, job: &str, streams: Vec<ViewConfig>) -> Result<Opened, Refusal> {
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Open { job: job.to_owned(), streams, reply })?;
-        answer.await.map_err(|_| Refused::Busy)?
+        answer.await.map_err(|_| Refusal::Busy)?
     }
 
     /// Ends a job; whether there was one.
     ///
     /// # Errors
     /// When the pipeline is gone: then the job is, too.
-    pub async fn close(&self, job: &str) -> Result<bool, Refused> {
+    pub async fn close(&self, job: &str) -> Result<bool, Refusal> {
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Close { job: job.to_owned(), reply })?;
-        answer.await.map_err(|_| Refused::Busy)
+        answer.await.map_err(|_| Refusal::Busy)
     }
 
     /// Where the pipeline says which jobs it has ended.
@@ -135,9 +119,9 @@ impl Control {
         let _ = self.rates.set(rates);
     }
 
-    fn ask(&self, command: Command) -> Result<(), Refused> {
+    fn ask(&self, command: Command) -> Result<(), Refusal> {
         self.command_tx.try_send(command).map_err(|error| match error {
-            TrySendError::Full(_) | TrySendError::Disconnected(_) => Refused::Busy,
+            TrySendError::Full(_) | TrySendError::Disconnected(_) => Refusal::Busy,
         })
     }
 }

@@ -189,8 +189,8 @@ impl Engine {
     /// Takes one block from raw samples to frames. The lease flies home as soon as its samples are no longer needed.
     pub fn process(&mut self, lease: Lease) {
         let began = Instant::now();
-        let counters = Arc::clone(&self.status.counters);
-        counters.pipeline_ticks.add(1);
+        let counters = Arc::clone(&self.status.counters.pipeline);
+        counters.ticks.add(1);
 
         let mut flags = 0;
         if self.input.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &lease.acquisition)) {
@@ -243,8 +243,8 @@ impl Engine {
         self.busy += weight * (spent_ns as f64 * 1e-9 / length_s - self.busy);
         self.last_block = (length_s, block_load);
         self.beginning = self.beginning.saturating_sub(1);
-        counters.pipeline_load.set(self.load);
-        counters.pipeline_demand.set(self.demand());
+        counters.load.set(self.load);
+        counters.demand.set(self.demand());
     }
 
     /// Share of real time that transforms and views cost by their meters, once all windows are full.
@@ -283,7 +283,7 @@ impl Engine {
         let percent = |load: f64| (100.0 * load).round();
         for (job, own) in load::costliest(loads, verdict, demand, max_load) {
             self.close(&job);
-            self.status.counters.jobs_overloaded.add(1);
+            self.status.counters.pipeline.jobs_overloaded.add(1);
             let (needed, allowed, own) = (percent(demand.max(load)), percent(max_load), percent(own));
             warn!(job, needed, allowed, own, waiting, "the pipeline is over its budget: the costliest job ends");
             let reason = format!(
@@ -299,9 +299,9 @@ impl Engine {
     pub fn idle(&mut self) {
         (self.beginning, self.waiting) = (0, 0);
         self.begin_held();
-        self.status.counters.pipeline_ticks.add(1);
+        self.status.counters.pipeline.ticks.add(1);
         self.load = 0.0;
-        self.status.counters.pipeline_load.set(0.0);
+        self.status.counters.pipeline.load.set(0.0);
         // A frame of several lines must not wait for light to return.
         self.flush();
     }
@@ -323,7 +323,7 @@ impl Engine {
         self.time = TimeBase::default();
         self.replaced.prepare(block.layout().capacity_traces, self.condition.strain_rate);
         self.input = Some(Arc::clone(&block.acquisition));
-        self.status.counters.pipeline_plans.add(1);
+        self.status.counters.pipeline.plans.add(1);
         let before = self.plans.take();
         self.impossible = None;
         let max_block_traces = block.layout().capacity_traces;
@@ -343,7 +343,7 @@ impl Engine {
             Err(why) => {
                 warn!(%why, "this acquisition cannot be conditioned as configured: nothing is shown");
                 self.status.found(FindingKind::ConditioningImpossible, "", why.to_string());
-                self.status.counters.lines_due_s.set(0.0);
+                self.status.counters.pipeline.lines_due_s.set(0.0);
                 self.impossible = Some(why.to_string());
             }
         }
@@ -389,7 +389,7 @@ impl Engine {
         let standing = plans.views.iter().flat_map(ViewOut::streams).filter(|stream| stream.job.is_empty());
         let prr_hz = plans.output.prr.to_f64();
         let due_s = standing.map(|stream| 2.0 * stream.line_period_s.to_f64() + stream.nfft as f64 / prr_hz);
-        self.status.counters.lines_due_s.set(due_s.reduce(f64::min).unwrap_or(0.0));
+        self.status.counters.pipeline.lines_due_s.set(due_s.reduce(f64::min).unwrap_or(0.0));
         let rows = self.past.keep(plans.counts().then(|| plans.reach()));
         self.crew.reserve(&plans.transforms(), rows);
     }

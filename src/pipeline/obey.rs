@@ -3,10 +3,11 @@
 use tokio::sync::oneshot;
 
 use super::Engine;
-use super::control::{Command, Opened, Refused};
+use super::control::{Command, Opened};
 use super::load::Guard;
 use super::plan::Now;
 use crate::config::ViewConfig;
+use crate::refusal::Refusal;
 
 /// The sums of windows of more traces are made by whole transforms before they slide, for all channels at once: the next
 /// job waits for so many blocks until that is over.
@@ -17,13 +18,13 @@ const BEGINNING_BLOCKS: u32 = 4;
 pub(super) struct Opening {
     job: String,
     streams: Vec<ViewConfig>,
-    reply: oneshot::Sender<Result<Opened, Refused>>,
+    reply: oneshot::Sender<Result<Opened, Refusal>>,
 }
 
 impl Engine {
     /// Does what is asked, between two blocks.
     pub fn obey(&mut self, command: Command) {
-        self.status.counters.pipeline_ticks.add(1);
+        self.status.counters.pipeline.ticks.add(1);
         match command {
             Command::Open { job, streams, reply } => {
                 self.held.push_back(Opening { job, streams, reply });
@@ -60,11 +61,11 @@ impl Engine {
         self.guard.as_ref().is_none_or(time)
     }
 
-    fn open(&mut self, job: &str, streams: Vec<ViewConfig>) -> Result<Opened, Refused> {
+    fn open(&mut self, job: &str, streams: Vec<ViewConfig>) -> Result<Opened, Refusal> {
         if let Some(why) = &self.impossible {
-            return Err(Refused::NotConditioned(why.clone()));
+            return Err(Refusal::NotConditioned(why.clone()));
         }
-        let (Some(plans), Some(input)) = (&mut self.plans, &self.input) else { return Err(Refused::Waiting) };
+        let (Some(plans), Some(input)) = (&mut self.plans, &self.input) else { return Err(Refusal::Waiting) };
         let old = plans.streams_of(job);
         let next_trace = self.next_trace;
         let first_trace = self.past.recall(|past| {
@@ -73,7 +74,7 @@ impl Engine {
             plans.remove(&old, now);
             Ok(first_trace)
         });
-        let opened = Opened { epoch: input.epoch, first_trace: first_trace.map_err(Refused::DoesNotFit)? };
+        let opened = Opened { epoch: input.epoch, first_trace: first_trace.map_err(Refusal::DoesNotFit)? };
         self.jobs.retain(|(other, _)| other != job);
         if streams.iter().any(|stream| stream.nfft > LONG) {
             self.beginning = BEGINNING_BLOCKS;

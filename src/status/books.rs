@@ -25,7 +25,7 @@
 //! Numbers are read one after the other and gauges are set once a turn, so that while frames flow the sides may differ
 //! by what moved in between. In a daemon that is quiet, or that has stopped, they are equal.
 
-use super::{Counter, Counters, Gauge};
+use super::{Counter, Counters, Gauge, JobFrameCounters};
 
 /// One equation, with the numbers of both sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,11 +57,11 @@ impl Counters {
     /// The books of traces, from the interrogator to the end of the pipeline. See the module.
     pub fn traces_books(&self) -> [Book; 4] {
         // Against the flow, so that what comes in between stands on the left side, where it may wait.
-        let processed = self.traces_processed.get();
-        let passed_on = self.traces_passed_on.get();
-        let dropped = self.traces_dropped_no_block.get().saturating_add(self.traces_dropped_dark.get());
-        let (missed, missing) = (self.traces_missed_in_source.get(), self.gap_traces.get());
-        let (read, launched) = (self.traces.get(), self.traces_launched.get());
+        let (capture, processed) = (&self.capture, self.pipeline.traces_processed.get());
+        let passed_on = capture.traces_passed_on.get();
+        let dropped = capture.traces_dropped_no_block.get().saturating_add(capture.traces_dropped_dark.get());
+        let (missed, missing) = (capture.traces_missed_in_source.get(), capture.gap_traces.get());
+        let (read, launched) = (capture.traces.get(), capture.traces_launched.get());
         [
             book("traces launched = read + missed in the source", launched, read.saturating_add(missed)),
             book("traces read = passed on + without a block + without light", read, passed_on.saturating_add(dropped)),
@@ -76,46 +76,47 @@ impl Counters {
 
     /// The books of frames of standing views.
     pub fn frame_books(&self) -> [Book; 2] {
-        let unanswered = count(&self.frames_unanswered);
-        let at_the_fence = count(&self.frames_waiting).saturating_sub(unanswered);
-        let published = self.frames_published.get();
-        let left = [&self.frames_dropped_at_egress, &self.frames_without_broker, &self.frames_too_large];
-        let answered =
-            [&self.frames_confirmed, &self.frames_unroutable, &self.frames_given_up, &self.frames_unconfirmed];
+        let (egress, publish) = (&self.egress, &self.publish);
+        let unanswered = count(&publish.frames_unanswered);
+        let at_the_fence = count(&publish.frames_waiting).saturating_sub(unanswered);
+        let published = publish.frames_published.get();
+        let left = [&egress.frames_dropped, &publish.frames_without_broker, &publish.frames_too_large];
+        let answered = [
+            &publish.frames_confirmed,
+            &publish.frames_unroutable,
+            &publish.frames_given_up,
+            &publish.frames_unconfirmed,
+        ];
         let sum = |of: &[&Counter]| of.iter().map(|counter| counter.get()).sum::<u64>();
         [
             book(
                 "frames made = dropped + published + waiting",
-                self.frames_made.get(),
+                egress.frames_made.get(),
                 sum(&left) + published + at_the_fence,
             ),
             book("frames published = answered + given up + unanswered", published, sum(&answered) + unanswered),
         ]
     }
+}
 
+impl JobFrameCounters {
     /// The books of frames of jobs that are offered to the broker.
-    pub fn job_frame_books(&self) -> [Book; 2] {
-        let published = self.job_frames_published.get();
-        let kept_back = [
-            &self.job_frames_unwanted,
-            &self.job_frames_throttled,
-            &self.job_frames_not_connected,
-            &self.job_frames_dropped,
-            &self.job_frames_late,
-            &self.job_frames_too_large,
-        ];
-        let answered = [&self.job_frames_confirmed, &self.job_frames_unroutable, &self.job_frames_lost];
+    pub fn books(&self) -> [Book; 2] {
+        let published = self.published.get();
+        let kept_back =
+            [&self.unwanted, &self.throttled, &self.not_connected, &self.dropped, &self.late, &self.too_large];
+        let answered = [&self.confirmed, &self.unroutable, &self.lost];
         let sum = |of: &[&Counter]| of.iter().map(|counter| counter.get()).sum::<u64>();
         [
             book(
                 "job frames offered = kept back + published + waiting",
-                self.job_frames_offered.get(),
-                sum(&kept_back) + published + count(&self.job_frames_waiting),
+                self.offered.get(),
+                sum(&kept_back) + published + count(&self.waiting),
             ),
             book(
                 "job frames published = answered + lost + unanswered",
                 published,
-                sum(&answered) + count(&self.job_frames_unanswered),
+                sum(&answered) + count(&self.unanswered),
             ),
         ]
     }
@@ -138,22 +139,22 @@ mod tests {
     fn a_trace_that_is_counted_on_one_side_only_shows() {
         let counters = Counters::default();
         assert!(counters.traces_books().iter().all(Book::balances));
-        counters.traces_launched.add(107);
-        counters.traces.add(100);
-        counters.traces_missed_in_source.add(7);
-        counters.traces_passed_on.add(70);
-        counters.traces_dropped_no_block.add(20);
-        counters.traces_dropped_dark.add(10);
-        counters.gap_traces.add(37);
-        counters.traces_processed.add(50);
+        counters.capture.traces_launched.add(107);
+        counters.capture.traces.add(100);
+        counters.capture.traces_missed_in_source.add(7);
+        counters.capture.traces_passed_on.add(70);
+        counters.capture.traces_dropped_no_block.add(20);
+        counters.capture.traces_dropped_dark.add(10);
+        counters.capture.gap_traces.add(37);
+        counters.pipeline.traces_processed.add(50);
         let unequal = |counters: &Counters| -> Vec<_> {
             counters.traces_books().iter().filter(|book| !book.balances()).map(|book| book.what).collect()
         };
         assert_eq!(unequal(&counters), ["traces passed on = processed"]);
         assert_eq!(counters.traces_books()[3].waiting(), 20);
-        counters.traces_processed.add(20);
+        counters.pipeline.traces_processed.add(20);
         assert!(unequal(&counters).is_empty());
-        counters.traces_missed_in_source.add(1);
+        counters.capture.traces_missed_in_source.add(1);
         assert_eq!(unequal(&counters).len(), 2, "a trace that the source missed is launched and missing");
     }
 }

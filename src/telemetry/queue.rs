@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use tokio::sync::oneshot;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::status::Counters;
+use crate::status::LogCounters;
 
 /// Lines that may wait.
 const QUEUE_LINES: usize = 4096;
@@ -42,13 +42,13 @@ struct Shared {
     waiting_bytes: AtomicUsize,
     /// Lines lost and not told yet.
     untold: AtomicU64,
-    counters: Arc<Counters>,
+    counters: Arc<LogCounters>,
 }
 
 impl Shared {
     fn lost(&self, lines: u64) {
         self.untold.fetch_add(lines, Ordering::Relaxed);
-        self.counters.log_lines_lost.add(lines);
+        self.counters.lines_lost.add(lines);
     }
 }
 
@@ -60,7 +60,7 @@ impl Queue {
     /// When the system gives no thread.
     pub(super) fn start(
         sink: Sink,
-        counters: Arc<Counters>,
+        counters: Arc<LogCounters>,
         tell_lost: impl Fn(u64) + Send + 'static,
     ) -> io::Result<(Self, oneshot::Receiver<()>)> {
         let (items, items_rx) = bounded(QUEUE_LINES);
@@ -194,12 +194,12 @@ mod tests {
     struct Bench {
         queue: Queue,
         reader: Reader,
-        counters: Arc<Counters>,
+        counters: Arc<LogCounters>,
         told: Arc<Mutex<Vec<u64>>>,
     }
 
     fn bench() -> Bench {
-        let (reader, counters) = (Reader::default(), Arc::<Counters>::default());
+        let (reader, counters) = (Reader::default(), Arc::<LogCounters>::default());
         let told = Arc::<Mutex<Vec<u64>>>::default();
         let tell = Arc::clone(&told);
         let tell_lost = move |lines| tell.lock().unwrap().push(lines);
@@ -217,7 +217,7 @@ mod tests {
         // On one thread: if offering waited for the reader, this would never end.
         (0..offered).for_each(|n| queue.offer(format!("{n}").as_bytes()));
         assert!(!queue.flush(Duration::from_millis(20)), "nothing can be written out");
-        let lost = counters.log_lines_lost.get();
+        let lost = counters.lines_lost.get();
         assert!(lost as usize >= offered - QUEUE_LINES - 1, "{lost}");
         drop(stalled);
         queue.offer(b"after");
@@ -225,7 +225,7 @@ mod tests {
         // The loss is told behind what was queued, so once more.
         assert!(queue.flush(LONG));
         let written = reader.stalled().len() as u64;
-        let lost = counters.log_lines_lost.get();
+        let lost = counters.lines_lost.get();
         assert_eq!(written + lost, offered as u64 + 1);
         let deadline = Instant::now() + LONG;
         while told.lock().unwrap().iter().sum::<u64>() < lost {
@@ -241,11 +241,11 @@ mod tests {
         let stalled = reader.stalled();
         let line = vec![b'x'; 1 << 20];
         (0..8).for_each(|_| queue.offer(&line));
-        assert_eq!(counters.log_lines_lost.get(), 6);
+        assert_eq!(counters.lines_lost.get(), 6);
         drop(stalled);
         assert!(queue.flush(LONG));
         queue.offer(&line);
-        assert_eq!(counters.log_lines_lost.get(), 6, "room that was given back is used again");
+        assert_eq!(counters.lines_lost.get(), 6, "room that was given back is used again");
     }
 
     #[test]
@@ -254,7 +254,7 @@ mod tests {
         *reader.refuses.lock().unwrap() = true;
         (0..3).for_each(|_| queue.offer(b"x"));
         assert!(queue.flush(LONG));
-        assert_eq!((counters.log_lines_lost.get(), told.lock().unwrap().len()), (3, 0));
+        assert_eq!((counters.lines_lost.get(), told.lock().unwrap().len()), (3, 0));
         *reader.refuses.lock().unwrap() = false;
         queue.offer(b"y");
         assert!(queue.flush(LONG) && queue.flush(LONG));
@@ -278,7 +278,7 @@ mod tests {
             }
             prop_assert!(queue.flush(LONG));
             let written: Vec<u64> = reader.stalled().iter().map(|line| line.parse().unwrap()).collect();
-            prop_assert_eq!(written.len() as u64 + counters.log_lines_lost.get(), offered);
+            prop_assert_eq!(written.len() as u64 + counters.lines_lost.get(), offered);
             prop_assert!(written.is_sorted_by(|a, b| a < b));
         }
     }

@@ -105,11 +105,11 @@ fn losses_and_the_broker_are_told_in_words() {
     let status = status();
     let text = |status: &Status| render(&snapshot(status), &picture_of(&[0]), &[], screen(120, 30, Colours::None));
     assert!(text(&status).contains("lost     nothing"));
-    status.counters.gaps.add(1);
-    status.counters.gap_traces.add(120);
-    status.counters.traces_dropped_no_block.add(40);
-    status.counters.frames_dropped_at_egress.add(2);
-    status.counters.frames_waiting.set(7.0);
+    status.counters.capture.gaps.add(1);
+    status.counters.capture.gap_traces.add(120);
+    status.counters.capture.traces_dropped_no_block.add(40);
+    status.counters.egress.frames_dropped.add(2);
+    status.counters.publish.frames_waiting.set(7.0);
     status.set_broker(BrokerState::Away);
     let shown = text(&status);
     for part in [
@@ -123,7 +123,7 @@ fn losses_and_the_broker_are_told_in_words() {
         assert!(shown.contains(part), "{part}:\n{shown}");
     }
     status.set_broker(BrokerState::Connected);
-    status.counters.confirm_latency.record(Duration::from_millis(4));
+    status.counters.publish.confirm_latency.record(Duration::from_millis(4));
     assert!(text(&status).contains("publishing to 127.0.0.1:5672 · to confirm p50 ≤ 5 ms, p99 ≤ 5 ms"));
 }
 

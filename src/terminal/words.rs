@@ -47,7 +47,12 @@ impl Rates {
     /// Looks at `status` now.
     pub fn snapshot(&mut self, status: &Status, http: &str, broker_address: &str) -> Snapshot {
         let c = &status.counters;
-        let counts = [c.traces.get(), c.frames_made.get(), c.frames_published.get(), c.frames_confirmed.get()];
+        let counts = [
+            c.capture.traces.get(),
+            c.egress.frames_made.get(),
+            c.publish.frames_published.get(),
+            c.publish.frames_confirmed.get(),
+        ];
         let now = Mark { at: Instant::now(), counts };
         while self.marks.len() > 1 && (now.at - self.marks[1].at).as_secs_f64() > 2.0 {
             self.marks.pop_front();
@@ -58,7 +63,7 @@ impl Rates {
         let rate = |i: usize| {
             if seconds > 0.0 { now.counts[i].saturating_sub(first.counts[i]) as f64 / seconds } else { 0.0 }
         };
-        let latency = &c.confirm_latency;
+        let latency = &c.publish.confirm_latency;
         Snapshot {
             report: status.report(),
             traces_per_s: rate(0),

@@ -6,10 +6,12 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use fiberd::bench::observe::Metrics;
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::books::{Moving, unequal};
 use super::{free_port, wait_for};
 
 /// An interrogator that writes a quiet fiber of so many channels at 1000 Hz to `dir/ring`: small, so that a debug build
@@ -176,6 +178,17 @@ impl Daemon {
     pub fn wait_state(&self, state: &str) {
         wait_for(&format!("state {state}: {}", self.json("/live_metadata")), || {
             (self.json("/live_metadata")["state"] == state).then_some(())
+        });
+    }
+
+    /// Waits until the books of frames and of frames of jobs balance: frames may be on their way from one place to the next.
+    pub fn wait_balanced(&self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let frames_only = Moving { traces: f64::INFINITY, ..Moving::NOTHING };
+        wait_for("balanced books", || {
+            let wrong = unequal(&Metrics::parse(&self.get("/metrics").1), frames_only);
+            assert!(wrong.is_empty() || Instant::now() < deadline, "{wrong:?}");
+            wrong.is_empty().then_some(())
         });
     }
 

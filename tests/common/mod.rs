@@ -4,9 +4,14 @@
 pub mod books;
 pub mod broker;
 pub mod bus;
+pub mod config;
 pub mod daemon;
+pub mod engine;
 pub mod http;
+pub mod jobs;
 pub mod publisher;
+pub mod replayed;
+pub mod server;
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -76,7 +76,7 @@ pub fn rig(uri: &str, name: &str, fence_frames: usize, change: impl FnOnce(&mut 
     change(&mut config);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let status = Status::new("north", None);
-    let (egress, outlet) = fence(fence_frames, Arc::clone(&status.counters));
+    let (egress, outlet) = fence(fence_frames, Arc::clone(&status.counters.egress));
     let task = publish::run(config.clone(), Arc::clone(&status), outlet, Duration::from_secs(5));
     let publisher = runtime.spawn(task);
     Rig { runtime, config, status, egress: Some(egress), publisher }

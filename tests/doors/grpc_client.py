@@ -12,7 +12,7 @@ import grpc
 import numpy as np
 from grpc_tools import protoc
 
-PROTO = pathlib.Path(__file__).parents[2] / "src/api/grpc/pandadatastream.proto"
+PROTO = pathlib.Path(__file__).parents[2] / "src/streams/grpc/pandadatastream.proto"
 home = tempfile.mkdtemp()
 assert (
     protoc.main(

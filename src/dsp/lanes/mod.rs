@@ -54,7 +54,6 @@ pub(super) struct Counts<'a> {
 }
 
 /// A step of a window that slides.
-/// A step of a window that slides.
 pub(super) struct Move<'a> {
     /// Traces that come in.
     pub(super) new: Window<'a>,

@@ -20,13 +20,12 @@ use super::attend::Errand;
 use super::inbox::{self, Inbox};
 use super::link::{Fault, Link, is_usable};
 use super::reply::Replies;
-use crate::api::error::ApiError;
 use crate::config::BrokerConfig;
 use crate::jobs::Jobs;
-use crate::jobs::command::{address, parse};
-use crate::jobs::obey::Done;
-use crate::jobs::refusal::Refusal;
+use crate::jobs::commands::command::{address, parse};
+use crate::jobs::commands::obey::Done;
 use crate::log_limit::LogLimit;
+use crate::refusal::{ApiError, Refusal};
 use crate::status::{FindingKind, Status};
 
 /// For all that has to be declared.
@@ -64,7 +63,7 @@ impl Errand for Commands {
     }
 
     fn ended(&mut self, _: Option<&Fault>) {
-        self.status.counters.commands_heard.set(0.0);
+        self.status.counters.commands.heard.set(0.0);
     }
 }
 
@@ -82,7 +81,7 @@ impl Commands {
             self.one_by_one(connection, &inbox, &mut replies).await?;
         }
         let mut consumer = timeout(SETUP, inbox.consume()).await.map_err(late)??;
-        self.status.counters.commands_heard.set(1.0);
+        self.status.counters.commands.heard.set(1.0);
         self.status.take_back(FindingKind::BrokerRefused, Self::NAME);
         info!(exchange = self.config.commands_exchange, queue = inbox.queue.as_str(), "commands are heard");
         loop {
@@ -133,11 +132,11 @@ impl Commands {
         let counters = &self.status.counters;
         match done {
             Ok(Some(done)) => {
-                counters.commands_done.add(1);
+                counters.commands.done.add(1);
                 Answer::Done(done)
             }
             Ok(None) => {
-                counters.commands_ignored.add(1);
+                counters.commands.ignored.add(1);
                 Answer::Ignored
             }
             Err(refusal) => {
@@ -147,7 +146,7 @@ impl Commands {
                     let code = refusal.code;
                     warn!(code, unwritten, "a command is refused: {}", refusal.error);
                 }
-                counters.commands_refused.add(1);
+                counters.commands.refused.add(1);
                 Answer::Refused(refusal)
             }
         }

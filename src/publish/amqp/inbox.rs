@@ -9,7 +9,7 @@ use lapin::{Channel, Connection, Consumer, ExchangeKind};
 use super::link::Fault;
 use super::message::{short, text};
 use crate::config::BrokerConfig;
-use crate::jobs::command::KEYS;
+use crate::jobs::commands::command::KEYS;
 
 /// Messages that are here and not settled: few, because nothing else bounds their bytes.
 const PREFETCH: u16 = 8;

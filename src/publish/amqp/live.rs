@@ -102,7 +102,7 @@ impl Live {
     pub(super) fn new(config: BrokerConfig, status: Arc<Status>, jobs: Jobs) -> Self {
         jobs.broker().expect_publisher();
         Self {
-            window: Window::new(Arc::clone(&status.counters)),
+            window: Window::new(Arc::clone(&status.counters.job_frames)),
             size_limit: SizeLimit::default(),
             refused_at: None,
             refused_said: false,
@@ -184,7 +184,7 @@ impl Live {
     /// Begins to write a frame, unless it is too large for the broker.
     fn send(&mut self, flight: &mut Flight, channel: &Channel, LiveFrame { job, frame }: LiveFrame) {
         if self.size_limit.refuses(wire::encoded_bytes(frame.frame()), now()).is_some() {
-            self.status.counters.job_frames_too_large.add(1);
+            self.status.counters.job_frames.too_large.add(1);
             return;
         }
         let (body, stream) = (frame.wire(), frame.frame().stream.number as usize);

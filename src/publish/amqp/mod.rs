@@ -73,7 +73,7 @@ pub struct Amqp {
 impl FrameSink for Amqp {
     async fn run(self, outlet: Outlet) {
         let Self { config, status, grace } = self;
-        let counters = Arc::clone(&status.counters);
+        let counters = Arc::clone(&status.counters.publish);
         let mut publisher = Publisher {
             place: place(&config),
             outbox: Outbox::new(Arc::clone(&counters)),
@@ -90,7 +90,7 @@ impl FrameSink for Amqp {
             outlet.closed().await;
             // A broker that was looked for in vain will hardly come now, and nothing was begun that wants finishing. A
             // short replay may be over before the first attempt is: that one still gets its time.
-            let in_vain = counters.broker_connections.get() == 0 && counters.broker_failures.get() > 0;
+            let in_vain = counters.connections.get() == 0 && counters.failures.get() > 0;
             sleep(if in_vain { Duration::ZERO } else { grace }).await;
         };
         tokio::select! {
@@ -140,11 +140,11 @@ impl Publisher {
                 back_off = BACK_OFF_FIRST;
             }
             self.news.listened_to(false);
-            self.status.counters.broker_failures.add(1);
+            self.status.counters.publish.failures.add(1);
             self.refusals.see(&fault, &self.config, &self.status);
             self.tell(BrokerState::Away, Some(&fault));
             self.learn_from(&fault);
-            let never_there = self.status.counters.broker_connections.get() == 0;
+            let never_there = self.status.counters.publish.connections.get() == 0;
             let nothing_left = outlet.depth() == 0 && self.outbox.len() == 0;
             if outlet.closed().now_or_never().is_some() && (never_there || nothing_left) {
                 return;
@@ -160,7 +160,7 @@ impl Publisher {
     async fn connect_and_publish(&mut self, outlet: &Outlet) -> Result<(), Fault> {
         let (config, site) = (self.config.clone(), self.status.site.clone());
         let mut link = self.meanwhile(outlet, Link::open(&config, &site)).await?;
-        self.status.counters.broker_connections.add(1);
+        self.status.counters.publish.connections.add(1);
         self.refusals.accepted(&self.status);
         self.tell(BrokerState::Connected, None);
         self.session(&mut link, outlet).await?;
@@ -192,10 +192,10 @@ impl Publisher {
     /// Called once a turn, whatever is waited for: tells how much waits, and that the publisher lives.
     fn gauge(&mut self, outlet: &Outlet) {
         let c = &self.status.counters;
-        c.publisher_ticks.add(1);
-        c.frames_unanswered.set(self.outbox.frames() as f64);
-        c.frames_held.set(self.outbox.held().len() as f64);
-        c.frames_waiting.set((outlet.depth() + self.outbox.frames()) as f64);
+        c.publish.ticks.add(1);
+        c.publish.frames_unanswered.set(self.outbox.frames() as f64);
+        c.publish.frames_held.set(self.outbox.held().len() as f64);
+        c.publish.frames_waiting.set((outlet.depth() + self.outbox.frames()) as f64);
         self.see_sizes();
         self.see_refused_frames();
     }
@@ -225,7 +225,7 @@ impl Publisher {
             return;
         }
         let c = &self.status.counters;
-        let counts = [c.frames_refused.get(), c.frames_given_up.get()];
+        let counts = [c.publish.frames_refused.get(), c.publish.frames_given_up.get()];
         let place = &self.place;
         if let Some(before) = self.refused_frames.take() {
             self.status.take_back(FindingKind::FramesRefused, STANDING);
@@ -274,7 +274,7 @@ impl Publisher {
         while outlet.take().now_or_never().flatten().is_some() {
             left += 1;
         }
-        self.status.counters.frames_dropped_at_egress.add(left);
+        self.status.counters.egress.frames_dropped.add(left);
         self.gauge(outlet);
         if unconfirmed + left > 0 {
             warn!("broker {}: stopped with {unconfirmed} frames unconfirmed and {left} never sent", self.place);

@@ -12,7 +12,7 @@ use lapin::Confirmation;
 use super::held::Held;
 use super::link::Fault;
 use super::message::{Kind, Message};
-use crate::status::Counters;
+use crate::status::PublishCounters;
 
 /// Number of a message in the order of its first publishing.
 pub(super) type Number = u64;
@@ -47,11 +47,11 @@ pub(super) struct Outbox {
     returned: HashSet<String>,
     /// Frames counted as confirmed whose return turned up only afterwards.
     counted_too_early: u64,
-    counters: Arc<Counters>,
+    counters: Arc<PublishCounters>,
 }
 
 impl Outbox {
-    pub(super) fn new(counters: Arc<Counters>) -> Self {
+    pub(super) fn new(counters: Arc<PublishCounters>) -> Self {
         Self {
             under_way: BTreeMap::new(),
             held: Held::default(),

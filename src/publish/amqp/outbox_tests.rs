@@ -5,7 +5,7 @@ use lapin::BasicProperties;
 use proptest::prelude::*;
 
 use super::*;
-use crate::status::Book;
+use crate::status::{Book, Counters};
 
 fn message(id: u64, stream: u8, durable: bool, bytes: usize) -> Message {
     Message {
@@ -68,6 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 struct Model {
+    counters: Counters,
     outbox: Outbox,
     now: Instant,
     under_way: Vec<Number>,
@@ -80,8 +81,10 @@ struct Model {
 
 impl Model {
     fn new() -> Self {
+        let counters = Counters::default();
         Self {
-            outbox: Outbox::new(Arc::default()),
+            outbox: Outbox::new(Arc::clone(&counters.publish)),
+            counters,
             now: Instant::now(),
             under_way: Vec::new(),
             live: BTreeSet::new(),
@@ -96,7 +99,7 @@ impl Model {
             Step::Put { stream, durable, bytes } => {
                 // Numbers are ids: both count from 0.
                 let number = self.outbox.next;
-                self.outbox.counters.frames_made.add(1);
+                self.counters.egress.frames_made.add(1);
                 let (given, _) = self.outbox.put(message(number, stream, durable, bytes));
                 assert_eq!(given, number);
                 self.under_way.push(number);
@@ -153,11 +156,11 @@ impl Model {
 
     /// What the publisher does once a turn; there is no fence here.
     fn check(&self) {
-        let c = &self.outbox.counters;
-        c.frames_unanswered.set(self.outbox.frames() as f64);
-        c.frames_waiting.set(self.outbox.frames() as f64);
+        let c = &self.counters;
+        c.publish.frames_unanswered.set(self.outbox.frames() as f64);
+        c.publish.frames_waiting.set(self.outbox.frames() as f64);
         assert!(c.frame_books().iter().all(Book::balances), "{:?}", c.frame_books());
-        assert_eq!(c.frames_given_up.get(), self.refused_live + self.too_large, "durable frames are kept");
+        assert_eq!(c.publish.frames_given_up.get(), self.refused_live + self.too_large, "durable frames are kept");
         assert_eq!(self.outbox.len(), self.under_way.len() + self.outbox.held().len());
     }
 }
@@ -181,9 +184,9 @@ proptest! {
         prop_assert_eq!(model.outbox.len(), 0);
         let now = model.now + Duration::from_secs(60);
         prop_assert_eq!(model.outbox.refused_streams(now), 0);
-        let c = Arc::clone(&model.outbox.counters);
-        let settled = c.frames_confirmed.get() + c.frames_unroutable.get() + c.frames_given_up.get();
-        prop_assert_eq!((c.frames_made.get(), c.frames_unconfirmed.get()), (settled, 0));
+        let c = &model.counters;
+        let settled = c.publish.frames_confirmed.get() + c.publish.frames_unroutable.get() + c.publish.frames_given_up.get();
+        prop_assert_eq!((c.egress.frames_made.get(), c.publish.frames_unconfirmed.get()), (settled, 0));
     }
 
     #[test]
@@ -199,9 +202,9 @@ proptest! {
 
 impl Model {
     fn check_end(&self) {
-        let c = &self.outbox.counters;
-        c.frames_unanswered.set(0.0);
-        c.frames_waiting.set(0.0);
+        let c = &self.counters;
+        c.publish.frames_unanswered.set(0.0);
+        c.publish.frames_waiting.set(0.0);
         assert!(c.frame_books().iter().all(Book::balances), "{:?}", c.frame_books());
         assert_eq!(self.outbox.len(), 0);
     }
@@ -244,8 +247,11 @@ fn a_full_queue_is_tried_with_back_off_and_caught_up_with_in_order() {
     assert!(sent.iter().copied().eq(0..200));
     assert_eq!(rounds[..5], [1, 2, 4, 8, 16]);
     assert_eq!((model.outbox.len(), model.outbox.refused_streams(at)), (0, 0));
-    let c = &model.outbox.counters;
-    assert_eq!((c.frames_refused.get(), c.frames_given_up.get(), c.frames_confirmed.get()), (206, 0, 202));
+    let c = &model.counters;
+    assert_eq!(
+        (c.publish.frames_refused.get(), c.publish.frames_given_up.get(), c.publish.frames_confirmed.get()),
+        (206, 0, 202)
+    );
 }
 
 #[test]
@@ -256,7 +262,7 @@ fn when_too_much_is_held_the_oldest_is_given_up_and_counted() {
         let (number, _) = model.outbox.put(message(number, (number % 2) as u8, true, 10));
         model.outbox.settle(vec![(number, Ok(answer(false)))], now).unwrap();
     }
-    assert_eq!((model.outbox.held().len(), model.outbox.counters.frames_given_up.get()), (4096, 904));
+    assert_eq!((model.outbox.held().len(), model.counters.publish.frames_given_up.get()), (4096, 904));
     let (oldest, _) = model.outbox.again(now + Duration::from_secs(1)).unwrap();
     assert!(oldest == 904 || oldest == 905, "{oldest}");
     // And by bytes; one is kept however large it is.
@@ -265,5 +271,5 @@ fn when_too_much_is_held_the_oldest_is_given_up_and_counted() {
         let (number, _) = model.outbox.put(message(id, 0, true, 100 << 20));
         model.outbox.settle(vec![(number, Ok(answer(false)))], now).unwrap();
     }
-    assert_eq!((model.outbox.held().len(), model.outbox.counters.frames_given_up.get()), (1, 2));
+    assert_eq!((model.outbox.held().len(), model.counters.publish.frames_given_up.get()), (1, 2));
 }

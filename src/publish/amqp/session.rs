@@ -101,7 +101,7 @@ impl Publisher {
                 Next::Published((_, Err(error))) | Next::Event(Some(Event::Error(error))) => return Err(error.into()),
                 Next::Answered(first) => self.answered(flight, first)?,
                 Next::Frame(Some(frame)) if self.size_limit.refuses(wire::encoded_bytes(&frame), now()).is_some() => {
-                    self.status.counters.frames_too_large.add(1);
+                    self.status.counters.publish.frames_too_large.add(1);
                 }
                 Next::Frame(Some(frame)) => {
                     let (number, message) = self.outbox.put(Message::frame(&frame, &self.status.site));

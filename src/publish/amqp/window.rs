@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::link::Fault;
 use super::outbox::{Answer, Number, Outcome};
-use crate::status::Counters;
+use crate::status::JobFrameCounters;
 
 /// A frame that came back is handed over with whichever confirm is next, which may be a little later than its own.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -20,7 +20,7 @@ pub(super) struct Window<T> {
     settling: VecDeque<(Instant, UnderWay<T>)>,
     /// Ids of those of them, and of those under way, that came back.
     returned: HashSet<String>,
-    counters: Arc<Counters>,
+    counters: Arc<JobFrameCounters>,
 }
 
 struct UnderWay<T> {
@@ -38,7 +38,7 @@ pub(super) struct Settled<T> {
 }
 
 impl<T> Window<T> {
-    pub(super) fn new(counters: Arc<Counters>) -> Self {
+    pub(super) fn new(counters: Arc<JobFrameCounters>) -> Self {
         Self { under_way: BTreeMap::new(), next: 0, settling: VecDeque::new(), returned: HashSet::new(), counters }
     }
 
@@ -47,7 +47,7 @@ impl<T> Window<T> {
         let number = self.next;
         self.next += 1;
         self.under_way.insert(number, UnderWay { of, id, bytes });
-        self.counters.job_frames_published.add(1);
+        self.counters.published.add(1);
         self.gauge();
         number
     }
@@ -81,7 +81,7 @@ impl<T> Window<T> {
                 self.settling.push_back((now, frame));
             } else {
                 self.returned.remove(&frame.id);
-                self.counters.job_frames_lost.add(1);
+                self.counters.lost.add(1);
                 refused += 1;
             }
         }
@@ -98,9 +98,9 @@ impl<T> Window<T> {
             let wanted = !self.returned.remove(&frame.id);
             let c = &self.counters;
             if wanted {
-                c.job_frames_confirmed.add(1);
+                c.confirmed.add(1);
             } else {
-                c.job_frames_unroutable.add(1);
+                c.unroutable.add(1);
             }
             settled.push(Settled { of: frame.of, wanted });
         }
@@ -112,7 +112,7 @@ impl<T> Window<T> {
 
     /// The connection is gone, and with it what was under way. What was confirmed is settled.
     pub(super) fn lose(&mut self) -> Vec<Settled<T>> {
-        self.counters.job_frames_lost.add(self.under_way.len() as u64);
+        self.counters.lost.add(self.under_way.len() as u64);
         self.under_way.clear();
         let settled = self.settle(None);
         self.returned.clear();
@@ -126,7 +126,7 @@ impl<T> Window<T> {
     }
 
     fn gauge(&self) {
-        self.counters.job_frames_unanswered.set((self.under_way.len() + self.settling.len()) as f64);
+        self.counters.unanswered.set((self.under_way.len() + self.settling.len()) as f64);
     }
 }
 
@@ -163,15 +163,15 @@ mod tests {
     proptest! {
         #[test]
         fn each_frame_is_counted_once_whatever_happens(steps in prop::collection::vec(step(), 0..100)) {
-            let counters = Arc::new(Counters::default());
+            let counters = Arc::new(JobFrameCounters::default());
             let mut window = Window::new(Arc::clone(&counters));
             let (mut now, mut under_way, mut settled) = (Instant::now(), Vec::new(), 0);
             for step in steps {
                 match step {
                     Step::Send => {
-                        let id = counters.job_frames_published.get();
+                        let id = counters.published.get();
                         under_way.push(window.put((), id.to_string(), 1));
-                        counters.job_frames_offered.add(1);
+                        counters.offered.add(1);
                     }
                     Step::Answer { at, ack, returned } if at < under_way.len() => {
                         let number = under_way.remove(at);
@@ -190,12 +190,12 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(window.len(), under_way.len());
-                prop_assert!(counters.job_frame_books().iter().all(Book::balances), "{:?}", counters.job_frame_books());
+                prop_assert!(counters.books().iter().all(Book::balances), "{:?}", counters.books());
                 let c = &counters;
-                prop_assert_eq!(c.job_frames_confirmed.get() + c.job_frames_unroutable.get(), settled);
+                prop_assert_eq!(c.confirmed.get() + c.unroutable.get(), settled);
             }
             window.lose();
-            prop_assert!(counters.job_frames_unanswered.get() < 0.5);
+            prop_assert!(counters.unanswered.get() < 0.5);
             prop_assert!(window.returned.is_empty() && window.settling.is_empty());
         }
     }

@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::capture::{self, Capture, RowsError};
 use super::playlist::{Epoch, Part, Playlist};
+use super::vendors;
 use crate::acquisition::Acquisition;
 use crate::source::SourceError;
 
@@ -135,7 +136,7 @@ impl Reader {
         for part in &epoch.parts {
             if open.as_ref().is_none_or(|(file, _)| *file != part.file) {
                 *open = None;
-                match capture::open(&playlist.files[part.file]) {
+                match vendors::open(&playlist.files[part.file]) {
                     Ok(capture) => *open = Some((part.file, capture)),
                     Err(error) => return self.send(Err(error)).and(Err(Over)),
                 }

@@ -1,15 +1,11 @@
 //! A capture of whatever format, opened: what was acquired, when, and its rows.
 //!
-//! Every format's file in this room turns a path into a [`Capture`]. The format is told by the content, never by the
-//! name. Opening reads metadata only; rows are read in slabs of bounded size by [`Rows::read`], on the thread that
-//! reads ahead (replay) or on the caller's (info).
+//! Every format's file in this room makes a [`Capture`]; `vendors` finds the format. Opening reads metadata only; rows
+//! are read in slabs of bounded size by [`Rows::read`], on the thread that reads ahead (replay) or on the caller's (info).
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
-use super::format::{MAGIC, MAX_CHANNELS};
-use super::{dasrcn, fdas, febus, h5::H5, optodas, prodml, sintela, terra15};
+use super::format::MAX_CHANNELS;
 use crate::acquisition::Acquisition;
 use crate::source::SourceError;
 
@@ -88,75 +84,8 @@ pub(super) fn io_error(path: &Path, deed: &str, error: std::io::Error) -> Source
     SourceError::Io { what: format!("{} ({deed})", path.display()), error }
 }
 
-/// Opens a capture of any known format.
-///
-/// # Errors
-/// When the file cannot be read, is of no known format, or contradicts itself.
-pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
-    let mut start = [0; 16];
-    let mut file = File::open(path).map_err(|e| io_error(path, "open", e))?;
-    let meta = file.metadata().map_err(|e| io_error(path, "stat", e))?;
-    if !meta.is_file() {
-        return Err(unusable(path, "a capture is a file; this is not one"));
-    }
-    let mut filled = 0;
-    while filled < start.len() {
-        match file.read(&mut start[filled..]).map_err(|e| io_error(path, "read", e))? {
-            0 => break,
-            n => filled += n,
-        }
-    }
-    let start = &start[..filled];
-    let capture = if start.starts_with(MAGIC) {
-        fdas::open(path)?
-    } else if start.starts_with(b"PBUF") {
-        sintela::open(path)?
-    } else if hdf5_pure::is_hdf5(path).unwrap_or(false) {
-        open_hdf5(path)?
-    } else {
-        return Err(unusable(path, unknown(start)));
-    };
-    checked(path, capture)
-}
-
-fn unknown(start: &[u8]) -> String {
-    if start.is_empty() {
-        return "the file is empty".into();
-    }
-    if start.starts_with(b"TDSm") {
-        return "Silixa TDMS is not read; convert it to PRODML HDF5".into();
-    }
-    format!(
-        "no known capture format: looked for fiberd's own (.fdas, magic `FDAS`), HDF5 (PRODML, OptoDAS, Terra15, \
-         Febus, DAS-RCN) and Sintela protobuf (magic `PBUF`); the file begins with {start:02x?}"
-    )
-}
-
-fn open_hdf5(path: &Path) -> Result<Capture, SourceError> {
-    let file = H5::open(path)?;
-    // The order matters little: the marks exclude each other.
-    if prodml::is_it(&file)? {
-        prodml::open(&file)
-    } else if optodas::is_it(&file)? {
-        optodas::open(&file)
-    } else if terra15::is_it(&file)? {
-        terra15::open(&file)
-    } else if dasrcn::is_it(&file)? {
-        dasrcn::open(&file)
-    } else if let Some(zone) = febus::find_zone(&file)? {
-        febus::open(&file, &zone)
-    } else {
-        Err(unusable(
-            path,
-            "HDF5, but of no known layout: looked for group `Acquisition` with `schemaVersion` (PRODML), `header/dt` \
-             beside `data` (OptoDAS), root attributes `file_version` and `data_product` (Terra15), \
-             `DasRawData/RawData` (DAS-RCN), and `<instrument>/Source1/Zone1` (Febus)",
-        ))
-    }
-}
-
 /// The bounds that hold for every format: nothing after this needs to look again.
-fn checked(path: &Path, mut capture: Capture) -> Result<Capture, SourceError> {
+pub(super) fn checked(path: &Path, mut capture: Capture) -> Result<Capture, SourceError> {
     let a = &mut capture.acquisition;
     let wrong = if a.channels == 0 || a.channels > MAX_CHANNELS {
         Some(format!("{} channels; 1 to {MAX_CHANNELS} make sense", a.channels))

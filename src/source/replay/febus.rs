@@ -23,7 +23,7 @@ use crate::units::Rational;
 const MAX_BLOCK: u64 = 256 << 20;
 
 /// Where the samples are.
-pub(super) struct Zone {
+struct Zone {
     source: String,
     group: String,
     dataset: String,
@@ -31,8 +31,13 @@ pub(super) struct Zone {
     others: usize,
 }
 
-/// The first zone with samples, when the file has the shape of Febus.
-pub(super) fn find_zone(file: &H5) -> Result<Option<Zone>, SourceError> {
+/// Whether the file has the shape of Febus.
+pub(super) fn is_it(file: &H5) -> Result<bool, SourceError> {
+    Ok(find_zone(file)?.is_some())
+}
+
+/// The first zone with samples.
+fn find_zone(file: &H5) -> Result<Option<Zone>, SourceError> {
     let mut found: Option<Zone> = None;
     for instrument in file.groups("")? {
         for source in file.groups(&instrument)?.iter().filter(|name| name.starts_with("Source")) {
@@ -57,9 +62,10 @@ pub(super) fn find_zone(file: &H5) -> Result<Option<Zone>, SourceError> {
     Ok(found)
 }
 
-/// Opens the samples of `zone`.
-pub(super) fn open(file: &H5, zone: &Zone) -> Result<Capture, SourceError> {
+/// Opens the samples of the first zone.
+pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     let missing = |what: &str| file.unusable(format!("Febus without {what}"));
+    let zone = find_zone(file)?.ok_or_else(|| missing("a zone with samples"))?;
     let attrs = file.group_attrs(&zone.group)?.ok_or_else(|| missing("attributes of its zone"))?;
     let samples = file.samples(&zone.dataset)?.ok_or_else(|| missing(&zone.dataset))?;
     let [blocks, block_rows, channels] = samples.shape[..] else {

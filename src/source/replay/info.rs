@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::capture::{self, Capture, RowsError};
 use super::playlist::Playlist;
 use super::times::ns_to_iso;
+use super::vendors;
 use crate::acquisition::SampleFormat;
 use crate::source::SourceError;
 
@@ -115,7 +116,7 @@ struct Sums {
 /// When the file cannot be read, is of no known format or contradicts itself. Damage to samples is not an error: it is
 /// in the answer.
 pub fn describe(path: &Path) -> Result<Info, SourceError> {
-    let mut capture = capture::open(path)?;
+    let mut capture = vendors::open(path)?;
     let (samples, damaged_traces) = read_all(&mut capture)?;
     let gaps = gaps(path)?;
     let a = &capture.acquisition;

@@ -1,8 +1,8 @@
 //! Captured files as if they were live: our own (`CAPTURE.md`) and those of vendors.
 //!
 //! [`Replay`] plays files through the same trait as the hardware, on the capture thread; a thread of its own reads
-//! ahead. [`describe`] says what is in a file. Every format has one file here that turns a path into a `Capture`
-//! (metadata, times, rows); nothing behind that knows formats. Nothing in a file, however broken, may panic or cost
+//! ahead. [`describe`] says what is in a file. Every format has one file here that makes a `Capture` (metadata,
+//! times, rows) and a row in `vendors`; nothing else knows formats. Nothing in a file, however broken, may panic or cost
 //! memory beyond a few slabs.
 
 mod ahead;
@@ -21,6 +21,7 @@ mod prodml;
 mod sintela;
 mod terra15;
 mod times;
+mod vendors;
 mod words;
 
 pub use info::{Gap, Info, Samples, describe};

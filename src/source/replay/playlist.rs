@@ -6,8 +6,9 @@
 
 use std::path::PathBuf;
 
-use super::capture::{self, Anchor, Capture, unusable};
+use super::capture::{Anchor, Capture, unusable};
 use super::times::missing_traces;
+use super::vendors;
 use crate::acquisition::Acquisition;
 use crate::source::SourceError;
 
@@ -85,7 +86,7 @@ impl Playlist {
         }
         let mut playlist = Self { files: files.to_vec(), epochs: Vec::new() };
         for (file, path) in files.iter().enumerate() {
-            let capture = capture::open(path)?;
+            let capture = vendors::open(path)?;
             for note in &capture.notes {
                 tracing::warn!(file = %path.display(), "{note}");
             }

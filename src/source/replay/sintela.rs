@@ -16,6 +16,8 @@ use crate::acquisition::{Acquisition, ClockQuality, Quantity, SampleFormat, Sour
 use crate::source::SourceError;
 use crate::units::Rational;
 
+/// First bytes of a record.
+pub(super) const MAGIC: &[u8; 4] = b"PBUF";
 /// Magic, tag and length.
 const RECORD_HEAD: u64 = 12;
 /// Bytes of one record at most.
@@ -220,7 +222,7 @@ fn record(
     file.read_exact_at(&mut head, at).map_err(|e| io_error(path, "read a record", e))?;
     let [m0, m1, m2, m3, t0, t1, t2, t3, s0, s1, s2, s3] = head;
     let bytes = u32::from_le_bytes([s0, s1, s2, s3]);
-    if &[m0, m1, m2, m3] != b"PBUF" || bytes > MAX_RECORD {
+    if &[m0, m1, m2, m3] != MAGIC || bytes > MAX_RECORD {
         notes.push(format!("no record at byte {at}: what follows cannot be read"));
         return Ok(None);
     }

@@ -27,8 +27,8 @@ pub(super) struct Attached {
     /// Another file stands at the path: this one is read to its end, then let go.
     pub(super) replaced: bool,
     lost_at_first: u64,
-    /// Locking and huge pages have been asked for.
-    pub(super) has_rights: bool,
+    /// Locking it in memory has been asked for.
+    pub(super) is_locked: bool,
 }
 
 /// What a header says, read whole within one epoch; not yet judged.
@@ -48,7 +48,7 @@ impl Attached {
             looked_at: Instant::now(),
             replaced: false,
             lost_at_first: mapped.memory.load(AT_LOST),
-            has_rights: false,
+            is_locked: false,
             mapped,
         }
     }

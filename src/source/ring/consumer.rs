@@ -44,8 +44,6 @@ pub struct RingOptions {
     pub prr_tolerance_ppm: f64,
     /// Lock the ring in memory.
     pub lock_memory: bool,
-    /// Ask for transparent huge pages under the ring. A ring on hugetlbfs has huge pages anyway.
-    pub huge_pages: bool,
 }
 
 impl RingOptions {
@@ -57,7 +55,6 @@ impl RingOptions {
             prr_asked: None,
             prr_tolerance_ppm: 100.0,
             lock_memory: false,
-            huge_pages: false,
         }
     }
 }
@@ -77,7 +74,7 @@ pub struct Ring {
     /// Traces that were left unread when their acquisition ended.
     missing_at_ends: u64,
     started: Instant,
-    has_taken_rights: bool,
+    has_complained: bool,
     #[cfg(any(test, fuzzing))]
     in_memory: Option<Arc<Memory>>,
 }
@@ -96,7 +93,7 @@ impl Ring {
             lost_in_former_mappings: 0,
             missing_at_ends: 0,
             started: Instant::now(),
-            has_taken_rights: false,
+            has_complained: false,
             #[cfg(any(test, fuzzing))]
             in_memory: None,
         }
@@ -168,7 +165,7 @@ impl Ring {
             return Err(self.truncated());
         }
         let acquisition = acquisition?;
-        self.take_rights();
+        self.lock_memory();
         Ok(acquisition)
     }
 
@@ -264,21 +261,17 @@ impl Ring {
         }))
     }
 
-    /// Memory rights that are nice to have, asked for at each new mapping, complained about once.
-    fn take_rights(&mut self) {
-        let Some(attached) = self.attached.as_mut().filter(|a| !a.has_rights) else { return };
-        attached.has_rights = true;
-        let memory = &attached.mapped.memory;
-        let huge = self.options.huge_pages.then(|| ("huge pages under the ring", memory.advise_huge()));
-        let lock = self.options.lock_memory.then(|| ("locking the ring in memory", memory.lock()));
-        for (right, outcome) in [huge, lock].into_iter().flatten() {
-            if let Err(error) = outcome
-                && !self.has_taken_rights
-            {
-                warn!(%error, "{right}: not permitted, goes on without");
-            }
+    /// Locks each new mapping in memory where that is wanted, and says once that it cannot be had.
+    fn lock_memory(&mut self) {
+        let Some(attached) = self.attached.as_mut().filter(|a| self.options.lock_memory && !a.is_locked) else {
+            return;
+        };
+        attached.is_locked = true;
+        if let Err(error) = attached.mapped.memory.lock()
+            && !std::mem::replace(&mut self.has_complained, true)
+        {
+            warn!(%error, "locking the ring in memory: not permitted, goes on without");
         }
-        self.has_taken_rights = true;
     }
 
     /// Where the file is gone, zeros stand: no light, no epoch, no slots. They mean nothing.

@@ -81,15 +81,6 @@ impl Memory {
         }
     }
 
-    /// Asks for huge pages under the mapping.
-    pub(super) fn advise_huge(&self) -> io::Result<()> {
-        match &self.backing {
-            Backing::Mapped(_, map) => map.advise(memmap2::Advice::HugePage),
-            #[cfg(any(test, fuzzing))]
-            Backing::Heap { .. } => Ok(()),
-        }
-    }
-
     fn word(&self, offset: usize) -> &AtomicU64 {
         assert!(offset.is_multiple_of(8) && offset + 8 <= self.len, "word {offset} outside of {} bytes", self.len);
         // SAFETY: in bounds and 8-byte aligned (mappings start on pages, the heap on u64); AtomicU64 has no invalid

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::input::Announced;
 use super::picture::{Caxis, Colormap};
-use super::refusal::{Fault, Refusal};
+use crate::refusal::{Fault, Refusal};
 
 /// Longest command.
 pub const MAX_BYTES: usize = 64 << 10;

@@ -28,13 +28,11 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::error::ApiError;
-use super::limits::Client;
-use super::security::Identity;
-use super::server::Peer;
+use super::access::{Client, Identity, Peer};
 use super::shares::{Full, Shares};
-use crate::jobs::feed::{Feed, Look, Reader, Run};
-use crate::status::Counters;
+use crate::feed::{Feed, Look, Reader, Run};
+use crate::refusal::ApiError;
+use crate::status::StreamCounters;
 
 /// Sockets that may be open in the whole daemon, and those of one client: an address, or a token.
 const MAX_SOCKETS: usize = 1024;
@@ -68,7 +66,7 @@ struct Which {
 struct Sockets {
     lookup: Lookup,
     shares: Shares<Who>,
-    counters: Arc<Counters>,
+    counters: Arc<StreamCounters>,
 }
 
 /// Whose sockets are counted together.
@@ -88,7 +86,7 @@ impl Who {
 }
 
 /// The route. Sockets that are refused are counted in `counters`.
-pub fn routes<S: Clone + Send + Sync + 'static>(lookup: Lookup, counters: Arc<Counters>) -> OpenApiRouter<S> {
+pub fn routes<S: Clone + Send + Sync + 'static>(lookup: Lookup, counters: Arc<StreamCounters>) -> OpenApiRouter<S> {
     let shares = Shares::new(MAX_SOCKETS, MAX_SOCKETS_OF_ONE);
     OpenApiRouter::new().routes(routes!(lines)).with_state(Sockets { lookup, shares, counters })
 }

@@ -20,7 +20,7 @@ use tonic::{Code, Request, Response, Status};
 use tracing::{info, warn};
 
 use super::message::{DataStream, StreamDataRequest, may_join, messages};
-use crate::jobs::feed::{Feed, Reader};
+use crate::feed::{Feed, Reader};
 
 /// Path of the only method.
 const STREAM_DATA: &str = "/pandadatastream.DataStreamService/StreamData";

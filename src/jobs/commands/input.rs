@@ -7,8 +7,8 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::plan::JobPlan;
 use crate::acquisition::Acquisition;
+use crate::jobs::plan::JobPlan;
 
 /// Relative difference up to which two numbers say the same.
 const SAME: f64 = 1e-6;

@@ -1,12 +1,9 @@
-//! Refusals of jobs as clients see them: the status codes of the contract, and its words.
+//! Reasons as clients see them: the status codes of the contract, and its words.
 
 use axum::http::StatusCode;
 use serde_json::json;
 
-use super::error::{ApiError, FieldProblem};
-use super::focus::unknown_job;
-use crate::jobs::refusal::{Broken, Fault, Refusal};
-use crate::jobs::registry::{Limit, Never};
+use super::{ApiError, Broken, Fault, FieldProblem, Limit, Never, Refusal};
 
 /// What live metadata says of version and description in the dark.
 const WAITING: &str = "waiting for fiber";
@@ -140,4 +137,10 @@ fn above(never: Never) -> ApiError {
     refusal.status = "above_limit";
     refusal.details = json!({ "limit": limit, "unit": unit, "wanted": wanted, "allowed": allowed, "lower": lower });
     refusal
+}
+
+/// 404 for an id that nobody has.
+pub(crate) fn unknown_job() -> ApiError {
+    let advice = "GET /jobs lists the jobs that run";
+    ApiError::new(StatusCode::NOT_FOUND, "unknown_job", "Invalid job_id", advice).because("there is no such job")
 }

@@ -10,13 +10,13 @@ use std::ops::RangeInclusive;
 use serde_json::Number;
 
 use super::facts::{Facts, Light};
-use super::plan::JobPlan;
-use super::refusal::{Fault, Refusal};
 use super::request::{ChannelRange, ConfigureRequest, FrequencyRange, TaskRequest, ViewType};
 use super::times::{ambiguous, times, twelve_digits};
 use crate::config::ViewConfig;
 use crate::dsp::bins_in_range;
 use crate::frame::{Dtype, ValueKind, View};
+use crate::jobs::plan::JobPlan;
+use crate::refusal::{Fault, Refusal};
 use crate::units::Rational;
 
 /// Window lengths that there are.
@@ -354,7 +354,7 @@ fn some_frequency(plan: &JobPlan) -> Result<(), Refusal> {
     Err(Refusal::rule("no_frequency", "frequencyRange", error, reason, "widen the range or raise nfftSelection"))
 }
 
-pub(super) fn line_fits_message(plan: &JobPlan) -> Result<(), Refusal> {
+pub(in crate::jobs) fn line_fits_message(plan: &JobPlan) -> Result<(), Refusal> {
     let longest = plan.streams().iter().map(|channels| channels.clone().count()).max().unwrap_or(0);
     let bytes = 2 * longest * plan.bins_per_channel();
     if bytes <= MAX_LINE_BYTES {

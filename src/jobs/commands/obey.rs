@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use tracing::{debug, info, warn};
 
 use super::command::Command;
-use super::facts::{shown, shown_channels};
 use super::input::{Announced, unfit};
-use super::refusal::Refusal;
 use super::region;
-use super::registry::How;
-use super::{Job, Jobs, PIPELINE_TIME_LIMIT};
+use crate::jobs::registry::How;
+use crate::jobs::requests::facts::{shown, shown_channels};
+use crate::jobs::{Job, Jobs, PIPELINE_TIME_LIMIT};
 use crate::pipeline::control::Opened;
+use crate::refusal::Refusal;
 
 /// That a command was done.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -94,7 +94,7 @@ impl Jobs {
                     "start": start, "end": end, "epoch": epoch, "first_trace": first_trace, "stream_amount": streams,
                 }));
             }
-            Ok(Err(refused)) => refused.into(),
+            Ok(Err(refusal)) => refusal,
             Err(_) => {
                 drop(turn);
                 // The pipeline ends a job whose change nobody waits for any more.
@@ -130,7 +130,7 @@ impl Jobs {
     }
 
     /// Ends the jobs that the acquisition at hand cannot serve as they were described to their clients.
-    pub(super) fn end_misfits(&self) {
+    pub(in crate::jobs) fn end_misfits(&self) {
         let phase = self.shared.status.phase().phase;
         let Some(acquisition) = phase.acquisition() else { return };
         let channels = shown_channels(&self.shared.config, acquisition);

@@ -26,7 +26,7 @@ use tokio::sync::Notify;
 use cursor::Cursor;
 pub use cursor::{Look, Reader, Run};
 pub use frame::{Extrema, FeedFrame};
-pub(super) use frame::{FRAME_BYTES, VALUE_BYTES};
+pub(crate) use frame::{FRAME_BYTES, VALUE_BYTES};
 pub use poll::{Part, Poll, Polled, Row};
 use rows::RowNumbers;
 

@@ -11,10 +11,10 @@ use crate::frame::Frame;
 use crate::wire;
 
 /// Memory of a value: as float32, and as float16 for who reads it so.
-pub(in crate::jobs) const VALUE_BYTES: usize = size_of::<f32>() + size_of::<half::f16>();
+pub(crate) const VALUE_BYTES: usize = size_of::<f32>() + size_of::<half::f16>();
 
 /// Memory of a frame beside its values, about.
-pub(in crate::jobs) const FRAME_BYTES: usize = 1024;
+pub(crate) const FRAME_BYTES: usize = 1024;
 
 /// Smallest and largest value.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,6 +1,6 @@
 //! Rules about the time range of a recording. Pure: what time it is now is passed in.
 
-use super::refusal::Refusal;
+use crate::refusal::Refusal;
 
 /// Whether a time range, seconds since the UNIX epoch, has any time in it.
 ///

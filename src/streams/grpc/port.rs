@@ -29,10 +29,11 @@ use tower::ServiceExt;
 use tracing::{debug, warn};
 
 use super::service::DataStreamService;
-use crate::api::security::{Access, Denied};
-use crate::api::tls::Handshake;
-use crate::config::{HttpConfig, Role};
-use crate::jobs::feed::Feed;
+use crate::config::{Config, HttpConfig, Role};
+use crate::feed::Feed;
+use crate::status::now_ms;
+use crate::streams::access::{Access, Denied};
+use crate::streams::tls::Handshake;
 
 /// Connections to one job at a time. Beyond it those that have asked for nothing make room, and without such a one the
 /// new connection is closed at once.
@@ -93,6 +94,18 @@ impl GrpcDoor {
         let (access, handshake) = (Access::default(), None);
         let (next, resting) = (AtomicU64::new(0), Arc::default());
         Self { options, next, resting, common: super::common_services(), access, handshake }
+    }
+
+    /// As the configuration has it.
+    ///
+    /// # Errors
+    /// When the certificates cannot be used; the configuration has tried them.
+    pub fn configured(config: &Config) -> Result<Self, rustls::Error> {
+        let options = GrpcOptions { host: config.http.listen.ip(), ports: config.jobs.ports.clone() };
+        // As ids do, ports go on where a daemon before this one was: a client that reconnects by itself must not find
+        // somebody else's job.
+        let counter = u64::try_from(now_ms() / 1000).unwrap_or_default();
+        Self::new(options).beginning_at(counter).locked_as(&config.http)
     }
 
     /// The same door whose first port is number `counter` of those that it may use, counted round and round.

@@ -307,7 +307,7 @@ fn twelve_digits_are_a_time() {
 
 #[test]
 fn the_job_object_counts_what_it_lists() {
-    let address = super::super::plan::Address { scheme: "http", host: "das.example".into(), port: 12_301 };
+    let address = crate::jobs::plan::Address { scheme: "http", host: "das.example".into(), port: 12_301 };
     let object = |request: &Value| json!(decide(request).unwrap().describe("1-7", &address, Duration::from_secs(5)));
     let job = object(&good(0));
     let expected = json!({

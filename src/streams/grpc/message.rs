@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::jobs::feed::FeedFrame;
+use crate::feed::FeedFrame;
 
 /// Which stream is wanted.
 #[derive(Clone, PartialEq, prost::Message)]

@@ -6,11 +6,11 @@
 
 use std::ops::Range;
 
-use super::facts::{Facts, Light};
-use super::plan::JobPlan;
-use super::refusal::{Fault, Refusal};
-use super::rules::line_fits_message;
 use crate::frame::View;
+use crate::jobs::plan::JobPlan;
+use crate::jobs::requests::facts::{Facts, Light};
+use crate::jobs::requests::rules::line_fits_message;
+use crate::refusal::{Fault, Refusal};
 
 /// The job of `plan` with `wanted`, not empty, in place of its channels.
 ///

@@ -1,7 +1,11 @@
-//! Why a job is not started. Pure words; the control API turns them into HTTP, the bus into its answers.
+//! Why a request or a command is refused: the reasons ([`Refusal`]), and what clients get to read ([`ApiError`]), the same
+//! over HTTP and over the bus.
 
-use super::registry::{Limit, Never};
-use crate::pipeline::control::Refused;
+mod answer;
+mod words;
+
+pub use answer::{ApiError, FieldProblem};
+pub(crate) use words::unknown_job;
 
 /// Why a job is not started; nothing of it remains.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,15 +64,40 @@ pub struct Broken {
     pub advice: String,
 }
 
-impl From<Refused> for Refusal {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Waiting => Self::Waiting,
-            Refused::NotConditioned(why) => Self::NotConditioned(why),
-            Refused::DoesNotFit(why) => Self::DoesNotFit(why),
-            Refused::Busy => Self::Busy,
-        }
-    }
+/// The limit that a job was refused for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// So many jobs run already.
+    Jobs(usize),
+    /// The pipeline has no time left: percent of real time that it may need.
+    Load(u32),
+    /// There is no memory left: MiB that jobs may take.
+    Memory(u64),
+    /// Every port is taken: so many there are.
+    Ports(usize),
+}
+
+/// What a job would need of something that it cannot have even when no other job runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Never {
+    /// MiB of memory.
+    Memory {
+        /// What it needs.
+        wanted: u64,
+        /// What all jobs together may take.
+        allowed: u64,
+        /// Whether most of it is for its transforms, and not for its lines.
+        transforms: bool,
+    },
+    /// Percent of real time in the pipeline.
+    Load {
+        /// What it needs.
+        wanted: u64,
+        /// What the pipeline may need in all.
+        allowed: u64,
+        /// Whether most of it is for its transforms, and not for their values.
+        transforms: bool,
+    },
 }
 
 impl Refusal {

@@ -1,0 +1,63 @@
+//! What is not as it should be: what stages find, and the conditions that health makes of it and of all counts.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// How bad a condition is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Something does not work, although the daemon as a whole does.
+    Degraded,
+    /// The daemon cannot do its job.
+    NotReady,
+}
+
+/// Something that is not as it should be, as every outlet shows it: `/readyz`, the bus, the log, metrics, the screen and
+/// the service manager. Holds no path, no address of a host and no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Condition {
+    /// Short and stable, for programs: `broker_away`.
+    pub code: &'static str,
+    /// What is the matter, in a sentence without a stop.
+    pub what: String,
+    /// Since when, milliseconds since the UNIX epoch.
+    pub since_ms: i64,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What a person can do about it.
+    pub advice: &'static str,
+}
+
+impl Condition {
+    /// What makes it the same condition although its numbers change.
+    pub const fn identity(&self) -> (&'static str, i64) {
+        (self.code, self.since_ms)
+    }
+}
+
+/// What kind of thing a stage has found. Health makes a condition of each that stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FindingKind {
+    /// The present acquisition cannot be conditioned as configured: no view has lines.
+    ConditioningImpossible,
+    /// A standing view does not fit the present acquisition. The subject is its name.
+    ViewLeftOut,
+    /// None of the standing views fits the present acquisition.
+    NoViewFits,
+    /// The source does something against its interface, although traces come.
+    SourceFlawed,
+    /// Readers of jobs may be behind by less than usual, for want of memory.
+    ReadersShortened,
+    /// The broker refuses what the configuration asks of it: login, virtual host, topology, certificate. The subject is
+    /// what the connection is for.
+    BrokerRefused,
+    /// The broker refuses frames: a queue that they go to is full. The subject is whose frames.
+    FramesRefused,
+    /// Frames are larger than what the broker takes, so they are not sent. The subject is whose frames.
+    FramesTooLarge,
+}
+
+/// What stages have found and not taken back, by kind and subject. Set at changes, never on the hot path.
+pub type Findings = BTreeMap<(FindingKind, String), String>;
