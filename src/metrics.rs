@@ -35,6 +35,7 @@ type ByLabel = fn(&Look<'_>) -> Vec<(&'static str, f64)>;
 struct Look<'a> {
     counters: &'a Counters,
     report: Report,
+    optical_power: Option<f64>,
     stuck: Vec<Stage>,
     process: Process,
 }
@@ -86,8 +87,13 @@ fn histogram(text: &mut String, name: &str, histogram: &Histogram) {
 
 /// All metrics as Prometheus text, format 0.0.4.
 pub fn render(status: &Status) -> String {
-    let look =
-        Look { counters: &status.counters, report: status.report(), stuck: status.stuck(), process: Process::look() };
+    let look = Look {
+        counters: &status.counters,
+        report: status.report(),
+        optical_power: status.optical_power(),
+        stuck: status.stuck(),
+        process: Process::look(),
+    };
     let mut text = String::with_capacity(16 << 10);
     for metric in TABLE {
         metric.render(&look, &mut text);
@@ -156,6 +162,7 @@ const fn broker_word(state: &BrokerState) -> &'static str {
     }
 }
 
+const OPTICAL_POWER: &str = "Optical power of the newest block: variance over the channels, what `dark_power` is compared with; absent while no traces come.";
 const LAUNCHED: &str = "Traces launched, as far as is known, from the first one read of each acquisition on.";
 const MISSED: &str = "Traces of the gaps above that the source did not deliver: lost before the ring, overwritten before they were read, written without light, damaged, or unread at the end of their acquisition.";
 
@@ -218,6 +225,7 @@ pub const TABLE: &[Metric] = &[
     gauge("fiberd_prr_measured_hertz", "hertz", "PRR measured against the clock; absent until it is known.", |look| {
         look.report.prr_measured_hz
     }),
+    gauge("fiberd_optical_power_squared_counts", "squared counts", OPTICAL_POWER, |look| look.optical_power),
     gauge(
         "fiberd_last_trace_timestamp_seconds",
         "seconds",

@@ -128,10 +128,15 @@ fn live_metadata_has_the_agreed_fields_with_and_without_fiber() {
         "prr": 0.0, "dx": 0.0, "dy": null, "number_of_channels": 321, "num_samples_per_trace": 321, "dtype": "float32",
         "fiber_start_meters": null, "fiber_length_meters": null, "sw_version": "waiting for fiber",
         "fiber_description": "waiting for fiber", "state": "waiting for fiber", "reason": "no new traces",
-        "measured_prr": null, "epoch": null,
+        "reason_code": "no_traces", "optical_power": null, "measured_prr": null, "epoch": null,
     });
     server.status.set_phase(waiting(DarkReason::NoTraces));
     agreed(&get(server.address, "/live_metadata").json(), dark);
+
+    // Too little light to acquire by is shown all the same: it is what `dark_power` is chosen by.
+    server.status.counters.optical_power.set(4.5);
+    server.status.set_phase(waiting(DarkReason::Dark));
+    agreed(&get(server.address, "/live_metadata").json(), json!({ "reason_code": "dark", "optical_power": 4.5 }));
 
     server.status.counters.gaps.add(3);
     server.status.counters.prr_measured_hz.set(1999.99);
@@ -141,7 +146,7 @@ fn live_metadata_has_the_agreed_fields_with_and_without_fiber() {
         "prr": 2000.0, "dx": 1.021_369_8, "dy": null, "number_of_channels": 2337, "num_samples_per_trace": 2337,
         "dtype": "int16", "fiber_start_meters": 99, "fiber_length_meters": 2487, "fiber_start_m": 99.6,
         "sw_version": env!("CARGO_PKG_VERSION"), "fiber_description": "example fiber", "state": "acquiring",
-        "reason": null, "gap_count": 3, "measured_prr": 1999.99, "last_trace_time": 1_800_000_000.25,
+        "reason": null, "reason_code": null, "gap_count": 3, "measured_prr": 1999.99, "last_trace_time": 1_800_000_000.25,
     });
     agreed(&get(server.address, "/live_metadata").json(), live);
     // Exact, and of a fiber that begins behind the instrument.

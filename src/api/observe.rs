@@ -59,12 +59,18 @@ struct LiveMetadata {
     #[schema(value_type = String)]
     state: &'static str,
     reason: Option<String>,
+    /// The reason for programs, while waiting for fiber: `no_interface`, `light_off`, …
+    #[schema(value_type = Option<String>)]
+    reason_code: Option<&'static str>,
     /// Seconds since the UNIX epoch.
     since: f64,
     epoch: Option<u64>,
     gap_count: u64,
     missing_traces: u64,
     trace_count: u64,
+    /// Variance over the channels of the newest traces, squared counts: what `dark_power` of the configuration is compared
+    /// with. Null while no traces come.
+    optical_power: Option<f64>,
     /// Hz.
     measured_prr: Option<f64>,
     /// Hz.
@@ -123,11 +129,16 @@ async fn live_metadata(State(state): State<ApiState>) -> Json<LiveMetadata> {
         fiber_description: acquisition.map_or_else(|| WAITING.into(), |a| a.description.clone()),
         state: word,
         reason,
+        reason_code: match &phase {
+            Phase::WaitingForFiber(reason) => Some(reason.code()),
+            _ => None,
+        },
         since: since_ms as f64 / 1e3,
         epoch: acquisition.map(|a| a.epoch),
         gap_count: report.gaps,
         missing_traces: report.gap_traces,
         trace_count: report.traces,
+        optical_power: status.optical_power(),
         measured_prr: acquisition.and(report.prr_measured_hz).and_then(finite),
         configured_prr: report.prr_asked_hz,
         last_trace_time: report.last_trace_ms.map(|ms| ms as f64 / 1e3),
