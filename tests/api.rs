@@ -311,6 +311,32 @@ fn every_spelling_of_a_path_leads_to_its_route() {
 }
 
 #[test]
+fn the_root_is_a_page_with_the_state_and_the_way_on() {
+    let server = Server::start();
+    for path in ["/", "/focus-server", "/focus-server/"] {
+        let page = get(server.address, path);
+        assert_eq!((page.status, page.headers["content-type"].as_str()), (200, "text/html; charset=utf-8"));
+        let text = page.text();
+        for words in ["<title>fiberd: fiber</title>", "<strong>waiting for fiber</strong>", "href=\"docs\""] {
+            assert!(text.contains(words), "{words} in {text}");
+        }
+    }
+    server.acquire(Acquisition::example());
+    assert!(get(server.address, "/").text().contains("<strong>acquiring</strong>"));
+}
+
+#[test]
+fn status_is_everything_in_one_answer() {
+    let server = Server::start();
+    server.acquire(Acquisition::example());
+    server.status.set_broker(BrokerState::Away);
+    let status = get(server.address, "/status").json();
+    let facts = ["phase", "source", "channels", "prr_declared_hz", "broker", "ready"].map(|key| status[key].clone());
+    assert_eq!(facts, [json!("acquiring"), json!("ring"), json!(2337), json!(2000.0), json!("away"), json!(true)]);
+    assert_eq!(status["conditions"][0]["code"], "broker_away");
+}
+
+#[test]
 fn wrong_requests_get_the_one_shape() {
     let server = Server::start();
     let refused = |method: &str, path: &str, status: u16| {
@@ -323,10 +349,17 @@ fn wrong_requests_get_the_one_shape() {
         assert!(body["details"].is_object() && body.get("reason").is_some(), "{body}");
         answer
     };
-    for path in
-        ["/", "/nothing", "/focus-server", "/focus-server/focus-server/ack", "/ack/more", "/ACK", "/%61ck", "/%ff%fe"]
-    {
-        refused("GET", path, 404);
+    for path in [
+        "/nothing",
+        "/focus-server/nothing",
+        "/focus-server/focus-server/ack",
+        "/ack/more",
+        "/ACK",
+        "/%61ck",
+        "/%ff%fe",
+    ] {
+        let message = refused("GET", path, 404).json()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("/docs"), "{message}");
     }
     for route in ROUTES {
         for method in ["POST", "PUT", "DELETE", "PATCH", "BREW"] {

@@ -8,7 +8,7 @@
 //! As a request meets them: `server` is the connection loop, with [`tls`] in front and `seats` to decide who stays;
 //! `request` names, limits and folds each request, [`cors`] judges pages, [`security`] who may do what and [`limits`] how
 //! often; `observe` holds the routes that only look, `focus` and its neighbours those of jobs and recordings, `docs`
-//! describes them all; `body`, `error` and `refusal` are what handlers share.
+//! describes them all, and `home` is the page at `/`; `body`, `error` and `refusal` are what handlers share.
 
 pub mod body;
 pub mod cors;
@@ -16,6 +16,7 @@ mod docs;
 pub mod error;
 mod focus;
 pub mod grpc;
+mod home;
 pub mod limits;
 mod observe;
 mod older;
@@ -88,6 +89,7 @@ pub fn router(state: ApiState) -> Router {
 /// All routes, each with its description. `feeds` finds those of a job.
 fn documented(feeds: websocket::Lookup, counters: &Arc<Counters>) -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
+        .merge(home::routes())
         .merge(observe::routes())
         .merge(focus::routes())
         .merge(waterfall::routes())

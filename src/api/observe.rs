@@ -19,7 +19,7 @@ use crate::acquisition::{Acquisition, Phase};
 use crate::jobs::facts::{channels, shown};
 use crate::jobs::input::Announced;
 use crate::metrics;
-use crate::status::{Condition, PhaseSince, Severity};
+use crate::status::{Condition, PhaseSince, Report, Severity};
 
 /// What clients of this API look for in place of a version and a description while there is no signal.
 const WAITING: &str = "waiting for fiber";
@@ -30,6 +30,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(channel_range))
         .routes(routes!(sensors))
         .routes(routes!(ack))
+        .routes(routes!(status))
         .routes(routes!(healthz))
         .routes(routes!(readyz))
         .routes(routes!(prometheus))
@@ -236,6 +237,16 @@ async fn ack(State(state): State<ApiState>) -> Json<Ack> {
         last_update_ts: last_update_ms as f64 / 1e3,
         channels_count: state.channels(),
     })
+}
+
+/// Everything about the daemon in one answer, as the status messages on the bus have it
+///
+/// Phase, reason and conditions, source and rate, what was read, lost and published, load, broker and jobs. `fiberd
+/// status` shows it to people.
+#[utoipa::path(get, path = "/status", tag = "daemon", responses((status = 200, body = Object)))]
+async fn status(State(state): State<ApiState>) -> Json<Report> {
+    state.health.look();
+    Json(state.status.report())
 }
 
 /// The process turns.
