@@ -151,7 +151,11 @@ pub(crate) fn check_config(args: &cli::CheckConfig) -> Result<(), Failure> {
     };
     let broker = if config.broker.is_some() { "published to the broker" } else { "not published (no broker)" };
     let views = config.views.len();
-    say(format_args!("{}: nothing wrong: {source}, {views} view(s), {broker}", args.file.display()))
+    let file = args.file.display();
+    for note in config.notes() {
+        say(format_args!("{file}: note: {note}"))?;
+    }
+    say(format_args!("{file}: nothing wrong: {source}, {views} view(s), {broker}"))
 }
 
 pub(crate) fn simulate(args: &cli::Simulate) -> Result<(), Failure> {

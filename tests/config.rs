@@ -246,14 +246,7 @@ fn passwords_in_wrong_places_are_refused_without_being_repeated() {
 
 #[test]
 fn addresses_of_brokers() {
-    let right = [
-        "amqp://h",
-        "amqp://h/",
-        "amqps://h:5671/%2f",
-        "amqp://[::1]:5672/das",
-        "amqp://[::1]/",
-        "amqp://h/v?heartbeat=5",
-    ];
+    let right = ["amqp://h", "amqps://h:5671/%2f", "amqp://[::1]:5672/das", "amqp://[::1]", "amqp://h/v?heartbeat=5"];
     let wrong = [
         "amqp://",
         "amqp:///v",
@@ -261,6 +254,8 @@ fn addresses_of_brokers() {
         "amqp://h:0",
         "amqp://h:99999",
         "amqp://h:x/",
+        "amqp://h/",
+        "amqp://h/?heartbeat=5",
         "amqp://h/a/b",
         "amqp://h h",
     ];
