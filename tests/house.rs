@@ -14,6 +14,7 @@ const FLOORS: [&[&str]; 6] = [
     &[
         "api",
         "capture",
+        "client",
         "health",
         "jobs",
         "metrics",
