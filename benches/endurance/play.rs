@@ -209,9 +209,12 @@ async fn with(broker: &Arc<Broker>, deed: impl FnOnce(&Broker) + Send + 'static)
     Ok(spawn_blocking(move || deed(&broker)).await?)
 }
 
+/// What is done to the broker.
+type Deed = fn(&Broker);
+
 async fn hurt(action: Action, broker: &Arc<Broker>, world: &World) -> Result<(), Failure> {
     let _fault = world.begins(Kind::Of(Origin::Broker), action);
-    let (harm, undo): (fn(&Broker), fn(&Broker)) = match action {
+    let (harm, undo): (Deed, Deed) = match action {
         Action::KillBroker { .. } => (Broker::kill, Broker::restart),
         Action::FreezeBroker { .. } => (Broker::freeze, Broker::thaw),
         _ => (|broker| broker.memory_alarm(true), |broker| broker.memory_alarm(false)),
