@@ -303,6 +303,11 @@ impl Running {
 
     fn tell(&mut self, event: Event) {
         let now = self.started.elapsed();
+        match &event {
+            Event::Block { power, .. } => self.status.counters.capture.optical_power.set(*power),
+            Event::Lost(_) => self.status.counters.capture.optical_power.set(f64::NAN),
+            Event::Quiet | Event::Stopping => {}
+        }
         let line = match self.monitor.on(now, event) {
             Some(phase) => {
                 self.status.set_phase(phase.clone());

@@ -1,11 +1,17 @@
 //! The command line: what may be asked, and the help that teaches it. Knows clap and the types it parses into; does
 //! nothing itself.
 
+mod bench;
+mod status;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
+
+pub use bench::{Bench, ServiceBench};
+pub use status::Status;
 
 use crate::config::{ReplaySpeed, SIMULATED_RING, is_name, listen_address, loopback_address};
 
@@ -24,6 +30,7 @@ Begin here:
   fiberd demo                          a synthetic fiber, live in this terminal; nothing to install
   fiberd check-config fiberd.toml      every mistake at once, with its line and what would be right
   fiberd run --config fiberd.toml      the daemon
+  fiberd status                        how it is
 
 Each command explains itself: fiberd help COMMAND";
 
@@ -32,6 +39,7 @@ Begin here:
   fiberd demo                          a synthetic fiber, live in this terminal; nothing to install
   fiberd check-config fiberd.toml      every mistake at once, with its line and what would be right
   fiberd run --config fiberd.toml      the daemon
+  fiberd status                        how it is
   fiberd replay capture.fdas           a recording as if it were live
   fiberd bench service                 how large a fiber this host can serve
 
@@ -52,7 +60,8 @@ Exit codes:
    0  done, or stopped by a signal        69  something needed is taken or missing
   64  wrong arguments                     70  a fault in fiberd itself
   65  a file is not what it should be     74  the operating system refused to read or write
-  66  a file is not there                 78  the configuration is wrong";
+  66  a file is not there                 78  the configuration is wrong
+A second signal ends at once, with 128 and its number. fiberd status has codes of its own.";
 
 /// Everything that stands on the command line.
 #[derive(Debug, Parser)]
@@ -144,15 +153,22 @@ Samples are stored as they came, with checksums. Ctrl-C, SIGTERM and a terminal 
 end a recording in order: everything up to then is kept. A new acquisition (epoch) begins a new file beside the first.")]
     Record(Record),
 
-    /// Say what is in a captured file, or what this machine computes with
+    /// Ask a running daemon how it is; exit codes as monitoring wants them
+    #[command(after_help = status::HELP)]
+    Status(Status),
+
+    /// Say what is in a captured file, judge a ring, or say what this machine computes with
     #[command(after_help = "\
 Examples:
   fiberd info capture.fdas
   fiberd info vendor.h5 --json | jq .
+  fiberd info /dev/shm/fiberd/ring             a ring, watched for 5 s: a check for authors of drivers
   fiberd info --cpu                            which instruction set the transforms use here
 
-Shows format, times (UTC), PRR (Hz), channels, distance between them (m), gauge length (m), sample type, \
-quantity and scale, gaps, and whether the checksums hold.")]
+Of a file: format, times (UTC), PRR (Hz), channels, distance between them (m), gauge length (m), sample type, \
+quantity and scale, gaps, and whether the checksums hold. Of a ring: what its header declares, light, rate, \
+missing traces and timestamps as they come, and all that is wrong; it is only read, and a daemon that \
+reads it does not notice. Exit code 65 when something is wrong.")]
     Info(Info),
 
     /// Measure what this host can do
@@ -172,36 +188,14 @@ Each benchmark explains itself: fiberd bench service --help",
     },
 }
 
-/// What `fiberd bench` can measure.
-#[derive(Debug, Subcommand)]
-pub enum Bench {
-    /// The whole service, from the ring to the broker's confirm, each part a process of its own
-    #[command(after_help = "\
-Examples:
-  fiberd bench service                         2337 x 2000 Hz, 10000 x 2000 Hz, 50000 x 1000 Hz
-  fiberd bench service --channels 5000 --prr 4000 --singles 4
-  fiberd bench service --channels 50000 --prr 1000 --line-period-ms 128
-  fiberd bench service --broker amqp://broker.example:5672/%2f --username das --password-file pw
-  fiberd bench service --no-broker --seconds 60 --json > host.json
-
-A producer writes a synthetic fiber into a ring in memory in real time; `fiberd run` takes it from there \
-and publishes to the broker; a consumer takes every frame. The exchanges are the benchmark's own and are \
-deleted afterwards. Without --broker the one at 127.0.0.1:5672 is used when there is one; when there is \
-none, frames are made and not published.
-
-Traces and frames are counted over the whole run and must be exact; processor shares (percent of one \
-core), load and latencies hold for the measured seconds, which begin after a warm-up. Lost traces are told \
-in words and end with exit code 0; another code means that the measurement itself failed.")]
-    Service(ServiceBench),
-}
-
 /// `fiberd run`.
 #[derive(Debug, Args)]
 pub struct Run {
     /// The configuration, TOML
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
-    /// Where the control API listens, instead of what the configuration says; beyond loopback only with credentials
+    /// Where the control API listens, instead of what the configuration says; beyond loopback only with credentials;
+    /// :PORT is on 127.0.0.1, port 0 any that is free
     #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
     pub http: Option<SocketAddr>,
     /// End by itself after this time, in seconds
@@ -287,7 +281,8 @@ pub struct Replay {
     /// The first word of routing keys [default: the configuration's; "replay" where that names none or "fiber"]
     #[arg(long, value_name = "NAME", value_parser = site)]
     pub site: Option<String>,
-    /// Where the control API listens, instead of what the configuration says; beyond loopback only with credentials
+    /// Where the control API listens, instead of what the configuration says; beyond loopback only with credentials;
+    /// :PORT is on 127.0.0.1, port 0 any that is free
     #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
     pub http: Option<SocketAddr>,
     /// End by itself after this time, in seconds
@@ -327,7 +322,7 @@ pub struct Record {
 /// `fiberd info`.
 #[derive(Debug, Args)]
 pub struct Info {
-    /// A captured file of any format that replay reads
+    /// A captured file of any format that replay reads, or a ring
     #[arg(value_name = "FILE", required_unless_present = "cpu", conflicts_with = "cpu")]
     pub file: Option<PathBuf>,
     /// Instead of a file: the instruction set of the transforms, channels computed together, threads
@@ -336,65 +331,6 @@ pub struct Info {
     /// For programs: one JSON object
     #[arg(long)]
     pub json: bool,
-}
-
-/// `fiberd bench service`.
-#[derive(Debug, Args)]
-pub struct ServiceBench {
-    /// A case of your own instead of the three: channels, with one waterfall over all of them
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub channels: Option<u32>,
-    /// Pulse repetition rate of your own case, in Hz [default: 2000]
-    #[arg(long, value_name = "HZ", requires = "channels", value_parser = bench_prr)]
-    pub prr: Option<f64>,
-    /// Single channels of your own case, with spectra of 1024 traces [default: 0]
-    #[arg(long, value_name = "K", requires = "channels", value_parser = clap::value_parser!(u32).range(0..=1000))]
-    pub singles: Option<u32>,
-    /// From line to line of the waterfall (nfft 256), in milliseconds
-    #[arg(long, value_name = "MS", default_value = "50", value_parser = bench_line_period)]
-    pub line_period_ms: f64,
-    /// How long each case is measured, in seconds
-    #[arg(long, value_name = "S", default_value = "20", value_parser = bench_seconds)]
-    pub seconds: Duration,
-    /// Threads of the DSP stage; 0 = one for each core
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
-    pub threads: u16,
-    /// The broker, without user and password; must be there [default: 127.0.0.1:5672, when it is there]
-    #[arg(long, value_name = "URI")]
-    pub broker: Option<String>,
-    /// User at the broker [default: guest]
-    #[arg(long, value_name = "NAME", conflicts_with = "no_broker")]
-    pub username: Option<String>,
-    /// File that holds the password and nothing else [default: the password is guest]
-    #[arg(long, value_name = "FILE", conflicts_with = "no_broker")]
-    pub password_file: Option<PathBuf>,
-    /// Do not look for a broker
-    #[arg(long, conflicts_with = "broker")]
-    pub no_broker: bool,
-    /// For programs: one JSON object
-    #[arg(long)]
-    pub json: bool,
-}
-
-fn bench_prr(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(hz) if (100.0..=100_000.0).contains(&hz) => Ok(hz),
-        _ => Err("write a number of Hz from 100 to 100000".into()),
-    }
-}
-
-fn bench_line_period(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(ms) if (10.0..=10_000.0).contains(&ms) => Ok(ms),
-        _ => Err("write a number of milliseconds from 10 to 10000".into()),
-    }
-}
-
-fn bench_seconds(text: &str) -> Result<Duration, String> {
-    match text.parse::<f64>() {
-        Ok(s) if (1.0..=86_400.0).contains(&s) => Ok(Duration::from_secs_f64(s)),
-        _ => Err("write a number of seconds from 1 to 86400".into()),
-    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

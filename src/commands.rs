@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use fiberd::app::{self, AppError, DemoOptions, RunOptions, Show};
 use fiberd::bench::{self, BenchError, BenchOptions, Broker, Case};
 use fiberd::cli;
-use fiberd::config::{BrokerConfig, Config, DEFAULT_RING, Environment, Problems, ReplaySpeed, SourceConfig};
+use fiberd::client::{self, Client};
+use fiberd::config::{BrokerConfig, Config, DEFAULT_RING, Environment, Problems, ReplaySpeed, Secret, SourceConfig};
 use fiberd::record::{self, Progress};
 use fiberd::source::replay::{self, Replay};
-use fiberd::source::ring::{Ring, RingError, RingOptions};
+use fiberd::source::ring::{self, Ring, RingError, RingOptions};
 use fiberd::source::synthetic::{self, Scene, SceneError, SceneSource, SimulateError, SimulateOptions};
 use fiberd::source::{Interrogator, SourceError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -151,7 +152,11 @@ pub(crate) fn check_config(args: &cli::CheckConfig) -> Result<(), Failure> {
     };
     let broker = if config.broker.is_some() { "published to the broker" } else { "not published (no broker)" };
     let views = config.views.len();
-    say(format_args!("{}: nothing wrong: {source}, {views} view(s), {broker}", args.file.display()))
+    let file = args.file.display();
+    for note in config.notes() {
+        say(format_args!("{file}: note: {note}"))?;
+    }
+    say(format_args!("{file}: nothing wrong: {source}, {views} view(s), {broker}"))
 }
 
 pub(crate) fn simulate(args: &cli::Simulate) -> Result<(), Failure> {
@@ -247,6 +252,9 @@ pub(crate) fn info(args: &cli::Info) -> Result<(), Failure> {
         return cpu(args.json);
     };
     all_there([file])?;
+    if ring::is_ring(file) {
+        return info_ring(file, args.json);
+    }
     let info = replay::describe(file)?;
     if args.json {
         let json = serde_json::to_string_pretty(&info).map_err(|error| Failure::new(70, error))?;
@@ -254,6 +262,41 @@ pub(crate) fn info(args: &cli::Info) -> Result<(), Failure> {
     } else {
         say(info)
     }
+}
+
+fn info_ring(path: &Path, json: bool) -> Result<(), Failure> {
+    let stop = stop_flag()?;
+    let found = ring::inspect(path, &stop)?;
+    if json {
+        say(serde_json::to_string_pretty(&found).map_err(|error| Failure::new(70, error))?)?;
+    } else {
+        say(&found)?;
+    }
+    match found.faults.len() {
+        0 => Ok(()),
+        1 => Err(Failure::new(65, format_args!("{}: something is wrong with this ring", path.display()))),
+        many => Err(Failure::new(65, format_args!("{}: {many} things are wrong with this ring", path.display()))),
+    }
+}
+
+/// The exit code is that of the verdict.
+pub(crate) fn status(args: &cli::Status) -> Result<u8, Failure> {
+    all_there(args.token_file.iter().chain(&args.ca))?;
+    let token = args.token_file.as_ref().map(std::fs::read_to_string).transpose()?;
+    let token = token.map(|text| one_word(&text)).transpose()?;
+    let ca = args.ca.as_ref().map(std::fs::read).transpose()?;
+    let client = Client::new(&args.url, token, ca.as_deref()).map_err(|text| Failure::new(64, text))?;
+    let (verdict, text) = client::status::ask(&client, args.json);
+    say(text)?;
+    Ok(verdict as u8)
+}
+
+fn one_word(text: &str) -> Result<Secret, Failure> {
+    let word = text.trim();
+    if word.is_empty() || word.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(Failure::new(64, "the token file must hold one token and nothing else, not its role or its name"));
+    }
+    Ok(Secret::new(word))
 }
 
 /// What transforms are computed with on this machine.

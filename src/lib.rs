@@ -67,6 +67,7 @@ pub mod bench;
 pub mod block;
 pub mod capture;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod dsp;
 pub mod egress;

@@ -36,10 +36,15 @@ fn main() -> ExitCode {
         Command::Replay(args) => commands::replay(args),
         Command::Record(args) => commands::record(args),
         Command::Info(args) => commands::info(args),
+        Command::Status(args) => return ended(commands::status(args)),
         Command::Bench { what: Bench::Service(args) } => commands::bench_service(args),
     };
+    ended(done.map(|()| 0))
+}
+
+fn ended(done: Result<u8, Failure>) -> ExitCode {
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(Failure { code, text }) => {
             say_last(text);
             ExitCode::from(code)

@@ -37,6 +37,7 @@ type ByLabel = fn(&Look<'_>) -> Vec<(&'static str, f64)>;
 struct Look<'a> {
     counters: &'a Counters,
     report: Report,
+    optical_power: Option<f64>,
     stuck: Vec<Stage>,
     process: Process,
 }
@@ -88,8 +89,13 @@ fn histogram(text: &mut String, name: &str, histogram: &Histogram) {
 
 /// All metrics as Prometheus text, format 0.0.4.
 pub fn render(status: &Status) -> String {
-    let look =
-        Look { counters: &status.counters, report: status.report(), stuck: status.stuck(), process: Process::look() };
+    let look = Look {
+        counters: &status.counters,
+        report: status.report(),
+        optical_power: status.optical_power(),
+        stuck: status.stuck(),
+        process: Process::look(),
+    };
     let mut text = String::with_capacity(16 << 10);
     for metric in table() {
         metric.render(&look, &mut text);

@@ -99,8 +99,10 @@ impl Status {
     /// A daemon that has just begun.
     pub fn new(site: impl Into<String>, prr_asked_hz: Option<f64>) -> Arc<Self> {
         let first = PhaseSince { phase: Phase::WaitingForFiber(DarkReason::Starting), since_ms: now_ms() };
+        let counters = Counters::default();
+        counters.capture.optical_power.set(f64::NAN);
         Arc::new(Self {
-            counters: Arc::default(),
+            counters: Arc::new(counters),
             site: site.into(),
             prr_asked_hz,
             started: Instant::now(),
@@ -198,6 +200,11 @@ impl Status {
     /// The word for the present phase, and the reason why it is not "acquiring", in words for everybody.
     pub fn outlook(&self) -> (&'static str, Option<String>) {
         self.outlook_of(&self.phase().phase)
+    }
+
+    /// Optical power of the newest block, squared counts, also while it is too low; `None` while no traces come.
+    pub fn optical_power(&self) -> Option<f64> {
+        Some(self.counters.capture.optical_power.get()).filter(|power| power.is_finite())
     }
 
     /// As [`outlook`](Self::outlook), for a phase that was taken before.

@@ -76,10 +76,15 @@ fn live_metadata_has_the_agreed_fields_with_and_without_fiber() {
         "prr": 0.0, "dx": 0.0, "dy": null, "number_of_channels": 321, "num_samples_per_trace": 321, "dtype": "float32",
         "fiber_start_meters": null, "fiber_length_meters": null, "sw_version": "waiting for fiber",
         "fiber_description": "waiting for fiber", "state": "waiting for fiber", "reason": "no new traces",
-        "measured_prr": null, "epoch": null,
+        "reason_code": "no_traces", "optical_power": null, "measured_prr": null, "epoch": null,
     });
     server.status.set_phase(waiting(DarkReason::NoTraces));
     agreed(&get(server.address, "/live_metadata").json(), dark);
+
+    // Too little light to acquire by is shown all the same: it is what `dark_power` is chosen by.
+    server.status.counters.capture.optical_power.set(4.5);
+    server.status.set_phase(waiting(DarkReason::Dark));
+    agreed(&get(server.address, "/live_metadata").json(), json!({ "reason_code": "dark", "optical_power": 4.5 }));
 
     server.status.counters.capture.gaps.add(3);
     server.status.counters.capture.prr_measured_hz.set(1999.99);
@@ -89,7 +94,7 @@ fn live_metadata_has_the_agreed_fields_with_and_without_fiber() {
         "prr": 2000.0, "dx": 1.021_369_8, "dy": null, "number_of_channels": 2337, "num_samples_per_trace": 2337,
         "dtype": "int16", "fiber_start_meters": 99, "fiber_length_meters": 2487, "fiber_start_m": 99.6,
         "sw_version": env!("CARGO_PKG_VERSION"), "fiber_description": "example fiber", "state": "acquiring",
-        "reason": null, "gap_count": 3, "measured_prr": 1999.99, "last_trace_time": 1_800_000_000.25,
+        "reason": null, "reason_code": null, "gap_count": 3, "measured_prr": 1999.99, "last_trace_time": 1_800_000_000.25,
     });
     agreed(&get(server.address, "/live_metadata").json(), live);
     // Exact, and of a fiber that begins behind the instrument.
@@ -254,6 +259,32 @@ fn every_spelling_of_a_path_leads_to_its_route() {
 }
 
 #[test]
+fn the_root_is_a_page_with_the_state_and_the_way_on() {
+    let server = Server::start();
+    for path in ["/", "/focus-server", "/focus-server/"] {
+        let page = get(server.address, path);
+        assert_eq!((page.status, page.headers["content-type"].as_str()), (200, "text/html; charset=utf-8"));
+        let text = page.text();
+        for words in ["<title>fiberd: fiber</title>", "<strong>waiting for fiber</strong>", "href=\"docs\""] {
+            assert!(text.contains(words), "{words} in {text}");
+        }
+    }
+    server.acquire(Acquisition::example());
+    assert!(get(server.address, "/").text().contains("<strong>acquiring</strong>"));
+}
+
+#[test]
+fn status_is_everything_in_one_answer() {
+    let server = Server::start();
+    server.acquire(Acquisition::example());
+    server.status.set_broker(BrokerState::Away);
+    let status = get(server.address, "/status").json();
+    let facts = ["phase", "source", "channels", "prr_declared_hz", "broker", "ready"].map(|key| status[key].clone());
+    assert_eq!(facts, [json!("acquiring"), json!("ring"), json!(2337), json!(2000.0), json!("away"), json!(true)]);
+    assert_eq!(status["conditions"][0]["code"], "broker_away");
+}
+
+#[test]
 fn wrong_requests_get_the_one_shape() {
     let server = Server::start();
     let refused = |method: &str, path: &str, status: u16| {
@@ -266,10 +297,17 @@ fn wrong_requests_get_the_one_shape() {
         assert!(body["details"].is_object() && body.get("reason").is_some(), "{body}");
         answer
     };
-    for path in
-        ["/", "/nothing", "/focus-server", "/focus-server/focus-server/ack", "/ack/more", "/ACK", "/%61ck", "/%ff%fe"]
-    {
-        refused("GET", path, 404);
+    for path in [
+        "/nothing",
+        "/focus-server/nothing",
+        "/focus-server/focus-server/ack",
+        "/ack/more",
+        "/ACK",
+        "/%61ck",
+        "/%ff%fe",
+    ] {
+        let message = refused("GET", path, 404).json()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("/docs"), "{message}");
     }
     for route in ROUTES {
         for method in ["POST", "PUT", "DELETE", "PATCH", "BREW"] {

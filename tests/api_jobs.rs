@@ -140,6 +140,9 @@ fn the_description_names_every_route_and_its_page_needs_nobody() {
         "/metrics",
         "/openapi.json",
         "/docs",
+        "/pandadatastream.proto",
+        "/status",
+        "/",
     ];
     for path in paths {
         assert!(api["paths"][path].is_object(), "{path}");
@@ -158,7 +161,14 @@ fn the_description_names_every_route_and_its_page_needs_nobody() {
     assert!(page.headers["content-type"].starts_with("text/html"));
     let text = page.text();
     assert!(text.contains("/waterfall/{job_id}/{row_count}") && !text.contains("\"DESCRIPTION\""));
-    assert!(!text.contains(" src=") && !text.contains("<link") && !text.contains("fetch("), "nothing from elsewhere");
+    assert!(!text.contains(" src=") && !text.contains("<link") && !text.contains("https://"), "nothing from elsewhere");
+    assert!(api["info"]["description"].as_str().unwrap().contains("pandadatastream.DataStreamService"));
+    assert!(rig.get("/pandadatastream.proto").text().contains("service DataStreamService"));
+    let bodies = &api["paths"]["/configure"]["post"]["requestBody"]["content"]["application/json"];
+    for (view, name) in ["multi", "single", "waterfall"].into_iter().enumerate() {
+        assert_eq!(bodies["examples"][name]["value"]["view_type"], view);
+    }
+    assert!(api["paths"]["/ack"]["get"].get("security").is_none(), "this daemon asks for no token");
 }
 
 #[test]

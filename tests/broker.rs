@@ -72,6 +72,14 @@ fn python_reads_back_what_was_published() {
         assert_eq!((&h["view"], &h["unit"], &h["value"]), (&stream.view.name().into(), &"dB".into(), &"db".into()));
         assert_eq!((&h["site"], &h["lines"], &h["gap"]), (&"north".into(), &2.into(), &0.into()));
         assert_eq!(h["utc_first_ns"], 1_790_000_000_700_000_000i64);
+        // Exact, although pika cuts doubles to integers.
+        let fraction = |name: &str| h[name].as_str().unwrap().parse::<f64>().unwrap();
+        let (acquisition, channels, frequencies) = (&expected.acquisition, stream.channels, stream.frequencies);
+        assert_eq!((&h["channel_start"], &h["channel_step"]), (&channels.start.into(), &channels.step.into()));
+        let place = (fraction("dx_m"), fraction("fiber_start_m"));
+        assert_eq!(place, (acquisition.dx_m, acquisition.fiber_start_m));
+        let axis = (fraction("frequency_start_hz"), fraction("frequency_step_hz"), fraction("prr_hz"));
+        assert_eq!(axis, (frequencies.start_hz, frequencies.step_hz, acquisition.prr.to_f64()));
     }
     assert_eq!(seen.lines().count(), count);
     let status = rig.finish();

@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-const COMMANDS: [&str; 8] = ["run", "demo", "check-config", "simulate", "replay", "record", "info", "bench"];
+const COMMANDS: [&str; 9] = ["run", "demo", "check-config", "simulate", "replay", "record", "status", "info", "bench"];
 
 fn fiberd() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fiberd"));
@@ -143,6 +143,44 @@ fn the_default_file_is_right_and_variables_are_checked_with_it() {
     let (code, text) = check(&[("FIBERD__BROKER__WINDOW", "0")]);
     assert_eq!(code, Some(78));
     assert!(text.starts_with("FIBERD__BROKER__WINDOW: broker.window: 0 is too small"), "{text}");
+}
+
+#[test]
+fn a_check_looks_at_files_and_ports_that_a_run_would_meet_only_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("f.toml");
+    let check = |text: &str| {
+        fs::write(&file, text).unwrap();
+        code_and_text(&["check-config", file.to_str().unwrap()])
+    };
+    let (missing, here) = (folder.path().join("missing.h5"), folder.path());
+    let (code, text) = check(&format!("[source]\nkind = \"replay\"\nfiles = [{missing:?}, {here:?}]\n"));
+    assert_eq!(code, 78, "{text}");
+    assert!(text.contains("missing.h5\" cannot be read: No such file") && text.contains("is a folder"), "{text}");
+    let (code, text) = check(&format!("[source]\npath = {here:?}\n"));
+    assert_eq!(code, 78, "{text}");
+    assert!(text.contains("source.path") && text.contains("is a folder; name the ring inside it"), "{text}");
+    // A ring that is not there yet is nothing wrong, and a port may be permitted where the daemon runs.
+    let (code, text) = check("[source]\npath = \"/nowhere/ring\"\n[http]\nlisten = \":79\"\n");
+    assert_eq!(code, 0, "{text}");
+    let has_note = text.contains("note: http.listen: port 79 is privileged");
+    let limit = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    assert_eq!(has_note, limit.trim().parse::<u16>().unwrap() > 79, "{text}");
+}
+
+#[test]
+fn a_wrong_scene_is_65_with_every_problem_and_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let scene = folder.path().join("scene.toml");
+    fs::write(&scene, "colour = 1\n[fiber]\nlength = 3\nchannels = 0\n").unwrap();
+    let scene = scene.to_str().unwrap();
+    for args in [["simulate", "--scene", scene].as_slice(), &["demo", "--scene", scene, "--http", "127.0.0.1:0"]] {
+        let (code, text) = code_and_text(args);
+        assert_eq!(code, 65, "{args:?}: {text}");
+        for part in ["line 1, column 1: ", "line 3, column 1: ", "fiber.channels = 0"] {
+            assert!(text.contains(&format!("{scene}: {part}")), "{part} in {text}");
+        }
+    }
 }
 
 #[test]

@@ -188,14 +188,7 @@ fn variables_go_over_the_file_and_are_named_in_problems() {
 
 #[test]
 fn addresses_of_brokers() {
-    let right = [
-        "amqp://h",
-        "amqp://h/",
-        "amqps://h:5671/%2f",
-        "amqp://[::1]:5672/das",
-        "amqp://[::1]/",
-        "amqp://h/v?heartbeat=5",
-    ];
+    let right = ["amqp://h", "amqps://h:5671/%2f", "amqp://[::1]:5672/das", "amqp://[::1]", "amqp://h/v?heartbeat=5"];
     let wrong = [
         "amqp://",
         "amqp:///v",
@@ -203,6 +196,8 @@ fn addresses_of_brokers() {
         "amqp://h:0",
         "amqp://h:99999",
         "amqp://h:x/",
+        "amqp://h/",
+        "amqp://h/?heartbeat=5",
         "amqp://h/a/b",
         "amqp://h h",
     ];

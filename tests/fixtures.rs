@@ -11,10 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytemuck::Pod;
-use common::must_succeed;
+use common::{must_succeed, python};
 use fiberd::block::{BlockLayout, RawBlock};
 use fiberd::source::replay::Replay;
 use fiberd::source::{Interrogator, Probe, ReadOutcome, ReplaySpeed};
+use fiberd::wire;
+use serde_json::{Value, json};
 use toml::Table;
 
 const NAMES: [&str; 4] = ["tone", "iq-tone", "walker", "gap"];
@@ -196,4 +198,53 @@ fn the_gaps_are_where_the_sidecar_says() {
     let capture = Capture::<i16>::read("gap");
     assert_eq!(capture.gaps, stated);
     assert_eq!(capture.rows.len(), 1813);
+}
+
+#[test]
+fn header_py_reads_the_golden_frames_as_we_do_and_refuses_damage() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/wire/header.py");
+    for dtype in ["f32", "f16", "u8"] {
+        let file = fixtures().join(format!("wire/frame-v1-{dtype}.bin"));
+        let said = must_succeed(python().arg(&script).arg(&file).env("PYTHONIOENCODING", "utf-8"));
+        let read: Value = serde_json::from_str(&said).unwrap();
+        let bytes = std::fs::read(&file).unwrap();
+        let ours = wire::decode(&bytes).unwrap();
+        let header = &ours.header;
+        assert_eq!(read["dtype"], dtype);
+        assert_eq!(read["numpy_dtype"], wire::numpy_dtype(ours.dtype));
+        assert_eq!(read["shape"], json!(ours.shape()));
+        for (name, text) in [("site", ours.site()), ("name", ours.name()), ("job", ours.job()), ("axes", ours.axes())] {
+            assert_eq!(read[name], text, "{name}");
+        }
+        for (name, number) in [
+            ("payload_crc32", u64::from(header.payload_crc32)),
+            ("epoch", header.epoch),
+            ("end_trace", header.end_trace),
+            ("gap_traces", header.gap_traces),
+            ("channel_start", header.channel_start.into()),
+            ("channel_step", header.channel_step.into()),
+            ("line_count", header.line_count.into()),
+            ("nfft", header.nfft.into()),
+        ] {
+            assert_eq!(read[name], number, "{name}");
+        }
+        for (name, number) in [
+            ("prr_hz", header.prr_hz),
+            ("fiber_start_m", header.fiber_start_m),
+            ("frequency_step_hz", header.frequency_step_hz),
+            ("db_reference", header.db_reference),
+            ("running_max", header.running_max.into()),
+            ("offset", header.offset.into()),
+        ] {
+            assert_eq!(read[name], number, "{name}");
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut bytes = std::fs::read(fixtures().join("wire/frame-v1-f32.bin")).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    let damaged = folder.path().join("damaged.bin");
+    std::fs::write(&damaged, bytes).unwrap();
+    let refused = python().arg(&script).arg(&damaged).output().unwrap();
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("checksum of the values"), "{refused:?}");
 }

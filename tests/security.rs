@@ -169,10 +169,14 @@ fn tokens_open_what_their_role_may_do_over_tls() {
         { "method": "POST", "path": "/ack", "headers": bearer(ACTS) },
         { "method": "GET", "path": format!("/ack?access_token={LOOKS}") },
         { "method": "OPTIONS", "path": "/ack" },
+        { "method": "GET", "path": "/readyz" },
+        { "method": "GET", "path": "/docs" },
+        { "method": "GET", "path": "/focus-server/" },
+        { "method": "GET", "path": "/openapi.json" },
     ]);
     let answers = over_tls(dir.path(), daemon.port, &cases);
     let statuses: Vec<_> = answers.iter().map(|a| a["status"].as_u64().unwrap_or_else(|| panic!("{a}"))).collect();
-    assert_eq!(statuses, [200, 200, 401, 401, 401, 200, 403, 405, 401, 204]);
+    assert_eq!(statuses, [200, 200, 401, 401, 401, 200, 403, 405, 401, 204, 503, 200, 200, 200]);
     assert_eq!((&answers[0]["version"], &answers[0]["alpn"]), (&json!("TLSv1.3"), &json!("http/1.1")));
     assert_eq!(answers[1]["version"], "TLSv1.2");
     let challenge = |i: usize| answers[i]["headers"]["www-authenticate"].as_str().unwrap();
@@ -186,6 +190,30 @@ fn tokens_open_what_their_role_may_do_over_tls() {
     }
     assert!(answers.iter().all(|a| a["headers"]["x-request-id"].is_string()), "{answers:?}");
     assert_eq!(answers[5]["headers"]["x-request-id"], "asked-1");
+
+    let api: Value = serde_json::from_str(answers[13]["body"].as_str().unwrap()).unwrap();
+    assert_eq!(api["components"]["securitySchemes"]["token"]["scheme"], "bearer");
+    let security = |path: &str, method: &str| api["paths"][path][method].get("security").cloned();
+    assert_eq!(security("/ack", "get"), Some(json!([{ "token": ["read"] }])));
+    assert_eq!(security("/configure", "post"), Some(json!([{ "token": ["control"] }])));
+    assert_eq!(security("/readyz", "get"), None);
+
+    // A daemon that waits for fiber is critical; who may not look at it knows nothing.
+    let status = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fiberd"));
+        command.arg("status").arg(format!("https://localhost:{}", daemon.port)).args(more);
+        let output = command.env_remove("FIBERD_TOKEN_FILE").output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    private(dir.path(), "token", &format!("{LOOKS}\n"));
+    let (ca_file, token_file) = (path("ca.pem"), path("token"));
+    let (ca_file, token_file) = (ca_file.to_str().unwrap(), token_file.to_str().unwrap());
+    let (code, text) = status(&["--ca", ca_file, "--token-file", token_file]);
+    assert_eq!((code, text.starts_with("CRITICAL: waiting for fiber")), (2, true), "{text}");
+    let (code, text) = status(&["--ca", ca_file]);
+    assert_eq!((code, text.contains("--token-file")), (3, true), "{text}");
+    let (code, text) = status(&["--token-file", token_file]);
+    assert_eq!((code, text.starts_with("UNKNOWN: ")), (3, true), "a certificate of an unknown CA: {text}");
 
     // Without TLS there is nothing to be had at this door, and it stays open for others.
     assert!(exchange(address(&daemon), b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").is_none());

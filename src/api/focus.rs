@@ -41,7 +41,21 @@ impl ApiState {
 /// Start a job
 ///
 /// Live data without `start_time` and `end_time`, a recording with both. The job lives as long as somebody looks at it.
-#[utoipa::path(post, path = "/configure", tag = "jobs", request_body = ConfigureRequest, responses(
+#[utoipa::path(post, path = "/configure", tag = "jobs",
+    request_body(content = ConfigureRequest, examples(
+        ("waterfall" = (summary = "Waterfall of three channels", value = json!({
+            "view_type": 2, "channels": { "min": 1, "max": 3 }, "displayInfo": { "height": 200 }
+        }))),
+        ("single" = (summary = "Spectra of one channel", value = json!({
+            "view_type": 1, "channels": { "min": 2, "max": 2 }, "displayInfo": { "height": 200 },
+            "displayTimeAxisDuration": 10, "nfftSelection": 512, "frequencyRange": { "min": 0, "max": 200 }
+        }))),
+        ("multi" = (summary = "Spectra of three channels", value = json!({
+            "view_type": 0, "channels": { "min": 1, "max": 3 }, "displayInfo": { "height": 200 },
+            "displayTimeAxisDuration": 10, "nfftSelection": 512, "frequencyRange": { "min": 0, "max": 200 }
+        }))),
+    )),
+    responses(
     (status = 200, body = ConfigureResponse, description = "The job runs"),
     (status = 400, body = ApiError, description = "A field breaks a rule, the fiber is dark, or it is more than can ever be had"),
     (status = 404, body = ApiError, description = "Nothing was recorded in that time"),

@@ -8,12 +8,14 @@
 //! As a request meets them: `server` is the connection loop, with [`tls`](crate::streams::tls) in front and `seats` to decide who stays;
 //! `request` names, limits and folds each request, [`cors`] judges pages, [`security`] who may do what and [`limits`] how
 //! often; `observe` holds the routes that only look, `focus` and its neighbours those of jobs and recordings, `docs`
-//! describes them all; `body` is what handlers share; how they refuse stands in [`refusal`](crate::refusal).
+//! describes them all, and `home` is the page at `/`; `body` is what handlers share; how they refuse stands in
+//! [`refusal`](crate::refusal).
 
 pub mod body;
 pub mod cors;
 mod docs;
 mod focus;
+mod home;
 pub mod limits;
 mod observe;
 mod older;
@@ -83,6 +85,7 @@ pub fn router(state: ApiState) -> Router {
 /// All routes, each with its description. `feeds` finds those of a job.
 fn documented(feeds: websocket::Lookup, counters: Arc<StreamCounters>) -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
+        .merge(home::routes())
         .merge(observe::routes())
         .merge(focus::routes())
         .merge(waterfall::routes())

@@ -20,7 +20,7 @@ use crate::jobs::commands::input::Announced;
 use crate::jobs::requests::facts::{channels, shown};
 use crate::metrics;
 use crate::refusal::ApiError;
-use crate::status::{Condition, PhaseSince, Severity};
+use crate::status::{Condition, PhaseSince, Report, Severity};
 
 /// What clients of this API look for in place of a version and a description while there is no signal.
 const WAITING: &str = "waiting for fiber";
@@ -31,6 +31,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(channel_range))
         .routes(routes!(sensors))
         .routes(routes!(ack))
+        .routes(routes!(status))
         .routes(routes!(healthz))
         .routes(routes!(readyz))
         .routes(routes!(prometheus))
@@ -60,12 +61,18 @@ struct LiveMetadata {
     #[schema(value_type = String)]
     state: &'static str,
     reason: Option<String>,
+    /// The reason for programs, while waiting for fiber: `no_interface`, `light_off`, …
+    #[schema(value_type = Option<String>)]
+    reason_code: Option<&'static str>,
     /// Seconds since the UNIX epoch.
     since: f64,
     epoch: Option<u64>,
     gap_count: u64,
     missing_traces: u64,
     trace_count: u64,
+    /// Variance over the channels of the newest traces, squared counts: what `dark_power` of the configuration is compared
+    /// with. Null while no traces come.
+    optical_power: Option<f64>,
     /// Hz.
     measured_prr: Option<f64>,
     /// Hz.
@@ -124,11 +131,16 @@ async fn live_metadata(State(state): State<ApiState>) -> Json<LiveMetadata> {
         fiber_description: acquisition.map_or(WAITING, |a| description(&state.config, a)).to_owned(),
         state: word,
         reason,
+        reason_code: match &phase {
+            Phase::WaitingForFiber(reason) => Some(reason.code()),
+            _ => None,
+        },
         since: since_ms as f64 / 1e3,
         epoch: acquisition.map(|a| a.epoch),
         gap_count: report.gaps,
         missing_traces: report.gap_traces,
         trace_count: report.traces,
+        optical_power: status.optical_power(),
         measured_prr: acquisition.and(report.prr_measured_hz).and_then(finite),
         configured_prr: report.prr_asked_hz,
         last_trace_time: report.last_trace_ms.map(|ms| ms as f64 / 1e3),
@@ -232,6 +244,16 @@ async fn ack(State(state): State<ApiState>) -> Json<Ack> {
         last_update_ts: last_update_ms as f64 / 1e3,
         channels_count: state.channels(),
     })
+}
+
+/// Everything about the daemon in one answer, as the status messages on the bus have it
+///
+/// Phase, reason and conditions, source and rate, what was read, lost and published, load, broker and jobs. `fiberd
+/// status` shows it to people.
+#[utoipa::path(get, path = "/status", tag = "daemon", responses((status = 200, body = Object)))]
+async fn status(State(state): State<ApiState>) -> Json<Report> {
+    state.health.look();
+    Json(state.status.report())
 }
 
 /// The process turns.

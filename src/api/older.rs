@@ -32,7 +32,11 @@ struct TaskResponse {
 /// Start a task, for older clients
 ///
 /// A task of the same id ends first. Its data are at `/waterfall/{task_id}/{row_count}`.
-#[utoipa::path(post, path = "/config/{task_id}", tag = "older clients", request_body = TaskRequest,
+#[utoipa::path(post, path = "/config/{task_id}", tag = "older clients",
+    request_body(content = TaskRequest, example = json!({
+        "displayTimeAxisDuration": 10, "nfftSelection": 512, "canvasInfo": { "height": 200 },
+        "sensors": { "min": 0, "max": 2 }, "frequencyRange": { "min": 0, "max": 200 }
+    })),
     params(("task_id" = String, Path, pattern = "^[A-Za-z0-9_-]{1,64}$", description = "Letters, digits, _ and -, at most 64")),
     responses(
         (status = 200, body = TaskResponse),

@@ -129,7 +129,8 @@ pub(super) fn panic_answer(panic: Box<dyn Any + Send>) -> Response {
 
 /// 404 in our shape.
 pub(super) async fn unknown_route() -> ApiError {
-    ApiError::new(StatusCode::NOT_FOUND, "unknown_route", "No such route", "see the description of the API")
+    let message = "GET /docs shows every route that there is, /openapi.json says it to programs";
+    ApiError::new(StatusCode::NOT_FOUND, "unknown_route", "No such route", message)
 }
 
 /// 405 in our shape; OPTIONS is answered, with the methods that there are (the router adds `Allow`) and without a word

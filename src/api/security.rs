@@ -1,7 +1,8 @@
 //! The gate in front of every route: how often a client may ask, and what it may ask for ([`Access`] knows its role).
 //!
-//! `/healthz` needs no token: whoever watches over the process has none, and it says nothing but that it turns. Nor does
-//! OPTIONS, which browsers send without one.
+//! What whoever watches over the process asks for (`/healthz`, `/readyz`) needs no token, nor do the pages that say what
+//! this is (`/`, `/docs` with what belongs to it): they hold no data of the fiber and no secret. Nor does OPTIONS, which
+//! browsers send without one.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,10 +22,14 @@ use crate::streams::access::{Access, Peer};
 /// Refusals are told in the log at most so often, whatever the reason.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(10);
 
+/// Routes that need no token to look at.
+const OPEN: [&str; 6] = ["/", "/healthz", "/readyz", "/docs", "/openapi.json", "/pandadatastream.proto"];
+
 /// What a request needs; `None` = nothing. `path` is folded.
-fn needed(method: &Method, path: &str) -> Option<Role> {
+pub(super) fn needed(method: &Method, path: &str) -> Option<Role> {
     match (method, path) {
-        (&Method::OPTIONS, _) | (&Method::GET | &Method::HEAD, "/healthz") => None,
+        (&Method::OPTIONS, _) => None,
+        (&Method::GET | &Method::HEAD, path) if OPEN.contains(&path) => None,
         // Asks for a list by a body, and changes nothing.
         (&Method::GET | &Method::HEAD, _) | (&Method::POST, "/recordings_in_time_range") => Some(Role::Read),
         _ => Some(Role::Control),
@@ -89,6 +94,12 @@ mod tests {
         let cases = [
             (Method::GET, "/healthz", None),
             (Method::HEAD, "/healthz", None),
+            (Method::GET, "/readyz", None),
+            (Method::GET, "/docs", None),
+            (Method::GET, "/", None),
+            (Method::GET, "/docs/x", Some(Role::Read)),
+            (Method::GET, "/live_metadata", Some(Role::Read)),
+            (Method::GET, "/metrics", Some(Role::Read)),
             (Method::OPTIONS, "/configure", None),
             (Method::POST, "/healthz", Some(Role::Control)),
             (Method::GET, "/ack", Some(Role::Read)),

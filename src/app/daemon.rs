@@ -1,6 +1,7 @@
 //! A running daemon: started from the broker's end to the glass's end, so that every stage finds the next one ready, and
 //! stopped from the glass down.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -154,14 +155,17 @@ impl Run<'_> {
         services_rx: &watch::Receiver<()>,
         stop_screen: &Arc<AtomicBool>,
     ) -> Result<Sender<()>, AppError> {
-        let Self { config, status, view, .. } = self;
+        let Self { config, status, mut view, .. } = self;
         let stop = || closed(services_rx.clone());
 
         // Behind the fence: doors and publisher.
         raise_file_limit();
         let door = Door::new(&config.http, Arc::clone(&status.counters.api))
             .map_err(|error| AppError::Config(format!("http.tls_certificate: {error}")))?;
-        let listener = listen(&config).await?;
+        let (listener, address) = listen(&config).await?;
+        if let Some(view) = &mut view {
+            view.show_address(address);
+        }
         let (control, command_rx) = control();
         let budget = source.is_live().then(|| Budget {
             max_load: config.jobs.max_load,
@@ -286,13 +290,15 @@ fn start_threads(
 
 type Threads = (JoinHandle<()>, JoinHandle<Result<CaptureEnd, SourceError>>);
 
-async fn listen(config: &Config) -> Result<TcpListener, AppError> {
+/// The listener of the control API, and its address with the port that the system chose when none was named.
+async fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), AppError> {
     let address = config.http.listen;
     let listener = TcpListener::bind(address).await.map_err(|error| {
         AppError::Unavailable(format!(
             "the control API cannot listen on {address}: {error}; another fiberd may be running, --http ADDR:PORT takes another port"
         ))
     })?;
+    let address = listener.local_addr().map_err(|error| io_error("listening for the control API", error))?;
     let http = &config.http;
     let tls = http.tls.as_ref().map_or("no", |tls| if tls.get().is_mutual() { "mutual" } else { "yes" });
     let tokens = http.tokens.get().as_ref().as_ref().map_or(0, Vec::len);
@@ -300,7 +306,7 @@ async fn listen(config: &Config) -> Result<TcpListener, AppError> {
     if http.tls.is_none() && !address.ip().is_loopback() {
         warn!("tokens and data of the control API travel unencrypted; set tls_certificate and tls_key");
     }
-    Ok(listener)
+    Ok((listener, address))
 }
 
 /// A connection is a file, and shells and service managers often allow a thousand. Nothing here uses `select`, for which

@@ -43,7 +43,7 @@ pub fn demo(options: &DemoOptions) -> Result<(), AppError> {
         return super::run(config, &run);
     }
     let scene = match &options.scene {
-        Some(path) => Scene::from_file(path).map_err(|e| AppError::Config(e.to_string()))?,
+        Some(path) => Scene::from_file(path)?,
         None => Scene::default(),
     };
     let ring = ring_path();

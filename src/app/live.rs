@@ -1,6 +1,7 @@
 //! The live view of a run: what it looks at, and its thread (`das-terminal`).
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
@@ -26,6 +27,11 @@ impl LiveView {
         let broker_address = config.broker.as_ref().map(BrokerConfig::address).unwrap_or_default();
         let options = ViewOptions { http: format!("http://{}", config.http.listen), broker_address, plain };
         Self { log: LogTail::new(), tap: WaterfallTap::new(), options }
+    }
+
+    /// Shows where the control API really listens: the system chooses the port when the configuration says 0.
+    pub(super) fn show_address(&mut self, address: SocketAddr) {
+        self.options.http = format!("http://{address}");
     }
 
     /// Where log lines go, so that they never tear the screen.

@@ -20,6 +20,7 @@ use std::time::Duration;
 use crate::config::{Config, LogConfig, LogFormat, SourceConfig, ViewConfig};
 use crate::source::replay::Replay;
 use crate::source::ring::{Ring, RingOptions};
+use crate::source::synthetic::SceneError;
 use crate::source::{Interrogator, Probe, SourceError};
 use crate::status::LogCounters;
 use crate::telemetry;
@@ -76,7 +77,7 @@ pub struct DemoOptions {
 /// Why the daemon cannot begin or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// The configuration or the scene is wrong. Exit code 78.
+    /// The configuration is wrong. Exit code 78.
     #[error("{0}")]
     Config(String),
     /// Something it needs is taken or missing: the port, the device. Exit code 69.
@@ -84,7 +85,10 @@ pub enum AppError {
     Unavailable(String),
     /// An input file is not what it should be. Exit code 65.
     #[error(transparent)]
-    Source(#[from] crate::source::SourceError),
+    Source(#[from] SourceError),
+    /// The scene of the demo makes none. Exit code 65.
+    #[error(transparent)]
+    Scene(#[from] SceneError),
     /// A stage died. Exit code 70.
     #[error("{0}")]
     Software(String),
@@ -105,9 +109,9 @@ impl AppError {
         match self {
             Self::Config(_) => 78,
             Self::Unavailable(_) => 69,
-            Self::Source(crate::source::SourceError::Unusable { .. }) => 65,
+            Self::Source(SourceError::Unusable { .. }) | Self::Scene(SceneError::Invalid(_)) => 65,
             Self::Software(_) => 70,
-            Self::Source(crate::source::SourceError::Io { .. }) | Self::Io { .. } => 74,
+            Self::Source(SourceError::Io { .. }) | Self::Scene(SceneError::Io { .. }) | Self::Io { .. } => 74,
         }
     }
 }

@@ -16,11 +16,17 @@ impl Environment {
         std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect()
     }
 
-    /// For `check-config`: a password file that only the service manager provides need not be there.
+    /// For `check-config`: a password file that only the service manager provides need not be there, and what a run
+    /// would wait for or meet only later is looked at now.
     #[must_use]
     pub fn offline(mut self) -> Self {
         self.offline = true;
         self
+    }
+
+    /// Whether this is a check and no run.
+    pub(super) const fn is_offline(&self) -> bool {
+        self.offline
     }
 
     /// `path` with the folder of the service manager's credentials in place of its variable; `None` when only the

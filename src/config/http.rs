@@ -83,12 +83,13 @@ fn unguarded(address: SocketAddr) -> String {
     )
 }
 
-/// Reads `ADDRESS:PORT`. Also used for `--http`.
+/// Reads `ADDRESS:PORT`, or `:PORT` for 127.0.0.1. Also used for `--http`.
 ///
 /// # Errors
 /// What is wrong, and what would be right.
 pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| {
+    let whole = if text.starts_with(':') { format!("127.0.0.1{text}") } else { text.to_owned() };
+    whole.parse().map_err(|_| {
         format!("{} is not an address and a port; write ADDRESS:PORT, such as 127.0.0.1:5000", quoted(text))
     })
 }

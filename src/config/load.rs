@@ -2,15 +2,15 @@
 //! else; `systemd/fiberd.toml` repeats them for people, and a test compares the two.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::environment::Environment;
 use super::problem::{Origin, Problem, Problems};
 use super::section::{Findings, NumberOrWord, Section, UNKNOWN_KEY, quoted};
 use super::{
-    BrokerConfig, CaptureConfig, Config, DEFAULT_RING, FiberConfig, JobsConfig, LogConfig, LogFormat, Login,
-    ProcessingConfig, REPLAY_SITE, Reloadable, ReplaySpeed, Secret, SourceConfig, http, tree, view,
+    BrokerConfig, CaptureConfig, Config, FiberConfig, JobsConfig, LogConfig, LogFormat, Login, ProcessingConfig,
+    REPLAY_SITE, Reloadable, Secret, SourceConfig, http, source, tree, view,
 };
 use crate::acquisition::SignalLimits;
 use crate::dsp::{CommonMode, ConditionSpec};
@@ -82,7 +82,7 @@ fn read(name: &str, text: &str, environment: &Environment) -> (Config, Findings)
     let default = Config::default();
     let site = top.word("site");
     let log = log(top.section("log"));
-    let source = source(top.section("source"));
+    let source = source::source(top.section("source"), environment);
     let site = site.unwrap_or_else(|| match source {
         SourceConfig::Ring { .. } => default.site,
         SourceConfig::Replay { .. } => REPLAY_SITE.into(),
@@ -111,7 +111,7 @@ fn drop_echoes(problems: &mut Vec<Problem>) {
     }
 }
 
-fn millis(ms: f64) -> Duration {
+pub(super) fn millis(ms: f64) -> Duration {
     Duration::from_secs_f64(ms / 1000.0)
 }
 
@@ -132,41 +132,6 @@ fn log(mut s: Section<'_>) -> LogConfig {
     };
     s.finish();
     config
-}
-
-fn source(mut s: Section<'_>) -> SourceConfig {
-    let replay = s.choice("kind", false, &[("ring", false), ("replay", true)]);
-    let path = s.text("path").map(PathBuf::from);
-    let heartbeat_timeout = millis(s.number("heartbeat_timeout_ms", 1000.0, 50.0..=60_000.0, "ms"));
-    let files = s.texts("files");
-    let speed = match s.number_or_word("speed", 0.001..=100_000.0, "times real time", "max") {
-        Some(NumberOrWord::Word) => ReplaySpeed::Unpaced,
-        Some(NumberOrWord::Number(times)) => ReplaySpeed::Times(times),
-        None => ReplaySpeed::Times(1.0),
-    };
-    let looping = s.boolean("loop", false);
-    let (foreign, kind): (&[&str], _) =
-        if replay { (&["path", "heartbeat_timeout_ms"], "ring") } else { (&["files", "speed", "loop"], "replay") };
-    for key in foreign.iter().filter(|key| s.has(key)) {
-        s.complain(key, format!("belongs to a source of kind = \"{kind}\"; take it out, or change the kind"));
-    }
-    if replay && files.as_ref().is_none_or(Vec::is_empty) && !s.has("files") {
-        s.complain("files", "a replay needs its files: files = [\"capture.fdas\"]");
-    }
-    if let Some(path) = path.as_ref().filter(|path| !path.is_absolute()) {
-        let text = format!(
-            "{} is not absolute; write it from the root, such as {DEFAULT_RING}",
-            quoted(&path.to_string_lossy())
-        );
-        s.complain("path", text);
-    }
-    s.finish();
-    if replay {
-        let files = files.unwrap_or_default().into_iter().map(PathBuf::from).collect();
-        SourceConfig::Replay { files, speed, looping }
-    } else {
-        SourceConfig::Ring { path: path.unwrap_or_else(|| DEFAULT_RING.into()), heartbeat_timeout }
-    }
 }
 
 fn capture(mut s: Section<'_>, source: &SourceConfig) -> CaptureConfig {
@@ -350,8 +315,11 @@ pub fn check_uri(uri: &str) -> Result<(), String> {
     if port.is_some_and(|port| !matches!(port.parse::<u16>(), Ok(1..))) {
         return Err(format!("the port of this address is not a number from 1 to 65535; {RIGHT}"));
     }
-    let vhost = rest[authority.len()..].trim_start_matches('/').split('?').next().unwrap_or_default();
-    if vhost.contains('/') {
+    let vhost = rest[authority.len()..].split('?').next().unwrap_or_default().strip_prefix('/');
+    if vhost == Some("") {
+        return Err("the vhost behind the slash of this address is empty; write %2f for the default one".into());
+    }
+    if vhost.is_some_and(|vhost| vhost.contains('/')) {
         return Err(format!("a slash inside the vhost must be written %2f; {RIGHT}"));
     }
     Ok(())

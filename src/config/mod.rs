@@ -1,6 +1,6 @@
-//! The configuration in unit types, checked. TOML and environment are read in [`load`], views in `view`, `[http]` in
-//! `http` with the files that it names (`tokens`, `tls`), by the typed getters of `section` over the tree of `tree`, in
-//! which every value knows its line and column.
+//! The configuration in unit types, checked. TOML and environment are read in [`load`], views in `view`, `[source]` in
+//! `source`, `[http]` in `http` with the files that it names (`tokens`, `tls`), by the typed getters of `section` over the
+//! tree of `tree`, in which every value knows its line and column. `notes` is what is worth a word and not wrong.
 //!
 //! What a reload may exchange while the daemon runs is `reloadable`; `changes` names the rest.
 //!
@@ -10,9 +10,11 @@ mod changes;
 mod environment;
 mod http;
 mod load;
+mod notes;
 mod problem;
 mod reloadable;
 mod section;
+mod source;
 mod tls;
 mod tokens;
 mod tree;
@@ -302,6 +304,13 @@ impl Config {
             None if self.site == DEFAULT_SITE => REPLAY_SITE.clone_into(&mut self.site),
             None => {}
         }
+    }
+}
+
+impl Config {
+    /// What is worth knowing although nothing is wrong, a sentence each.
+    pub fn notes(&self) -> Vec<String> {
+        notes::notes(self)
     }
 }
 

@@ -383,8 +383,16 @@ fn describe(value: &Value) -> String {
 fn nearest<'w>(text: &str, words: &[&'w str]) -> Option<&'w str> {
     let plain = text.replace('-', "_").to_lowercase();
     let distance = |word: &str| {
-        // A forgotten unit (`block` for `block_ms`) is the most usual mistake of all.
-        if word.starts_with(&plain) && plain.len() >= 3 { 1 } else { edit_distance(&plain, word) }
+        let word = word.replace('-', "_");
+        if word.starts_with(&plain) && plain.len() >= 3 {
+            // A forgotten unit (`block` for `block_ms`) is the most usual mistake of all.
+            1
+        } else if plain.starts_with(&word) && word.len() >= 4 {
+            // A longer form of the same word: `hanning` means `hann` and not `hamming`.
+            edit_distance(&plain, &word).min(2)
+        } else {
+            edit_distance(&plain, &word)
+        }
     };
     let near = words.iter().min_by_key(|word| distance(word))?;
     (distance(near) <= near.len().div_ceil(3)).then_some(*near)
@@ -421,6 +429,15 @@ mod tests {
             [("prr-hz", "prr_hz"), ("block", "block_ms"), ("pool_bloks", "pool_blocks"), ("PRR_HZ", "prr_hz")]
         {
             assert_eq!(nearest(slip, &known), Some(meant), "{slip}");
+        }
+        let windows = ["hann", "hamming", "blackman", "blackman-harris"];
+        for (slip, meant) in [
+            ("hanning", "hann"),
+            ("haming", "hamming"),
+            ("blackman_haris", "blackman-harris"),
+            ("Blackmann", "blackman"),
+        ] {
+            assert_eq!(nearest(slip, &windows), Some(meant), "{slip}");
         }
         assert_eq!(nearest("colour", &known), None);
         assert_eq!(nearest(&"x".repeat(100_000), &known), None);

@@ -74,7 +74,7 @@ const COMMANDS_UNHEARD: Rule = degraded("commands_unheard", "see the log for wha
 const BOOKS: Rule = degraded("books_unbalanced", "report this with the log: something is lost without being counted");
 
 /// Every count whose rise is a condition.
-pub(super) const LOSSES: [LossRule; 9] = [
+pub(super) const LOSSES: [LossRule; 12] = [
     LossRule {
         rule: degraded(
             "traces_dropped",
@@ -129,10 +129,25 @@ pub(super) const LOSSES: [LossRule; 9] = [
         count: |c| c.log.lines_lost.get(),
         words: ("log line", "log lines", "lost because nobody took them"),
     },
+    LossRule {
+        rule: degraded("job_lines_lost", "see to clients that read jobs too slowly, and to the network between"),
+        count: |c| c.jobs.lines_lost.get(),
+        words: ("line of a job", "lines of jobs", "lost because clients read too slowly"),
+    },
+    LossRule {
+        rule: degraded("job_polls_refused", "see to clients that ask for rows of jobs and do not read the answers"),
+        count: |c| c.jobs.polls_refused.get(),
+        words: ("poll", "polls", "refused because answers that nobody reads take all the memory there is for them"),
+    },
+    LossRule {
+        rule: degraded("sockets_refused", "close WebSockets that nobody looks at: as many as may be are open"),
+        count: |c| c.streams.sockets_refused.get(),
+        words: ("WebSocket", "WebSockets", "refused because as many as may be are open"),
+    },
 ];
 
 /// Every code that there is, for metrics.
-pub const CODES: [&str; 31] = [
+pub const CODES: [&str; 34] = [
     WAITING.code,
     DRAINING.code,
     STALLED.code,
@@ -164,6 +179,9 @@ pub const CODES: [&str; 31] = [
     LOSSES[6].rule.code,
     LOSSES[7].rule.code,
     LOSSES[8].rule.code,
+    LOSSES[9].rule.code,
+    LOSSES[10].rule.code,
+    LOSSES[11].rule.code,
 ];
 
 /// What a finding of this kind means.

@@ -136,6 +136,16 @@ fn a_loss_is_told_while_it_goes_on_with_how_much_it_was_and_ends() {
 }
 
 #[test]
+fn every_loss_has_a_condition_of_its_own_that_does_not_keep_the_daemon_from_its_job() {
+    for (i, rule) in rules::LOSSES.iter().enumerate() {
+        let (conditions, _) = after(1000, |a| a.lost[i] = 1);
+        assert_eq!(codes(&conditions), [rule.rule.code]);
+        assert_eq!(conditions[0].severity, Severity::Degraded);
+        assert!(conditions[0].what.starts_with("1 "), "{}", conditions[0].what);
+    }
+}
+
+#[test]
 fn an_account_that_is_off_to_one_side_is_told_and_one_that_swings_is_not() {
     let book = |left, right, has_waiting| Book { what: "b", left, right, has_waiting };
     let one_missing = |a: &mut Account| a.books = vec![book(1000, 999, false)];
@@ -170,7 +180,7 @@ fn any_account() -> impl Strategy<Value = Account> {
         0..3,
     );
     let numbers = (0u64..3, prop::option::of(0u64..2), prop::option::of(1990.0f64..2010.0), 0.0f64..2.0, any::<bool>());
-    (phase, broker, findings, numbers, prop::array::uniform9(0u64..3)).prop_map(
+    (phase, broker, findings, numbers, prop::array::uniform12(0u64..3)).prop_map(
         |(phase, broker, findings, (lines, free_blocks, prr_measured_hz, lines_due_s, commands_heard), lost)| Account {
             phase,
             broker,

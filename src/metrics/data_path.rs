@@ -4,6 +4,7 @@ use super::{Metric, Read, count, flag, gauge, one_hot};
 use crate::acquisition::Phase;
 use crate::health::CODES;
 
+const OPTICAL_POWER: &str = "Optical power of the newest block: variance over the channels, what `dark_power` is compared with; absent while no traces come.";
 const LAUNCHED: &str = "Traces launched, as far as is known, from the first one read of each acquisition on.";
 const MISSED: &str = "Traces of the gaps above that the source did not deliver: lost before the ring, overwritten before they were read, written without light, damaged, or unread at the end of their acquisition.";
 
@@ -67,6 +68,7 @@ pub(super) const TABLE: &[Metric] = &[
     gauge("fiberd_prr_measured_hertz", "hertz", "PRR measured against the clock; absent until it is known.", |look| {
         look.report.prr_measured_hz
     }),
+    gauge("fiberd_optical_power_squared_counts", "squared counts", OPTICAL_POWER, |look| look.optical_power),
     gauge(
         "fiberd_last_trace_timestamp_seconds",
         "seconds",

@@ -87,6 +87,7 @@ pub(super) fn envelope(frame: &Frame, site: &str) -> (ShortString, BasicProperti
 }
 
 fn headers(frame: &Frame, stream: &Stream, site: &str) -> FieldTable {
+    let acquisition = &frame.acquisition;
     let (ndim, lengths) = wire::shape(frame);
     let shape: Vec<AMQPValue> = lengths[..ndim as usize].iter().map(|&n| int(u64::from(n))).collect();
     let fields = [
@@ -96,7 +97,7 @@ fn headers(frame: &Frame, stream: &Stream, site: &str) -> FieldTable {
         ("name", text(&stream.name)),
         ("job", text(&stream.job)),
         ("stream", int(u64::from(stream.number))),
-        ("epoch", int(frame.acquisition.epoch)),
+        ("epoch", int(acquisition.epoch)),
         ("sequence", int(frame.sequence)),
         ("first_line", int(frame.first_line)),
         ("lines", int(frame.lines as u64)),
@@ -109,7 +110,14 @@ fn headers(frame: &Frame, stream: &Stream, site: &str) -> FieldTable {
         ("value", text(stream.value.name())),
         ("unit", text(&stream.unit)),
         ("gap", int(frame.gap_traces)),
-        ("source", text(frame.acquisition.source.name())),
+        ("source", text(acquisition.source.name())),
+        ("channel_start", int(stream.channels.start as u64)),
+        ("channel_step", int(stream.channels.step as u64)),
+        ("prr_hz", number(acquisition.prr.to_f64())),
+        ("dx_m", number(acquisition.dx_m)),
+        ("fiber_start_m", number(acquisition.fiber_start_m)),
+        ("frequency_start_hz", number(stream.frequencies.start_hz)),
+        ("frequency_step_hz", number(stream.frequencies.step_hz)),
     ];
     let mut table = FieldTable::default();
     for (name, value) in fields {
@@ -120,6 +128,12 @@ fn headers(frame: &Frame, stream: &Stream, site: &str) -> FieldTable {
 
 pub(super) fn text(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.into())
+}
+
+/// As decimal text, in as many digits as the exact value needs: pika, the usual client in Python, cuts AMQP's doubles to
+/// integers.
+fn number(value: f64) -> AMQPValue {
+    text(&value.to_string())
 }
 
 /// AMQP has no unsigned 64-bit integer.

@@ -44,6 +44,8 @@ pub struct RingOptions {
     pub prr_tolerance_ppm: f64,
     /// Lock the ring in memory.
     pub lock_memory: bool,
+    /// Map the ring for reading only: for a look that must change nothing. Goes with `prr_asked` = `None`.
+    pub read_only: bool,
 }
 
 impl RingOptions {
@@ -55,6 +57,7 @@ impl RingOptions {
             prr_asked: None,
             prr_tolerance_ppm: 100.0,
             lock_memory: false,
+            read_only: false,
         }
     }
 }
@@ -62,7 +65,7 @@ impl RingOptions {
 /// The consumer of a ring.
 pub struct Ring {
     options: RingOptions,
-    attached: Option<Attached>,
+    pub(super) attached: Option<Attached>,
     known: Option<Known>,
     /// Since when, and why, the ring is left alone.
     distrusted: Option<(Instant, String)>,
@@ -112,7 +115,7 @@ impl Ring {
         if let Some(memory) = &self.in_memory {
             return Mapped::over(memory);
         }
-        file::map(&self.options.path)
+        file::map(&self.options.path, self.options.read_only)
     }
 
     fn detach(&mut self) {

@@ -2,7 +2,7 @@
  *
  * Little-endian hosts only. Words marked "atomic" are written by one side while the other reads: use
  * __atomic_store_n(&word, value, __ATOMIC_RELEASE) and __atomic_load_n(&word, __ATOMIC_ACQUIRE) or <stdatomic.h>.
- * License: MIT OR Apache-2.0, as fiberd. */
+ * License: MIT, as fiberd. */
 #ifndef FIBERD_RING_H
 #define FIBERD_RING_H
 

@@ -4,13 +4,13 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::fstatfs;
 
-use super::abi::{HEADER_BYTES, Identity};
+use super::abi::{HEADER_BYTES, Identity, MAGIC};
 use super::header::{Geometry, MAX_RING_BYTES};
 use super::memory::Memory;
 use crate::acquisition::DarkReason;
@@ -62,15 +62,25 @@ pub(super) enum Seen {
     Truncated,
 }
 
+/// Whether a ring stands at `path`, or a device that may hold one.
+pub fn is_ring(path: &Path) -> bool {
+    let Ok(meta) = path.metadata() else { return false };
+    let mut magic = [0; MAGIC.len()];
+    meta.file_type().is_char_device()
+        || (meta.is_file()
+            && File::open(path).and_then(|file| file.read_exact_at(&mut magic, 0)).is_ok()
+            && magic == MAGIC)
+}
+
 /// Maps the ring at `path`.
-pub(super) fn map(path: &Path) -> Result<Mapped, DarkReason> {
+pub(super) fn map(path: &Path, read_only: bool) -> Result<Mapped, DarkReason> {
     let shown = path.display();
     let io = |what: &str, e: io::Error| DarkReason::NoInterface(format!("the ring at {shown} cannot be {what}: {e}"));
     let refused = |why: String| DarkReason::Refused(format!("{shown}: {why}"));
 
     // Non-blocking, in case that somebody put a pipe or a terminal there.
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-    let file = match OpenOptions::new().read(true).write(true).custom_flags(flags).open(path) {
+    let file = match OpenOptions::new().read(true).write(!read_only).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             return Err(DarkReason::NoInterface(format!("waiting for the ring at {shown}")));
@@ -78,6 +88,7 @@ pub(super) fn map(path: &Path) -> Result<Mapped, DarkReason> {
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
             return Err(DarkReason::NotPermitted(not_permitted(path)));
         }
+        Err(e) if read_only => return Err(io("opened for reading", e)),
         Err(e) => return Err(io("opened for reading and writing", e)),
     };
     let meta = file.metadata().map_err(|e| io("examined", e))?;
@@ -90,7 +101,11 @@ pub(super) fn map(path: &Path) -> Result<Mapped, DarkReason> {
     if !(HEADER_BYTES as u64..=MAX_RING_BYTES).contains(&first_len) {
         return Err(refused(format!("{first_len} bytes, {HEADER_BYTES} to {MAX_RING_BYTES} make a ring")));
     }
-    let map = |len| Memory::map(&file, len, page_bytes).map_err(|e| io("mapped", e));
+    let map = |len| {
+        let memory =
+            if read_only { Memory::map_read_only(&file, len, page_bytes) } else { Memory::map(&file, len, page_bytes) };
+        memory.map_err(|e| io("mapped", e))
+    };
     let memory = map(first_len as usize)?;
     let known_len = if is_file { memory.len() } else { usize::MAX };
     let geometry = Geometry::judge(&memory.get::<Identity>(0), known_len).map_err(refused)?;

@@ -53,7 +53,15 @@ impl Memory {
     /// Maps the first `len` bytes of `file` shared, for reading and writing. `page_bytes` is the page size of the file
     /// system that the file lives on.
     pub(super) fn map(file: &File, len: usize, page_bytes: usize) -> io::Result<Self> {
-        let map = MmapOptions::new().len(len).map_raw(file)?;
+        Self::over(MmapOptions::new().len(len).map_raw(file)?, len, page_bytes)
+    }
+
+    /// The same for reading only: nothing may be stored into it.
+    pub(super) fn map_read_only(file: &File, len: usize, page_bytes: usize) -> io::Result<Self> {
+        Self::over(MmapOptions::new().len(len).map_raw_read_only(file)?, len, page_bytes)
+    }
+
+    fn over(map: MmapRaw, len: usize, page_bytes: usize) -> io::Result<Self> {
         let base = NonNull::new(map.as_mut_ptr()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
         let guard = sigbus::Guard::new(base.as_ptr() as usize, len, page_bytes)?;
         Ok(Self { base, len, backing: Backing::Mapped(guard, map) })
@@ -90,7 +98,10 @@ impl Memory {
 
     /// Loads a word (acquire).
     pub(super) fn load(&self, offset: usize) -> u64 {
-        self.word(offset).load(Ordering::Acquire)
+        // Memory that is mapped for reading only bears no other load than a relaxed one; the fence makes it an acquire.
+        let value = self.word(offset).load(Ordering::Relaxed);
+        fence(Ordering::Acquire);
+        value
     }
 
     /// Loads a word (relaxed).

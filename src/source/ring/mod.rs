@@ -5,6 +5,8 @@
 //! `life`, `light`, `agree` and `mistakes` judge the producer, and `attached` keeps watch over all of that while `reader`
 //! moves complete traces into blocks; `known` is the epoch that it reads. [`Ring`] in `consumer` is what capture sees: an [`Interrogator`](super::Interrogator).
 //!
+//! `check` watches a ring for authors of drivers, without touching it.
+//!
 //! Everything in the ring is hostile until judged. Being lapped is normal life: the missing traces are counted exactly.
 //! A producer that dies, restarts, truncates or scribbles becomes a reason to wait, never a crash. `unsafe` stands in
 //! `memory` (shared memory is touched there and nowhere else) and `sigbus` (the mapping may vanish under us).
@@ -14,6 +16,7 @@
 pub mod abi;
 mod agree;
 mod attached;
+mod check;
 mod consumer;
 mod file;
 mod header;
@@ -37,7 +40,9 @@ mod tests;
 pub use abi::{
     REFUSED_BUSY, REFUSED_FIXED, REFUSED_RATE, STATE_CALIBRATING, STATE_LASER_ON, STATE_LIGHT, STATE_OVERLOAD,
 };
+pub use check::{Inspection, RingHeader, inspect};
 pub use consumer::{Ring, RingOptions};
+pub use file::is_ring;
 pub use producer::Producer;
 
 use crate::acquisition::{ClockQuality, Quantity, SampleFormat, SourceKind};

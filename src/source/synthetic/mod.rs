@@ -9,6 +9,7 @@ mod generator;
 mod math;
 mod noise;
 mod optics;
+mod parse;
 mod scene;
 mod schedule;
 mod simulate;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::parse;
 use crate::acquisition::{Acquisition, ClockQuality, Quantity, SampleFormat, SourceKind};
 use crate::units::Rational;
 
@@ -25,10 +26,7 @@ pub enum SceneError {
         #[source]
         error: std::io::Error,
     },
-    /// The file is not TOML, or has a key that no scene has.
-    #[error("{0}")]
-    Syntax(String),
-    /// The values make no scene; every problem in a line of its own.
+    /// The text makes no scene: TOML, keys, types or values; every problem in a line of its own.
     #[error("{}", .0.join("\n"))]
     Invalid(Vec<String>),
 }
@@ -300,20 +298,23 @@ impl Scene {
     /// Reads and checks a scene.
     ///
     /// # Errors
-    /// When the text is no TOML, has an unknown key, or describes something impossible.
+    /// [`SceneError::Invalid`] when the text is no TOML, has an unknown key, or describes something impossible.
     pub fn from_toml(text: &str) -> Result<Self, SceneError> {
-        let scene: Self = toml::from_str(text).map_err(|e| SceneError::Syntax(e.to_string()))?;
-        scene.validate()?;
-        Ok(scene)
+        parse::scene(text)
     }
 
     /// Reads and checks a scene file.
     ///
     /// # Errors
-    /// As [`from_toml`](Self::from_toml), and when the file cannot be read. The message names the file.
+    /// As [`from_toml`](Self::from_toml), each problem with the name of the file, and when the file cannot be read.
     pub fn from_file(path: &Path) -> Result<Self, SceneError> {
         let text = std::fs::read_to_string(path).map_err(|error| SceneError::Io { path: path.into(), error })?;
-        Self::from_toml(&text).map_err(|error| SceneError::Syntax(format!("{}: {error}", path.display())))
+        Self::from_toml(&text).map_err(|error| match error {
+            SceneError::Invalid(problems) => {
+                SceneError::Invalid(problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect())
+            }
+            error @ SceneError::Io { .. } => error,
+        })
     }
 
     /// Radians of differential phase over the gauge length for one nanostrain: 4π n ξ G / λ · 10⁻⁹.

@@ -300,16 +300,6 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_and_kinds_are_refused_with_their_line() {
-        for (text, word) in
-            [("colour = 1", "colour"), ("[fiber]\nlength = 3", "length"), ("[[source]]\nkind='dog'", "dog")]
-        {
-            let message = Scene::from_toml(text).unwrap_err().to_string();
-            assert!(message.contains(word) && message.contains("line"), "{message}");
-        }
-    }
-
-    #[test]
     fn what_overlaps_itself_or_lies_off_the_fiber_is_refused() {
         let found = problems("[[source]]\nkind='walker'\nplace_m=99999.0\nduration_s=9.0\nrepeat_every_s=5.0");
         assert!(found[0].contains("at least the duration, 9.0 s"), "{found:?}");

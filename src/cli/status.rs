@@ -1,0 +1,38 @@
+//! `fiberd status`: whom to ask, and how to be let in.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+pub(super) const HELP: &str = "\
+Examples:
+  fiberd status
+  fiberd status https://das.example:5000 --token-file token --ca ca.pem
+  fiberd status --json | jq .conditions
+
+Shows state and reason, source and rate, what was lost, broker, jobs, and every condition with what to do \
+about it. The first line says the most important, for monitors that show no more.
+
+Exit codes, as plugins of Nagios have them:
+  0  OK        nothing is wrong
+  1  WARNING   something does not work, although the daemon as a whole does: degraded
+  2  CRITICAL  the daemon cannot do its job: it waits for fiber, or worse
+  3  UNKNOWN   nobody answers, no token lets us in, or what answers is no fiberd
+ 64  wrong arguments; 66 and 74: the file of the token or of the CA cannot be read";
+
+/// `fiberd status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// The daemon: HOST:PORT, or a URL with http or https
+    #[arg(value_name = "URL", default_value = "127.0.0.1:5000")]
+    pub url: String,
+    /// File that holds one token of the daemon and nothing else
+    #[arg(long, value_name = "FILE", env = "FIBERD_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// CA of the daemon's certificate, PEM [default: those of the system]
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// For programs: the daemon's own answer, one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
