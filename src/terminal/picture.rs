@@ -1,19 +1,48 @@
-//! What the live view shows of the waterfall: a small picture that the io side feeds and the view copies.
+//! A coarse picture that grows line by line: a waterfall over distance, or a spectrogram over frequency.
 //!
-//! [`WaterfallTap::offer`] never waits: while the view copies the picture, a line is skipped. The picture keeps at most
-//! 512 columns (largest power of the channels in each) and rows of half a second (mean of the lines in each).
+//! At most 512 columns (each the largest power of what falls into it), and rows of a fixed length of data time (each the
+//! mean of its lines), so that a picture has a fixed size however wide the fiber and however long the time.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
-use crate::frame::{Frame, Stream, ValueKind, View};
+use crate::frame::ValueKind;
 
 /// Most columns that a picture keeps; no terminal is much wider.
 const COLUMNS: usize = 512;
 
+/// What the columns of a picture are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Axis {
+    /// Metres from the instrument, from the left edge to the right edge.
+    Distance(f64, f64),
+    /// Hz, from the left edge to the right edge.
+    Frequency(f64, f64),
+}
+
+/// Consecutive lines of one picture, as they come from the daemon.
+#[derive(Clone, Debug)]
+pub struct Lines<'a> {
+    /// What the columns are.
+    pub axis: Axis,
+    /// UTC of the beginning of the first line, nanoseconds since the UNIX epoch.
+    pub utc_ns: i64,
+    /// Nanoseconds from line to line.
+    pub line_ns: i64,
+    /// Traces missing before the first line.
+    pub gap_traces: u64,
+    /// What the values are.
+    pub value: ValueKind,
+    /// Values of one line; at least one.
+    pub width: usize,
+    /// The values, line by line.
+    pub values: &'a [f32],
+}
+
 /// One row of the picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
+    /// UTC of its beginning, milliseconds since the UNIX epoch; `None` for the row between two times that do not follow.
+    pub start_ms: Option<i64>,
     /// Mean power of each column; empty when no line came in this time.
     pub power: Vec<f32>,
     /// Lines that the mean is taken over.
@@ -22,91 +51,91 @@ pub struct Row {
     pub gap_traces: u64,
 }
 
-/// A coarse waterfall.
-#[derive(Clone, Debug, Default)]
-pub struct WaterfallPicture {
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Picture {
     /// Rows, oldest first; the newest may still be growing.
     pub rows: VecDeque<Row>,
-    /// Distance of the left edge in metres.
-    pub start_m: f64,
-    /// Distance of the right edge in metres.
-    pub end_m: f64,
-    /// Data time of one row in seconds.
-    pub row_s: f64,
-    /// Lower and upper edge of the band, Hz.
-    pub band_hz: (f64, f64),
-    /// Raised by every line, so that a view knows that there is something new.
+    /// What the columns are.
+    pub axis: Axis,
+    /// Data time of one row.
+    pub row_ms: i64,
+    /// Raised with every line, so that a reader knows that there is something new.
     pub version: u64,
     capacity: usize,
     columns: usize,
-    /// Number of the newest row on the half-second grid of UTC.
+    /// Number of the newest row: its UTC divided by the time of a row.
     newest: i64,
-    stream: Option<(Arc<Stream>, u64)>,
+    /// Where the newest line ends.
+    end_ns: i64,
 }
 
-impl WaterfallPicture {
-    /// Keeps up to `capacity` rows of `row_s` seconds.
-    pub fn new(capacity: usize, row_s: f64) -> Self {
-        Self { capacity: capacity.max(1), row_s, ..Self::default() }
+impl Picture {
+    /// Keeps up to `capacity` rows of `row_ms`, both at least 1.
+    pub fn new(capacity: usize, row_ms: i64) -> Self {
+        Self {
+            rows: VecDeque::new(),
+            axis: Axis::Distance(0.0, 0.0),
+            row_ms: row_ms.max(1),
+            version: 0,
+            capacity: capacity.max(1),
+            columns: 0,
+            newest: 0,
+            end_ns: 0,
+        }
     }
 
-    /// Takes the lines of a frame of the first waterfall stream; other frames are none of its business.
-    pub fn add(&mut self, frame: &Frame) {
-        let stream = &frame.stream;
-        if stream.view != View::Waterfall || stream.number != 0 || !stream.job.is_empty() {
-            return;
+    /// Takes lines. Other columns than before begin a new picture.
+    pub fn add(&mut self, lines: &Lines<'_>) {
+        let columns = lines.width.clamp(1, COLUMNS);
+        if columns != self.columns || lines.axis != self.axis {
+            self.rows.clear();
+            (self.columns, self.axis) = (columns, lines.axis);
         }
-        let known =
-            self.stream.as_ref().is_some_and(|(s, epoch)| Arc::ptr_eq(s, stream) && *epoch == frame.acquisition.epoch);
-        if !known {
-            // Two standing waterfalls would be torn into each other: the first one seen stays.
-            if self.stream.as_ref().is_some_and(|(s, _)| s.name != stream.name) {
-                return;
-            }
-            self.begin(frame);
-        }
-        let (lines, channels, bins) = frame.shape();
-        let values = frame.values.flat();
-        let values = values.chunks_exact((channels * bins).max(1)).take(lines);
-        let line_ns = stream.line_period_s.to_f64() * 1e9;
-        for (i, line) in values.enumerate() {
-            let utc_ns = frame.utc_first_ns.saturating_add((i as f64 * line_ns) as i64);
-            let gap = if i == 0 { frame.gap_traces } else { 0 };
-            self.add_line(utc_ns, line, gap, stream.value);
+        for (i, line) in lines.values.chunks_exact(lines.width.max(1)).enumerate() {
+            let begin_ns = lines.utc_ns.saturating_add(lines.line_ns.saturating_mul(i as i64));
+            self.make_row(begin_ns, lines.line_ns);
+            let gap_traces = if i == 0 { lines.gap_traces } else { 0 };
+            self.add_line(line, gap_traces, lines.value);
         }
         self.version += 1;
     }
 
-    /// A new acquisition or a re-planned stream: another fiber may be another picture.
-    fn begin(&mut self, frame: &Frame) {
-        let (a, axis) = (&frame.acquisition, frame.stream.channels);
-        let columns = axis.count.clamp(1, COLUMNS);
-        let start_m = a.fiber_start_m + axis.start as f64 * a.dx_m;
-        let end_m = start_m + (axis.count * axis.step) as f64 * a.dx_m;
-        if columns != self.columns
-            || start_m.to_bits() != self.start_m.to_bits()
-            || end_m.to_bits() != self.end_m.to_bits()
-        {
-            self.rows.clear();
+    /// Makes the newest row that of `begin_ns`, and those between.
+    fn make_row(&mut self, begin_ns: i64, line_ns: i64) {
+        let number = begin_ns.div_euclid(self.row_ms.saturating_mul(1_000_000));
+        let steps = if self.rows.is_empty() { 1 } else { number.saturating_sub(self.newest) };
+        let silent = begin_ns.saturating_sub(self.end_ns) > line_ns / 2;
+        let before = self.newest;
+        self.end_ns = begin_ns.saturating_add(line_ns);
+        if steps == 0 {
+            return;
         }
-        (self.columns, self.start_m, self.end_m) = (columns, start_m, end_m);
-        let band = frame.stream.frequencies;
-        self.band_hz = (band.start_hz, band.start_hz + band.step_hz);
-        self.stream = Some((Arc::clone(&frame.stream), a.epoch));
+        self.newest = number;
+        if steps < 0 {
+            // A replay that begins again goes back in time: one empty row lies between.
+            self.push(None, Vec::new());
+        }
+        // However long nothing came, no more rows than are kept.
+        let first = steps.saturating_sub(self.capacity as i64).max(1);
+        for between in first..steps {
+            let start_ms = Some(before.saturating_add(between).saturating_mul(self.row_ms));
+            // Lines may be longer than rows: a row in the middle of one is no gap.
+            let power = self.rows.back().filter(|_| !silent).map(|row| row.power.clone());
+            self.push(start_ms, power.unwrap_or_default());
+        }
+        self.push(Some(number.saturating_mul(self.row_ms)), vec![0.0; self.columns]);
     }
 
-    fn add_line(&mut self, utc_ns: i64, line: &[f32], gap_traces: u64, kind: ValueKind) {
-        let number = (utc_ns as f64 * 1e-9 / self.row_s).floor() as i64;
-        let steps = if self.rows.is_empty() { 1 } else { number.saturating_sub(self.newest) };
-        if steps != 0 {
-            // A replay that begins again goes back in time: one empty row is its seam.
-            let missing = if steps < 0 { 1 } else { (steps - 1).min(self.capacity as i64) };
-            for _ in 0..missing {
-                self.push(Row { power: Vec::new(), lines: 0, gap_traces: 0 });
-            }
-            self.push(Row { power: vec![0.0; self.columns], lines: 0, gap_traces: 0 });
-            self.newest = number;
+    fn push(&mut self, start_ms: Option<i64>, power: Vec<f32>) {
+        if self.rows.len() == self.capacity {
+            self.rows.pop_front();
         }
+        self.rows.push_back(Row { start_ms, power, lines: 0, gap_traces: 0 });
+    }
+
+    fn add_line(&mut self, line: &[f32], gap_traces: u64, kind: ValueKind) {
+        let columns = self.columns;
         let Some(row) = self.rows.back_mut() else {
             return;
         };
@@ -114,17 +143,10 @@ impl WaterfallPicture {
         row.lines += 1;
         let weight = 1.0 / row.lines as f32;
         for (column, mean) in row.power.iter_mut().enumerate() {
-            let (from, to) = (column * line.len() / self.columns, (column + 1) * line.len() / self.columns);
+            let (from, to) = (column * line.len() / columns, (column + 1) * line.len() / columns);
             let largest = line[from..to].iter().map(|&value| as_power(value, kind)).fold(0.0f32, f32::max);
             *mean += (largest - *mean) * weight;
         }
-    }
-
-    fn push(&mut self, row: Row) {
-        if self.rows.len() == self.capacity {
-            self.rows.pop_front();
-        }
-        self.rows.push_back(row);
     }
 }
 
@@ -133,33 +155,5 @@ fn as_power(value: f32, kind: ValueKind) -> f32 {
         ValueKind::Power => value,
         ValueKind::Amplitude => value * value,
         ValueKind::Decibel { reference } => (reference * 10f64.powf(f64::from(value) / 10.0)) as f32,
-    }
-}
-
-/// The way into the picture. One per live view, shared by reference.
-#[derive(Debug)]
-pub struct WaterfallTap {
-    picture: Mutex<WaterfallPicture>,
-}
-
-impl WaterfallTap {
-    /// A picture of two minutes.
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self { picture: Mutex::new(WaterfallPicture::new(240, 0.5)) })
-    }
-
-    /// Looks at a frame on its way to the broker. Never waits.
-    pub fn offer(&self, frame: &Frame) {
-        match self.picture.try_lock() {
-            Ok(mut picture) => picture.add(frame),
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().add(frame),
-            // The view is copying: one line less in a mean.
-            Err(TryLockError::WouldBlock) => {}
-        }
-    }
-
-    /// A copy of the picture.
-    pub fn picture(&self) -> WaterfallPicture {
-        self.picture.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

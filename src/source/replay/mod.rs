@@ -21,7 +21,9 @@ mod prodml;
 mod sintela;
 mod terra15;
 mod times;
+mod timetable;
 mod words;
 
 pub use info::{Gap, Info, Samples, describe};
 pub use player::Replay;
+pub use timetable::{Place, Timetable};
