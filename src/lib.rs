@@ -83,4 +83,5 @@ pub mod status;
 pub mod telemetry;
 pub mod terminal;
 pub mod units;
+pub mod watch;
 pub mod wire;

@@ -24,7 +24,7 @@ const FLOORS: [&[&str]; 6] = [
         "telemetry",
         "terminal",
     ],
-    &["app", "bench", "cli", "main"],
+    &["app", "bench", "cli", "main", "watch"],
 ];
 
 fn sources(dir: &Path, into: &mut Vec<PathBuf>) {
