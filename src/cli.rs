@@ -3,6 +3,7 @@
 
 mod bench;
 mod status;
+mod watch;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +15,8 @@ pub use bench::{Bench, ServiceBench};
 pub use status::Status;
 
 use crate::config::{ReplaySpeed, SIMULATED_RING, is_name, listen_address, loopback_address};
+
+pub use watch::Watch;
 
 const ABOUT: &str = "Acquisition and DSP daemon for fiber-optic interrogators (distributed acoustic sensing)";
 
@@ -31,6 +34,7 @@ Begin here:
   fiberd check-config fiberd.toml      every mistake at once, with its line and what would be right
   fiberd run --config fiberd.toml      the daemon
   fiberd status                        how it is
+  fiberd watch                         a daemon that runs, live in this terminal
 
 Each command explains itself: fiberd help COMMAND";
 
@@ -40,6 +44,7 @@ Begin here:
   fiberd check-config fiberd.toml      every mistake at once, with its line and what would be right
   fiberd run --config fiberd.toml      the daemon
   fiberd status                        how it is
+  fiberd watch                         a daemon that runs, live in this terminal
   fiberd replay capture.fdas           a recording as if it were live
   fiberd bench service                 how large a fiber this host can serve
 
@@ -54,6 +59,7 @@ Environment:
   FIBERD__SECTION__KEY=VALUE   goes over a key of the configuration: FIBERD__CAPTURE__PRR_HZ=1000
   FIBERD_LOG                   level of log lines, over the configuration: debug, fiberd::capture=trace
   CREDENTIALS_DIRECTORY        where systemd puts the broker's password; may stand in password_file
+  FIBERD_TOKEN                 token for the control API of another daemon: fiberd watch
   NO_COLOR                     when set, no colours in the terminal
 
 Exit codes:
@@ -96,8 +102,12 @@ Examples:
   fiberd demo --for 10 --plain > demo.txt      lines of text, for a log or a pipe
 
 The synthetic interrogator is a process of its own that writes the same ring as hardware would. Frames \
-go to the broker at 127.0.0.1:5672 when there is one; without it they are made and shown.")]
+go to the broker at 127.0.0.1:5672 when there is one; without it they are made and shown. Keys: ? shows them.")]
     Demo(Demo),
+
+    /// Show a daemon that runs, here or elsewhere, live in the terminal
+    #[command(after_help = watch::AFTER)]
+    Watch(Watch),
 
     /// Check a configuration and list every problem at once
     #[command(after_help = "\

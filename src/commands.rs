@@ -1,5 +1,7 @@
 //! What each command does: arguments → one call into the library → an exit code and a sentence. No logic of its own.
 
+mod watch;
+
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::Path;
@@ -20,6 +22,8 @@ use fiberd::source::ring::{self, Ring, RingError, RingOptions};
 use fiberd::source::synthetic::{self, Scene, SceneError, SceneSource, SimulateError, SimulateOptions};
 use fiberd::source::{Interrogator, SourceError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+pub(crate) use watch::watch;
 
 /// How long the last sign of progress may take to be taken away.
 const METER_GRACE: Duration = Duration::from_secs(1);

@@ -88,4 +88,5 @@ pub mod streams;
 pub mod telemetry;
 pub mod terminal;
 pub mod units;
+pub mod watch;
 pub mod wire;

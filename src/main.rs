@@ -31,6 +31,7 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Run(args) => commands::run(args),
         Command::Demo(args) => commands::demo(args),
+        Command::Watch(args) => commands::watch(args),
         Command::CheckConfig(args) => commands::check_config(args),
         Command::Simulate(args) => commands::simulate(args),
         Command::Replay(args) => commands::replay(args),

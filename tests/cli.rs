@@ -10,7 +10,8 @@ use std::process::{Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-const COMMANDS: [&str; 9] = ["run", "demo", "check-config", "simulate", "replay", "record", "status", "info", "bench"];
+const COMMANDS: [&str; 10] =
+    ["run", "demo", "watch", "check-config", "simulate", "replay", "record", "status", "info", "bench"];
 
 fn fiberd() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fiberd"));

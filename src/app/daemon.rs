@@ -28,10 +28,12 @@ use crate::notify;
 use crate::pipeline::control::{Command, control};
 use crate::pipeline::{Budget, Pipeline, calibrate};
 use crate::publish;
+use crate::source::replay::Timetable;
 use crate::source::{Interrogator, SourceError};
 use crate::status::{BrokerState, Stage, Status};
 use crate::streams::grpc::GrpcDoor;
 use crate::telemetry::{self, Logging};
+use crate::terminal;
 use crate::units::Rational;
 
 /// How long what is inside may take to leave after a stop.
@@ -54,13 +56,14 @@ const IO_THREADS: usize = 2;
 pub(super) fn start_and_wait(
     config: Config,
     source: Box<dyn Interrogator>,
+    timetable: Option<Timetable>,
     options: &RunOptions,
 ) -> Result<(), AppError> {
     let status = Status::new(&config.site, config.capture.prr.map(Rational::to_f64));
     let mut log = super::log_options(&config.log, Arc::clone(&status.counters.log));
     let view = match options.show {
         Show::Log => None,
-        Show::Live { plain } => Some(LiveView::new(&config, plain)),
+        Show::Live { plain } => Some(LiveView::new(&config, timetable, plain)),
     };
     if let Some(view) = &view {
         (log.writer, log.times) = (Some(view.log_writer()), view.log_times());
@@ -72,6 +75,8 @@ pub(super) fn start_and_wait(
     let outcome = runtime.block_on(run.until_stopped(source, &mut logging));
     // Whatever still hangs on a socket or a name server is left behind: everything that counts has been waited for.
     runtime.shutdown_timeout(Duration::from_millis(200));
+    // So is the thread of the screen when a second signal came: the terminal must not stay as it was taken.
+    terminal::give_back();
     logging.flush(LAST_LINES);
     outcome
 }

@@ -12,10 +12,14 @@ use tracing::{info, warn};
 
 use super::{AppError, DemoOptions, RunOptions, Show};
 use crate::config::{Config, Environment, ReplaySpeed, SourceConfig, ViewConfig};
+use crate::frame::View;
 use crate::source::synthetic::Scene;
 
 /// The site of the demo: its frames must not reach who listens to a fiber.
 const DEMO_SITE: &str = "demo";
+
+/// Bands of the demo's waterfall beside the usual one: footsteps and vehicles; machines.
+const MORE_BANDS_HZ: [(f64, f64); 2] = [(5.0, 50.0), (50.0, 200.0)];
 
 /// How long the simulator may take to leave after SIGTERM.
 const SIMULATOR_GRACE: Duration = Duration::from_secs(2);
@@ -50,6 +54,9 @@ pub fn demo(options: &DemoOptions) -> Result<(), AppError> {
     config.source = SourceConfig::Ring { path: ring.clone(), heartbeat_timeout: Duration::from_secs(1) };
     config.capture.prr = Some(scene.prr());
     config.views = ViewConfig::standing(scene.fiber.channels);
+    for view in config.views.iter_mut().filter(|view| view.view == View::Waterfall) {
+        view.bands_hz.extend(MORE_BANDS_HZ);
+    }
     let _simulator = Simulator::start(&ring, options.scene.as_deref())?;
     super::run(config, &run)
 }

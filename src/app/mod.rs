@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Config, LogConfig, LogFormat, SourceConfig, ViewConfig};
-use crate::source::replay::Replay;
+use crate::source::replay::{Replay, Timetable};
 use crate::source::ring::{Ring, RingOptions};
 use crate::source::synthetic::SceneError;
 use crate::source::{Interrogator, Probe, SourceError};
@@ -124,25 +124,33 @@ pub fn run(mut config: Config, options: &RunOptions) -> Result<(), AppError> {
     config.http.listen = options.listen.unwrap_or(config.http.listen);
     // Checked with the file, but `--http` goes over it.
     config.http.exposure().map_err(|text| AppError::Config(format!("http.listen: {text}")))?;
-    let mut source = open_source(&config)?;
+    let (mut source, timetable) = open_source(&config)?;
     if options.fit_views
         && let Probe::Ready(acquisition) = source.probe()?
     {
         config.views = ViewConfig::standing(acquisition.channels);
     }
-    daemon::start_and_wait(config, source, options)
+    daemon::start_and_wait(config, source, timetable, options)
 }
 
-fn open_source(config: &Config) -> Result<Box<dyn Interrogator>, SourceError> {
+/// The source, and of a replay when its files begin and end.
+fn open_source(config: &Config) -> Result<(Box<dyn Interrogator>, Option<Timetable>), SourceError> {
     Ok(match &config.source {
-        SourceConfig::Ring { path, heartbeat_timeout } => Box::new(Ring::new(RingOptions {
-            heartbeat_timeout: *heartbeat_timeout,
-            prr_asked: config.capture.prr,
-            prr_tolerance_ppm: config.capture.prr_tolerance_ppm,
-            lock_memory: config.capture.lock_ring,
-            ..RingOptions::new(path)
-        })),
-        SourceConfig::Replay { files, speed, looping } => Box::new(Replay::open(files, *speed, *looping)?),
+        SourceConfig::Ring { path, heartbeat_timeout } => {
+            let options = RingOptions {
+                heartbeat_timeout: *heartbeat_timeout,
+                prr_asked: config.capture.prr,
+                prr_tolerance_ppm: config.capture.prr_tolerance_ppm,
+                lock_memory: config.capture.lock_ring,
+                ..RingOptions::new(path)
+            };
+            (Box::new(Ring::new(options)), None)
+        }
+        SourceConfig::Replay { files, speed, looping } => {
+            let replay = Replay::open(files, *speed, *looping)?;
+            let timetable = replay.timetable().clone();
+            (Box::new(replay), Some(timetable))
+        }
     })
 }
 

@@ -1,50 +1,62 @@
-//! The live view of `fiberd demo` and `fiberd replay`: full screen on a terminal, lines of text elsewhere.
+//! The screen of `fiberd demo`, `fiberd replay` and `fiberd watch`: full on a terminal, lines of text elsewhere.
 //!
-//! Runs on a thread of its own. Reads the status five times a second and copies a small picture of the waterfall, which
-//! the io side feeds through [`WaterfallTap`] without ever waiting. Decides nothing: when a person asks to leave,
-//! [`show`] returns and its caller stops the daemon.
+//! Blocks the thread that calls [`show`]. What is shown comes from a [`ScreenSource`]: the daemon in this process, or one
+//! elsewhere. Looks at it five times a second and after each key; decides nothing: when a person asks to leave, [`show`]
+//! returns and its caller does what has to be done.
+//!
+//! crossterm gives size, keys and raw mode; the rest is drawn here. ratatui would bring layouts, widgets and the
+//! comparison of cells, but this screen is a list of lines that are cut to the width and a picture that is painted cell
+//! by cell in any case: it would save no line of code. A function from facts to text is tested without a terminal.
 
+mod axis;
 mod colour;
+mod facts;
+mod grid;
 mod log_tail;
+mod look;
+mod picture;
+mod pictures;
+mod plain;
 mod render;
-mod tap;
+mod save;
+mod session;
 #[cfg(test)]
 mod tests;
+mod text;
 mod words;
 
-use std::io::{self, IsTerminal, Write};
-use std::sync::Once;
+use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers};
-use crossterm::{cursor, event, execute, terminal};
+use crossterm::{event, terminal};
 
 pub use colour::Colours;
+pub use facts::{Broker, Counts, Facts, Losses, PerSecond, Prr, Rates};
 pub use log_tail::LogTail;
-pub use render::{Screen, plain_axis, plain_line, render};
-pub use tap::{Row, WaterfallPicture, WaterfallTap};
-pub use words::{Rates, Snapshot, summary};
+pub use picture::{Axis, Lines, Picture, Row};
+pub use pictures::{Pictures, Shown, Subject, reference};
+pub use render::Screen;
+pub use session::give_back;
 
-use crate::status::Status;
+use look::{Action, Key, Look};
+use session::Session;
 
-/// From one look at the status to the next.
+/// From one look at the source to the next.
 const TICK: Duration = Duration::from_millis(200);
-/// Columns of a plain waterfall.
-const PLAIN_CELLS: usize = 78;
 
-/// What the view is told.
-#[derive(Clone, Debug)]
-pub struct ViewOptions {
-    /// Where the control API listens, as shown: `http://127.0.0.1:5000`.
-    pub http: String,
-    /// Host and port of the broker, as shown; empty when there is none. Never user or password.
-    pub broker_address: String,
-    /// Lines of text even on a terminal.
-    pub plain: bool,
+/// What a screen shows.
+pub trait ScreenSource {
+    /// What is said in words, now.
+    fn facts(&mut self) -> Facts;
+
+    /// The pictures.
+    fn pictures(&self) -> &Pictures;
 }
 
-/// Why the view ended.
+/// Why a screen ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// A person asked to leave.
@@ -53,23 +65,13 @@ pub enum Ended {
     Stopped,
 }
 
-/// Shows `status`, the waterfall and the last log lines until a person leaves or `stop` is raised. Blocks its thread.
+/// Shows `source` and the last log lines until a person leaves or `stop` is raised. `plain`: lines of text even on a
+/// terminal.
 ///
 /// # Errors
 /// When the terminal refuses. A reader that has closed the pipe is [`Ended::Asked`].
-pub fn show(
-    status: &Status,
-    tap: &WaterfallTap,
-    log: &LogTail,
-    options: &ViewOptions,
-    stop: &AtomicBool,
-) -> io::Result<Ended> {
-    let colours = Colours::of_environment(|name| std::env::var(name).ok());
-    let shown = if takes_screen(options) {
-        full_screen(status, tap, log, options, stop, colours)
-    } else {
-        lines(status, tap, options, stop)
-    };
+pub fn show(source: &mut dyn ScreenSource, log: &LogTail, plain: bool, stop: &AtomicBool) -> io::Result<Ended> {
+    let shown = if takes_screen(plain) { full_screen(source, log, stop) } else { plain::lines(source, stop) };
     match shown {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Ended::Asked),
         other => other,
@@ -77,164 +79,80 @@ pub fn show(
 }
 
 /// Whether the whole screen is taken, or lines are written.
-pub fn takes_screen(options: &ViewOptions) -> bool {
+pub fn takes_screen(plain: bool) -> bool {
     let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
-    !options.plain && !dumb && io::stdout().is_terminal()
+    !plain && !dumb && io::stdout().is_terminal()
 }
 
-/// A waterfall line each second, a summary every five.
-fn lines(status: &Status, tap: &WaterfallTap, options: &ViewOptions, stop: &AtomicBool) -> io::Result<Ended> {
-    let mut rates = Rates::new();
-    let mut second = 0u64;
-    let mut next = Instant::now();
-    let mut last_version = 0;
+fn full_screen(source: &mut dyn ScreenSource, log: &LogTail, stop: &AtomicBool) -> io::Result<Ended> {
+    let colours = Colours::of_environment(|name| std::env::var(name).ok());
+    let mut session = Session::begin(log)?;
+    let mut look = Look::new();
     while !stop.load(Ordering::Relaxed) {
-        if Instant::now() < next {
-            std::thread::sleep(TICK.min(next.saturating_duration_since(Instant::now())));
+        if Session::is_over() {
+            log.let_go();
+            return plain::lines(source, stop);
+        }
+        let (width, height) = terminal::size()?;
+        let screen = Screen { width: width.into(), height: height.into(), colours };
+        let (facts, subjects) = (source.facts(), source.pictures().subjects());
+        let shown = look.subject(&subjects).and_then(|subject| source.pictures().picture(subject, look.row_time));
+        let rendered = render::render(&facts, shown.as_ref(), &look, &log.lines(), screen);
+        session.draw(&rendered.text)?;
+        let Some(key) = wait_for_key(TICK)? else {
             continue;
+        };
+        if key == Key::Resized {
+            session.forget();
         }
-        next += Duration::from_secs(1);
-        let snapshot = rates.snapshot(status, &options.http, &options.broker_address);
-        let picture = tap.picture();
-        let mut out = io::stdout().lock();
-        if second.is_multiple_of(5) {
-            writeln!(out, "{}", summary(&snapshot))?;
+        match look.press(key, &subjects) {
+            Action::Draw => {}
+            Action::Leave => return Ok(Ended::Asked),
+            Action::Save => look.message = Some(save(&facts.site, shown.as_ref(), &look, rendered.rows)),
         }
-        if picture.version != last_version {
-            last_version = picture.version;
-            if let Some(line) = plain_line(&picture, PLAIN_CELLS) {
-                if second.is_multiple_of(20) {
-                    let (ticks, labels) = plain_axis(&picture, PLAIN_CELLS);
-                    writeln!(out, "{labels}\n{ticks}")?;
-                }
-                writeln!(out, "{line}")?;
-            }
-        }
-        out.flush()?;
-        second += 1;
     }
     Ok(Ended::Stopped)
 }
 
-fn full_screen(
-    status: &Status,
-    tap: &WaterfallTap,
-    log: &LogTail,
-    options: &ViewOptions,
-    stop: &AtomicBool,
-    colours: Colours,
-) -> io::Result<Ended> {
-    let _session = Session::begin(log)?;
-    let mut rates = Rates::new();
-    let mut last = String::new();
-    loop {
-        if stop.load(Ordering::Relaxed) {
-            return Ok(Ended::Stopped);
-        }
-        if !TAKEN.load(Ordering::SeqCst) {
-            // Somebody panicked and the terminal is given back: what they said must stay to be read.
-            log.let_go();
-            return lines(status, tap, options, stop);
-        }
-        let (width, height) = terminal::size()?;
-        let screen = Screen { width: width.into(), height: height.into(), colours };
-        let snapshot = rates.snapshot(status, &options.http, &options.broker_address);
-        let text = render(&snapshot, &tap.picture(), &log.lines(), screen);
-        if text != last {
-            draw(&text)?;
-            last = text;
-        }
-        match wait_for_key(TICK)? {
-            Some(Key::Leave) => return Ok(Ended::Asked),
-            Some(Key::Resized) => last.clear(),
-            None => {}
-        }
+/// Saves what is seen in the present folder, and says how that went.
+fn save(site: &str, shown: Option<&Shown>, look: &Look, rows: usize) -> String {
+    let Some(shown) = shown else {
+        return "there is nothing to save yet".to_owned();
+    };
+    match save::save(Path::new("."), site, shown, look, rows) {
+        Ok([image, array]) => format!("saved {image} and {array}"),
+        Err(error) => format!("not saved: {error}"),
     }
-}
-
-/// All lines in one write, each cleared behind its end, so that nothing flickers.
-fn draw(text: &str) -> io::Result<()> {
-    let mut bytes = String::with_capacity(text.len() + 1024);
-    bytes.push_str("\x1b[?2026h\x1b[H");
-    for (i, line) in text.split('\n').enumerate() {
-        bytes.push_str(if i == 0 { "" } else { "\r\n" });
-        bytes.push_str(line);
-        bytes.push_str("\x1b[K");
-    }
-    bytes.push_str("\x1b[J\x1b[?2026l");
-    let mut out = io::stdout().lock();
-    out.write_all(bytes.as_bytes())?;
-    out.flush()
-}
-
-enum Key {
-    Leave,
-    Resized,
 }
 
 /// Waits up to `patience`; keys that mean nothing do not end the wait early.
 fn wait_for_key(patience: Duration) -> io::Result<Option<Key>> {
     let end = Instant::now() + patience;
     while event::poll(end.saturating_duration_since(Instant::now()))? {
-        match event::read()? {
-            Event::Key(key) if key.kind != KeyEventKind::Release => match key.code {
-                KeyCode::Char('q' | 'Q') | KeyCode::Esc => return Ok(Some(Key::Leave)),
-                KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => {
-                    return Ok(Some(Key::Leave));
-                }
-                _ => {}
-            },
-            Event::Resize(..) => return Ok(Some(Key::Resized)),
-            _ => {}
+        let key = match event::read()? {
+            Event::Key(key) if key.kind != KeyEventKind::Release => meaning(key.code, key.modifiers),
+            Event::Resize(..) => Some(Key::Resized),
+            _ => None,
+        };
+        if key.is_some() {
+            return Ok(key);
         }
     }
     Ok(None)
 }
 
-/// The terminal is ours from [`Session::begin`] until it is dropped, or until a panic anywhere in the process.
-struct Session<'a> {
-    log: &'a LogTail,
-}
-
-/// Whether the terminal is in our state; the panic hook must know.
-static TAKEN: AtomicBool = AtomicBool::new(false);
-
-impl<'a> Session<'a> {
-    fn begin(log: &'a LogTail) -> io::Result<Self> {
-        static HOOK: Once = Once::new();
-        HOOK.call_once(|| {
-            let before = std::panic::take_hook();
-            std::panic::set_hook(Box::new(move |info| {
-                give_back();
-                before(info);
-            }));
-        });
-        terminal::enable_raw_mode()?;
-        TAKEN.store(true, Ordering::SeqCst);
-        log.hold();
-        // From here on the drop gives everything back, also when the next line fails.
-        let session = Self { log };
-        execute!(
-            io::stdout(),
-            terminal::EnterAlternateScreen,
-            cursor::Hide,
-            terminal::Clear(terminal::ClearType::All)
-        )?;
-        Ok(session)
-    }
-}
-
-impl Drop for Session<'_> {
-    fn drop(&mut self) {
-        give_back();
-        self.log.let_go();
-    }
-}
-
-fn give_back() {
-    if TAKEN.swap(false, Ordering::SeqCst) {
-        // Nothing more can be done for a terminal that refuses.
-        let _ = execute!(io::stdout(), cursor::Show, terminal::LeaveAlternateScreen);
-        let _ = terminal::disable_raw_mode();
+fn meaning(code: KeyCode, modifiers: KeyModifiers) -> Option<Key> {
+    match code {
+        KeyCode::Char('c' | 'd') if modifiers.contains(KeyModifiers::CONTROL) => Some(Key::Leave),
+        KeyCode::Char('q' | 'Q') | KeyCode::Esc => Some(Key::Leave),
+        KeyCode::Char('b') => Some(Key::NextBand),
+        KeyCode::Char('n') => Some(Key::Normalise),
+        // = is + without Shift.
+        KeyCode::Char('+' | '=') => Some(Key::LongerRows),
+        KeyCode::Char('-') => Some(Key::ShorterRows),
+        KeyCode::Char('s') => Some(Key::Save),
+        KeyCode::Char('?' | 'h') => Some(Key::Help),
+        KeyCode::Tab => Some(Key::NextView),
+        _ => None,
     }
 }

@@ -1,14 +1,31 @@
-//! What is known → what stands on the screen. Pure: numbers, a picture and a size go in, a string of lines comes out.
+//! What is known → what stands on the screen. Pure: facts, a picture and a size go in, a string of lines comes out.
 //!
 //! Lines are separated by `\n` and never wider than the screen; each resets its own colours. From above: title, phase,
-//! numbers, waterfall with its axis, the last log lines, the keys.
+//! numbers, the picture with its scale and axis, the last log lines, the keys.
 
 use super::colour::{self, Colours, Rgb};
-use super::tap::{Row, WaterfallPicture};
-use super::words::{self, Snapshot};
+use super::facts::Facts;
+use super::grid::{Grid, Line, Scale};
+use super::look::{KEYS, Look};
+use super::picture::Axis;
+use super::pictures::{Shown, Subject};
+use super::text::{bold, clean, dim, fit, padded, painted, short, time_of_day};
+use super::words;
 
-/// Columns left of the waterfall, for the time.
-const MARGIN: usize = 8;
+/// Columns left of the picture, for the time.
+const MARGIN: usize = 9;
+
+/// Lines of a picture that are not rows: title, scale, ticks, labels.
+const FRAME_LINES: usize = 4;
+
+/// The numbers leave at least so many lines to the picture.
+const LEAST_PICTURE: usize = FRAME_LINES + 4;
+
+/// A picture of fewer cells shows nothing.
+const LEAST_CELLS: usize = 8;
+
+/// Lines of the log that are shown at most.
+const LOG_LINES: usize = 4;
 
 /// Size and colours of the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,41 +38,73 @@ pub struct Screen {
     pub colours: Colours,
 }
 
+impl Screen {
+    /// Cells of a picture beside its margin; the last column is for marks.
+    const fn cells(self) -> usize {
+        self.width.saturating_sub(MARGIN + 1)
+    }
+
+    /// Rows of a picture that one line shows.
+    const fn rows_per_line(self) -> usize {
+        match self.colours {
+            Colours::None => 1,
+            Colours::Indexed | Colours::True => 2,
+        }
+    }
+}
+
+/// A screen, and how many rows of the picture are seen in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rendered {
+    pub(super) text: String,
+    pub(super) rows: usize,
+}
+
 /// The whole screen: exactly `height` lines.
-pub fn render(now: &Snapshot, picture: &WaterfallPicture, log: &[String], screen: Screen) -> String {
+pub(super) fn render(facts: &Facts, shown: Option<&Shown>, look: &Look, log: &[String], screen: Screen) -> Rendered {
     let (width, height) = (screen.width.max(1), screen.height.max(1));
-    let mut lines = head(now, screen);
-    // The log gives way first, then the waterfall; the numbers stay.
+    let mut lines = head(facts, screen);
+    // The log gives way first, then the picture; the phase stays.
     let rest = height.saturating_sub(lines.len() + 1);
-    let log_lines = if rest >= 12 { 4.min(log.len()) } else { 0 };
-    if rest - log_lines >= 5 {
-        lines.extend(waterfall(picture, rest - log_lines, screen));
+    let log_lines = rest.saturating_sub(LEAST_PICTURE + 4).min(LOG_LINES).min(log.len());
+    let picture_lines = rest - log_lines;
+    let body = picture_lines.saturating_sub(FRAME_LINES);
+    if look.help {
+        lines.extend(help(screen).into_iter().take(picture_lines));
+    } else if body > 0 && screen.cells() >= LEAST_CELLS {
+        lines.extend(picture(facts, shown, look, body, screen));
     }
     lines.truncate(height - 1);
     lines.resize(height - 1 - log_lines.min(height - 1), String::new());
     lines.extend(log[log.len() - log_lines..].iter().map(|line| dim(&fit(&clean(line), width), screen.colours)));
-    lines.push(dim(&fit(" q or Ctrl-C ends", width), screen.colours));
-    lines.join("\n")
+    lines.push(last_line(look, screen));
+    Rendered { text: lines.join("\n"), rows: body * screen.rows_per_line() }
 }
 
-fn head(now: &Snapshot, screen: Screen) -> Vec<String> {
+/// Title, phase, and as many numbers as leave room for a picture; those that deserve a look go first.
+fn head(facts: &Facts, screen: Screen) -> Vec<String> {
     let width = screen.width.max(1);
-    let mut lines = Vec::new();
-    let left = format!(" fiberd {} · {}", now.report.version, now.report.site);
-    let right = format!("{} ", now.http);
-    let space = width.saturating_sub(left.chars().count() + right.chars().count());
-    lines.push(bold(&fit(&format!("{left}{}{right}", " ".repeat(space)), width), screen.colours));
-    lines.push(banner(&format!(" {} ", words::phase(&now.report)), words::paper(&now.report), screen));
-    for (name, text, warn) in words::rows(now) {
+    let left = [" fiberd", &facts.version, if facts.site.is_empty() { "" } else { "·" }, &facts.site];
+    let left = left.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    let right = format!("{} ", facts.address);
+    let space = width.saturating_sub(left.chars().count() + right.chars().count()).max(1);
+    let title = clean(&format!("{left}{}{right}", " ".repeat(space)));
+    let mut lines = vec![bold(&fit(&title, width), screen.colours)];
+    lines.push(banner(&format!(" {} ", clean(&words::phase(facts))), words::paper(facts), screen));
+    let mut rows: Vec<_> = words::rows(facts).into_iter().enumerate().collect();
+    rows.sort_by_key(|(_, (_, _, warn))| !warn);
+    rows.truncate(screen.height.saturating_sub(LEAST_PICTURE + 3));
+    rows.sort_by_key(|(place, _)| *place);
+    lines.extend(rows.into_iter().map(|(_, (name, text, warn))| {
+        let text = fit(&clean(&format!(" {name:<8} {text}")), width);
         let mut line = String::new();
-        let text = fit(&format!(" {name:<8} {text}"), width);
         if warn {
             painted(&mut line, &text, [255, 190, 80], screen.colours);
         } else {
             line.push_str(&text);
         }
-        lines.push(line);
-    }
+        line
+    }));
     lines
 }
 
@@ -73,208 +122,115 @@ fn banner(text: &str, paper: Rgb, screen: Screen) -> String {
     line
 }
 
-/// Title, picture (newest on top) and distance axis in `height` lines.
-fn waterfall(picture: &WaterfallPicture, height: usize, screen: Screen) -> Vec<String> {
-    let cells = screen.width.saturating_sub(MARGIN + 1);
-    if cells < 8 {
-        return Vec::new();
+fn last_line(look: &Look, screen: Screen) -> String {
+    let width = screen.width.max(1);
+    if let Some(message) = &look.message {
+        return bold(&fit(&clean(&format!(" {message}")), width), screen.colours);
     }
-    let body = height - 3;
-    let per_line = if screen.colours == Colours::None { 1 } else { 2 };
-    let rows: Vec<&Row> = picture.rows.iter().rev().take(body * per_line).collect();
-    let levels = Levels::of(rows.iter().flat_map(|row| row.power.iter().copied()));
-    let (low, high) = picture.band_hz;
-    let title = match &levels {
-        Some(levels) => {
-            format!(
-                " band energy {low}–{high} Hz, {:.0} to {:.0} dB, the last {:.0} s",
-                levels.low_db,
-                levels.high_db,
-                rows.len() as f64 * picture.row_s
-            )
-        }
-        None => " band energy: no line yet".to_owned(),
+    let keys = " q ends · ? help · Tab spectrogram · b band · n normalise · + - rows · s save";
+    dim(&fit(keys, width), screen.colours)
+}
+
+fn help(screen: Screen) -> Vec<String> {
+    let line = |(key, text): &(&str, &str)| fit(&format!(" {key:<6} {text}"), screen.width.max(1));
+    [String::new()].into_iter().chain(KEYS.iter().map(line)).collect()
+}
+
+/// Title, scale, `body` lines of picture (newest on top), axis.
+fn picture(facts: &Facts, shown: Option<&Shown>, look: &Look, body: usize, screen: Screen) -> Vec<String> {
+    let Some(shown) = shown else {
+        let why = facts.no_picture.as_ref().map(|why| format!(": {}", clean(why))).unwrap_or_default();
+        return vec![bold(&fit(&format!(" no line yet{why}"), screen.width), screen.colours)];
     };
-    let mut lines = vec![bold(&fit(&title, screen.width), screen.colours)];
-    for i in 0..body {
-        let mut line = String::new();
-        let age_s = (i * per_line) as f64 * picture.row_s;
+    let (cells, per_line) = (screen.cells(), screen.rows_per_line());
+    let grid = Grid::of(&shown.picture, body * per_line, cells, look.normalised);
+    let mut lines = vec![bold(&fit(&format!(" {}", title(shown, look)), screen.width), screen.colours)];
+    lines.push(scale_line(grid.scale, shown, look, screen));
+    for (i, rows) in (0..body).map(|i| (i, grid.lines.get(i * per_line..).unwrap_or_default())) {
+        let rows = &rows[..per_line.min(rows.len())];
         // A label every fourth line, so that the eye finds the time without counting.
-        let label = if i % 4 == 0 { format!("{age_s:>5.0} s ") } else { " ".repeat(MARGIN) };
-        line.push_str(&label[..MARGIN.min(label.len())]);
-        let part = rows.get(i * per_line..).unwrap_or_default();
-        body_line(&mut line, &part[..per_line.min(part.len())], levels.as_ref(), cells, screen.colours);
+        let label = rows.first().filter(|_| i % 4 == 0).and_then(|row| row.start_ms).map(time_of_day);
+        let mut line = format!("{:<MARGIN$}", label.unwrap_or_default());
+        picture_line(&mut line, rows, grid.scale, screen.colours);
         lines.push(line);
     }
-    let (ticks, labels) = axis(picture.start_m, picture.end_m, cells);
-    lines.push(format!("{}{ticks}", " ".repeat(MARGIN)));
-    lines.push(format!("{}{labels}", " ".repeat(MARGIN)));
+    let (ticks, labels) = shown.picture.axis.ticks(cells);
+    lines.push(format!("{:<MARGIN$}{ticks}", "UTC"));
+    lines.push(format!("{:<MARGIN$}{labels}", ""));
     lines
 }
 
+/// `energy from 5 to 200 Hz · a row is 0.5 s`.
+pub(super) fn title(shown: &Shown, look: &Look) -> String {
+    let what = match shown.subject {
+        Subject::Band(_, low, high) => format!("energy from {} to {} Hz", short(low), short(high)),
+        Subject::Channel(channel) => format!("spectrum of channel {channel}"),
+    };
+    let normalised = if look.normalised { " · normalised" } else { "" };
+    format!("{what} · a row is {} s{normalised}", short(shown.picture.row_ms as f64 / 1000.0))
+}
+
+/// What 0 dB is.
+pub(super) fn reference(shown: &Shown, look: &Look) -> String {
+    match shown.picture.axis {
+        _ if !look.normalised => shown.reference.clone(),
+        Axis::Distance(..) => "the mean of each place".to_owned(),
+        Axis::Frequency(..) => "the mean of each frequency".to_owned(),
+    }
+}
+
+/// `-60 dB ████ -20 dB re 1 rad^2`, the bar in the colours of the picture.
+fn scale_line(scale: Option<Scale>, shown: &Shown, look: &Look, screen: Screen) -> String {
+    let Some(Scale { low_db, high_db }) = scale else {
+        return String::new();
+    };
+    // Adding zero takes the sign away from what is rounded to -0.
+    let [low, high] = [low_db, high_db].map(|db| db.round() + 0.0);
+    let (left, reference) = (format!(" {low} dB "), clean(&reference(shown, look)));
+    let right = format!(" {high} dB re {reference}");
+    let room = screen.width.saturating_sub(left.chars().count() + right.chars().count());
+    let length = room.min(40);
+    let mut line = left;
+    for i in 0..length {
+        let level = (i as f32 + 0.5) / length as f32;
+        if screen.colours == Colours::None {
+            line.push(colour::letter(level));
+        } else {
+            screen.colours.cells(&mut line, Some(level), Some(level));
+            line.push('▀');
+        }
+    }
+    screen.colours.style(&mut line, "0");
+    if length == 0 { fit(&format!("{}…{right}", line.trim_end()), screen.width) } else { line + &right }
+}
+
 /// One line of the picture from its newer and its older row, and a mark when traces are missing in one of them.
-fn body_line(line: &mut String, rows: &[&Row], levels: Option<&Levels>, cells: usize, colours: Colours) {
-    let (Some(newer), Some(levels)) = (rows.first(), levels) else {
+fn picture_line(line: &mut String, rows: &[Line], scale: Option<Scale>, colours: Colours) {
+    let (Some(newer), Some(scale)) = (rows.first(), scale) else {
         return;
     };
     if colours == Colours::None {
-        line.extend(shades(newer, cells).map(|s| s.map_or('!', |power| colour::letter(levels.level(power)))));
+        line.push_str(&letters(newer, scale));
     } else {
-        let black = [0, 0, 0];
-        let tone = |shade: Option<f32>| shade.map_or(colour::GAP, |power| colour::map(levels.level(power)));
-        let upper: Vec<Rgb> = shades(newer, cells).map(tone).collect();
-        let lower: Vec<Rgb> = match rows.get(1) {
-            Some(older) => shades(older, cells).map(tone).collect(),
-            None => vec![black; cells],
-        };
         let mut last = None;
-        for pair in upper.into_iter().zip(lower) {
-            if last != Some(pair) {
-                colours.put(line, pair.0, pair.1);
-                last = Some(pair);
+        for (at, &db) in newer.db.iter().enumerate() {
+            let upper = scale.level(db);
+            // Below the oldest row there is nothing, which looks like the lowest level.
+            let lower = rows.get(1).map_or(Some(0.0), |older| scale.level(older.db[at]));
+            if last != Some((upper, lower)) {
+                colours.cells(line, upper, lower);
+                last = Some((upper, lower));
             }
             line.push('▀');
         }
         colours.style(line, "0");
     }
-    if rows.iter().any(|row| row.gap_traces > 0) {
+    if rows.iter().any(|row| row.has_gap) {
         painted(line, "!", [255, 90, 120], colours);
     }
 }
 
-/// Power of each screen cell: the largest of its columns; `None` where no line came.
-fn shades(row: &Row, cells: usize) -> impl Iterator<Item = Option<f32>> + '_ {
-    (0..cells).map(move |cell| {
-        let n = row.power.len();
-        let from = cell * n / cells;
-        let to = ((cell + 1) * n / cells).max(from + 1);
-        row.power.get(from..to.min(n)).filter(|part| !part.is_empty())?.iter().copied().reduce(f32::max)
-    })
-}
-
-/// The colour scale: from the 2 % to the 98 % percentile, in decibels, so that a single bright cell changes nothing.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Levels {
-    low_db: f32,
-    high_db: f32,
-}
-
-impl Levels {
-    fn of(power: impl Iterator<Item = f32>) -> Option<Self> {
-        let mut db: Vec<f32> = power.filter(|p| p.is_finite() && *p > 0.0).map(decibels).collect();
-        db.sort_unstable_by(f32::total_cmp);
-        let at = |share: f32| db.get(((db.len().max(1) - 1) as f32 * share).round() as usize).copied();
-        let (low_db, high_db) = (at(0.02)?, at(0.98)?);
-        // Less than 6 dB between them is noise, and need not look like an event.
-        Some(Self { low_db, high_db: high_db.max(low_db + 6.0) })
-    }
-
-    /// 0 at the low end, 1 at the high end.
-    fn level(self, power: f32) -> f32 {
-        if power > 0.0 { ((decibels(power) - self.low_db) / (self.high_db - self.low_db)).clamp(0.0, 1.0) } else { 0.0 }
-    }
-}
-
-fn decibels(power: f32) -> f32 {
-    10.0 * power.log10()
-}
-
-/// Ticks and labels for distances from `start_m` to `end_m` over `cells` columns, in steps of 1, 2 or 5.
-fn axis(start_m: f64, end_m: f64, cells: usize) -> (String, String) {
-    let span = end_m - start_m;
-    if !(span.is_finite() && span > 0.0) {
-        return ("─".repeat(cells), String::new());
-    }
-    let wanted = (cells / 12).max(1) as f64;
-    let rough = span / wanted;
-    let decade = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * decade).find(|s| *s >= rough).unwrap_or(rough);
-    let (mut ticks, mut labels) = (vec!['─'; cells], String::new());
-    let mut k = (start_m / step).ceil();
-    while k * step < end_m {
-        let at = (((k * step - start_m) / span) * cells as f64) as usize;
-        let label = distance(k * step, step);
-        let used = labels.chars().count();
-        if at < cells {
-            ticks[at] = '┴';
-            // A label stands where its tick stands, or not at all.
-            if used <= at && at + label.chars().count() <= cells {
-                labels.push_str(&" ".repeat(at - used));
-                labels.push_str(&label);
-            }
-        }
-        k += 1.0;
-    }
-    (ticks.into_iter().collect(), labels)
-}
-
-fn distance(m: f64, step: f64) -> String {
-    if step >= 1000.0 || m >= 10_000.0 {
-        let digits = usize::from(step < 1000.0) + usize::from(step < 100.0);
-        format!("{:.digits$} km", m / 1000.0)
-    } else {
-        let digits = usize::from(step < 1.0);
-        format!("{m:.digits$} m")
-    }
-}
-
-/// One line for a log or a pipe: the newest whole row as letters between bars.
-pub fn plain_line(picture: &WaterfallPicture, cells: usize) -> Option<String> {
-    // The newest row still grows.
-    let row = picture.rows.iter().rev().nth(1)?;
-    let levels = Levels::of(picture.rows.iter().flat_map(|row| row.power.iter().copied()))?;
-    let letters: String =
-        shades(row, cells).map(|s| s.map_or('!', |power| colour::letter(levels.level(power)))).collect();
-    let gap = if row.gap_traces > 0 { " gap" } else { "" };
-    Some(format!("|{letters}|{gap}"))
-}
-
-/// Ticks and labels below [`plain_line`].
-pub fn plain_axis(picture: &WaterfallPicture, cells: usize) -> (String, String) {
-    let (ticks, labels) = axis(picture.start_m, picture.end_m, cells);
-    (format!(" {ticks}"), format!(" {labels}"))
-}
-
-/// `text` with `filler` behind it up to `width`.
-fn padded(text: &str, filler: char, width: usize) -> String {
-    let mut line = fit(text, width);
-    let missing = width - line.chars().count();
-    line.extend(std::iter::repeat_n(filler, missing));
-    line
-}
-
-fn fit(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
-    short.push('…');
-    short
-}
-
-/// A log line may hold what came from outside: no control characters reach the terminal.
-fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-fn styled(text: &str, sgr: &str, colours: Colours) -> String {
-    let mut line = String::new();
-    colours.style(&mut line, sgr);
-    line.push_str(text);
-    colours.style(&mut line, "0");
-    line
-}
-
-fn bold(text: &str, colours: Colours) -> String {
-    styled(text, "1", colours)
-}
-
-fn dim(text: &str, colours: Colours) -> String {
-    styled(text, "2", colours)
-}
-
-fn painted(line: &mut String, text: &str, ink: Rgb, colours: Colours) {
-    colours.ink(line, ink);
-    line.push_str(text);
-    colours.style(line, "0");
+/// A row without colours.
+pub(super) fn letters(row: &Line, scale: Scale) -> String {
+    row.db.iter().map(|&db| scale.level(db).map_or('!', colour::letter)).collect()
 }

@@ -21,8 +21,10 @@ mod prodml;
 mod sintela;
 mod terra15;
 mod times;
+mod timetable;
 mod vendors;
 mod words;
 
 pub use info::{Gap, Info, Samples, describe};
 pub use player::Replay;
+pub use timetable::{Place, Timetable};

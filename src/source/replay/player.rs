@@ -12,6 +12,7 @@ use crossbeam_channel::RecvTimeoutError;
 
 use super::ahead::{Ahead, Slab};
 use super::playlist::Playlist;
+use super::timetable::Timetable;
 use crate::acquisition::{Acquisition, DarkReason};
 use crate::block::RawBlock;
 use crate::source::ReplaySpeed;
@@ -32,6 +33,7 @@ pub struct Replay {
     /// Traces of `slab` that were delivered.
     taken: usize,
     first: Acquisition,
+    timetable: Timetable,
     /// The epoch that the last probe returned.
     announced: Option<Arc<Acquisition>>,
     pace: Option<Pace>,
@@ -73,8 +75,14 @@ impl Replay {
                 why: "there is not one trace in the files".into(),
             });
         };
+        let timetable = Timetable::of(&playlist);
         let ahead = Ahead::start(playlist, looping)?;
-        Ok(Self { ahead, slab: None, taken: 0, first, announced: None, pace, fault: None, over: false })
+        Ok(Self { ahead, slab: None, taken: 0, first, timetable, announced: None, pace, fault: None, over: false })
+    }
+
+    /// When the data of each file begin and end.
+    pub const fn timetable(&self) -> &Timetable {
+        &self.timetable
     }
 
     /// Makes sure that there is a slab with traces left; says what to return when there is none.
