@@ -36,11 +36,11 @@ pub enum ClientError {
         why: String,
     },
     /// It asks for a token, or for another one.
-    #[error("the daemon does not let us in ({0}): name a file with one of its tokens, --token-file FILE")]
+    #[error("the daemon refuses access (status {0}): name a file that holds one of its tokens, --token-file FILE")]
     Denied(u16),
-    /// Somebody answers, but not as a daemon does.
-    #[error("what answers at {address} is no fiberd of this kind: {why}")]
-    Foreign {
+    /// Something else answers, or a daemon of another version.
+    #[error("what answers at {address} is not a fiberd of this version: {why}")]
+    NotFiberd {
         /// Host and port.
         address: String,
         /// What is wrong with the answer.
@@ -48,7 +48,7 @@ pub enum ClientError {
     },
 }
 
-/// The address of a daemon, and what it takes to be let in.
+/// The address of a daemon, and the token that it asks for.
 pub struct Client {
     host: String,
     port: u16,
@@ -95,11 +95,11 @@ impl Client {
     /// When there is none, or it is no success.
     pub fn get(&self, path: &str) -> Result<Vec<u8>, ClientError> {
         let raw = self.exchange(path).map_err(|error| self.unreachable(&error.to_string()))?;
-        let (status, body) = parse(&raw).map_err(|why| self.foreign(why))?;
+        let (status, body) = parse(&raw).map_err(|why| self.not_fiberd(why))?;
         match status {
             200 => Ok(body.to_vec()),
             401 | 403 => Err(ClientError::Denied(status)),
-            other => Err(self.foreign(format!("it answers {path} with status {other}"))),
+            other => Err(self.not_fiberd(format!("it answers {path} with status {other}"))),
         }
     }
 
@@ -111,8 +111,8 @@ impl Client {
         ClientError::Unreachable { address: self.address(), why: why.into() }
     }
 
-    fn foreign(&self, why: impl Into<String>) -> ClientError {
-        ClientError::Foreign { address: self.address(), why: why.into() }
+    fn not_fiberd(&self, why: impl Into<String>) -> ClientError {
+        ClientError::NotFiberd { address: self.address(), why: why.into() }
     }
 
     fn exchange(&self, path: &str) -> io::Result<Vec<u8>> {
@@ -175,7 +175,7 @@ fn ask(mut stream: impl Read + Write, request: &str) -> io::Result<Vec<u8>> {
     stream.flush()?;
     let mut raw = Vec::new();
     match stream.take(MAX_ANSWER_BYTES).read_to_end(&mut raw) {
-        // TLS without a farewell: the length in the header says whether the answer is whole.
+        // TLS closed without its closing message: the length in the header says whether the answer is whole.
         Err(error) if error.kind() == ErrorKind::UnexpectedEof && !raw.is_empty() => Ok(raw),
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
             Err(io::Error::new(ErrorKind::TimedOut, format!("no answer within {} s", PATIENCE.as_secs())))

@@ -1,4 +1,4 @@
-//! `fiberd status`: whom to ask, and how to be let in.
+//! `fiberd status`: which daemon to ask, and with which token.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ Exit codes, as plugins of Nagios have them:
   0  OK        nothing is wrong
   1  WARNING   something does not work, although the daemon as a whole does: degraded
   2  CRITICAL  the daemon cannot do its job: it waits for fiber, or worse
-  3  UNKNOWN   nobody answers, no token lets us in, or what answers is no fiberd
+  3  UNKNOWN   no answer, access refused, or what answers is not a fiberd of this version
  64  wrong arguments; 66 and 74: the file of the token or of the CA cannot be read";
 
 /// `fiberd status`.

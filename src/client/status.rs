@@ -74,9 +74,9 @@ pub fn ask(client: &Client, json: bool) -> (Verdict, String) {
 
 fn answer(client: &Client) -> Result<(Report, String), ClientError> {
     let body = client.get("/status")?;
-    let foreign = |error: &dyn std::error::Error| client.foreign(error.to_string());
-    let raw = String::from_utf8(body).map_err(|error| foreign(&error))?;
-    let report = serde_json::from_str(&raw).map_err(|error| foreign(&error))?;
+    let not_fiberd = |error: &dyn std::error::Error| client.not_fiberd(error.to_string());
+    let raw = String::from_utf8(body).map_err(|error| not_fiberd(&error))?;
+    let report = serde_json::from_str(&raw).map_err(|error| not_fiberd(&error))?;
     Ok((report, raw))
 }
 

@@ -13,8 +13,7 @@ use std::time::{Duration, Instant};
 
 use lapin::types::ShortString;
 
-use super::message::{Kind, Message};
-use super::outbox::Number;
+use super::message::{Kind, Message, Number};
 
 /// What may be held. One frame may be, however large it is.
 const MOST_FRAMES: usize = 4096;

@@ -18,6 +18,9 @@ pub(super) enum Kind {
     Status,
 }
 
+/// Number of a message in the order of its first publishing.
+pub(super) type Number = u64;
+
 /// One message, kept until it is confirmed so that it can be sent again with the same id.
 #[derive(Debug)]
 pub(super) struct Message {

@@ -11,11 +11,9 @@ use lapin::Confirmation;
 
 use super::held::Held;
 use super::link::Fault;
-use super::message::{Kind, Message};
+use super::message::{Kind, Message, Number};
 use crate::status::PublishCounters;
 
-/// Number of a message in the order of its first publishing.
-pub(super) type Number = u64;
 /// What became of a message on one connection.
 pub(super) type Outcome = (Number, Result<Answer, Fault>);
 

@@ -14,9 +14,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Publisher;
 use super::link::{Fault, Link};
-use super::message::{Kind, Message, short};
+use super::message::{Kind, Message, Number, short};
 use super::news::News;
-use super::outbox::{Answer, Number, Outcome};
+use super::outbox::{Answer, Outcome};
 use crate::config::BrokerConfig;
 use crate::egress::Outlet;
 use crate::frame::Frame;

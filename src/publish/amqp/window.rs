@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::link::Fault;
-use super::outbox::{Answer, Number, Outcome};
+use super::message::Number;
+use super::outbox::{Answer, Outcome};
 use crate::status::JobFrameCounters;
 
 /// A frame that came back is handed over with whichever confirm is next, which may be a little later than its own.

@@ -35,8 +35,8 @@ const RATE_OFF_PPM: f64 = 1000.0;
 /// Timestamps further from this host's clock are wrong, as the daemon has it.
 const UTC_OFF_S: f64 = 600.0;
 /// Share by which timestamps may run faster or slower than traces, and the time that it takes to tell.
-const UTC_PACE: f64 = 0.01;
-const UTC_PACE_AFTER_S: f64 = 1.0;
+const UTC_RATE_OFF: f64 = 0.01;
+const UTC_RATE_AFTER_S: f64 = 1.0;
 
 /// Watches the ring at `path`, or less when `stop` is raised.
 ///
@@ -209,7 +209,7 @@ impl Check {
         let traces_s = (times.newest.0 - times.first.0) as f64 / declared_hz;
         let utc_s = (i128::from(times.newest.1) - i128::from(times.first.1)) as f64 * 1e-9;
         let (behind_s, is_live) = (times.behind_s, acquisition.source != SourceKind::Replay);
-        if traces_s >= UTC_PACE_AFTER_S && (utc_s / traces_s - 1.0).abs() > UTC_PACE {
+        if traces_s >= UTC_RATE_AFTER_S && (utc_s / traces_s - 1.0).abs() > UTC_RATE_OFF {
             self.fault(format!("the timestamps advance by {utc_s:.3} s over traces of {traces_s:.3} s"));
         }
         if is_live && behind_s.abs() > UTC_OFF_S {
