@@ -31,9 +31,21 @@ load *args:
 endurance time="1h" *args:
     cargo bench --bench endurance -- {{time}} {{args}}
 
-# The ring's header and slots under the fuzzer (needs cargo-fuzz and a nightly toolchain)
-fuzz seconds="60":
-    cargo +nightly fuzz run ring -- -max_total_time={{seconds}}
+# Licences, advisories, sources and duplicates of all dependencies (needs cargo-deny, and a network for the advisories)
+deny *args:
+    cargo deny {{args}} check
+
+# The oldest Rust that Cargo.toml promises (needs `rustup toolchain install 1.90`)
+msrv:
+    cargo +1.90 check --locked
+
+# Clippy for 64-bit ARM, without linking (needs its rustup target and a C cross compiler)
+clippy-arm:
+    cargo clippy --target aarch64-unknown-linux-gnu --lib --bins -- -D warnings
+
+# One of the fuzz targets ring, capture, request, command, frame (needs cargo-fuzz and a nightly toolchain)
+fuzz target="ring" seconds="60":
+    cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}}
 
 # The pure parts of the ring under miri (needs the miri component of a nightly toolchain)
 miri:

@@ -5,15 +5,17 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail loudly too")]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+#[path = "replay_fuzz/read_all.rs"]
+mod read_all;
 
-use fiberd::block::{BlockLayout, RawBlock};
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use fiberd::source::ReplaySpeed;
 use fiberd::source::replay::{Replay, describe};
-use fiberd::source::{Interrogator, Probe, ReadOutcome, ReplaySpeed};
 use proptest::prelude::*;
+use read_all::read_all;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 /// Bytes of address space: the program, its threads, and what the largest sound capture may take.
@@ -104,35 +106,6 @@ fn mend(bytes: &mut [u8]) {
     }
 }
 
-/// Describes and replays; any answer will do, so long as there is one.
-fn survives(file: PathBuf) -> Result<(), TestCaseError> {
-    let described = describe(&file);
-    let Ok(mut replay) = Replay::open(&[file], ReplaySpeed::Unpaced, false) else { return Ok(()) };
-    let mut traces = 0;
-    for _ in 0..64 {
-        let Ok(Probe::Ready(acquisition)) = replay.probe() else { return Ok(()) };
-        let acquisition = Arc::new(acquisition);
-        let mut layout = BlockLayout::for_acquisition(&acquisition, Duration::from_millis(37));
-        layout.capacity_traces = layout.capacity_traces.min((1 << 24) / layout.stride_bytes()).max(1);
-        let mut block = RawBlock::new(layout, Arc::clone(&acquisition));
-        loop {
-            block.clear(&acquisition);
-            match replay.read_block(&mut block, Duration::from_secs(20)) {
-                Ok(ReadOutcome::Filled) => traces += block.traces as u64,
-                Ok(ReadOutcome::EpochChanged) => break,
-                Ok(ReadOutcome::EndOfStream) => {
-                    let said = described.map_or(0, |info| info.traces - info.damaged_traces);
-                    prop_assert_eq!(traces, said, "info and replay must agree on what can be read");
-                    return Ok(());
-                }
-                Ok(outcome) => return Err(TestCaseError::fail(format!("{outcome:?}"))),
-                Err(_) => return Ok(()),
-            }
-        }
-    }
-    Ok(())
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -148,7 +121,7 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("hurt");
         std::fs::write(&file, &bytes).unwrap();
-        survives(file)?;
+        read_all(&file).map_err(TestCaseError::fail)?;
     }
 }
 

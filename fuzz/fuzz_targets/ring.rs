@@ -1,4 +1,4 @@
-//! Hostile headers and slots against the consumer of the hardware ring.
+//! Hostile headers and slots against the consumer of the hardware ring. In the gate: `src/source/ring/tests.rs`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|script: &[u8]| {

@@ -41,7 +41,11 @@ fn says_json(headers: &HeaderMap) -> bool {
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+/// The body that `bytes` are.
+///
+/// # Errors
+/// Why they are none, with the field where it is known.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().clone();
@@ -85,7 +89,14 @@ pub(super) fn too_long() -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ViewConfig;
+    use crate::jobs::facts::{Facts, Light};
+    use crate::jobs::request::ConfigureRequest;
+    use crate::jobs::rules;
+    use crate::units::Rational;
+    use proptest::prelude::*;
     use serde::Deserialize;
+    use serde_json::{Value, json};
 
     #[derive(Debug, Deserialize)]
     #[allow(dead_code)]
@@ -126,5 +137,44 @@ mod tests {
         };
         assert!(says("application/json") && says("Application/JSON; charset=utf-8") && says("application/x+json"));
         assert!(!says("text/plain") && !says("application/jsonp") && !says("") && !says_json(&HeaderMap::new()));
+    }
+
+    /// Numbers at the edges of what JSON can say, and everything else that may stand in a field.
+    fn any_json() -> impl Strategy<Value = Value> {
+        let number = prop_oneof![any::<i64>().prop_map(Value::from), any::<f64>().prop_map(Value::from)];
+        let leaf = prop_oneof![
+            4 => number,
+            2 => (0i64..3000).prop_map(Value::from),
+            1 => Just(Value::Null),
+            1 => any::<bool>().prop_map(Value::from),
+            1 => ".{0,8}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 8, 3, |inner| {
+            let object = prop::collection::btree_map("min|max|height|.{0,4}", inner.clone(), 0..3);
+            prop_oneof![prop::collection::vec(inner, 0..3).prop_map(Value::from), object.prop_map(|map| json!(map))]
+        })
+    }
+
+    proptest! {
+        /// A request is read and judged, whatever stands in it: a plan keeps to the fiber, and a refusal is the client's.
+        #[test]
+        fn whatever_stands_in_a_request_it_is_answered(
+            fields in prop::collection::vec(any_json(), 8), cut in prop::option::of(0usize..300),
+        ) {
+            const NAMES: [&str; 8] = [
+                "view_type", "channels", "displayInfo", "displayTimeAxisDuration", "nfftSelection", "frequencyRange",
+                "start_time", "end_time",
+            ];
+            let request: serde_json::Map<_, _> = NAMES.into_iter().map(str::to_owned).zip(fields).collect();
+            let mut body = Value::from(request).to_string().into_bytes();
+            body.truncate(cut.unwrap_or(usize::MAX));
+            let light = Light::Acquiring(Rational::new(2000, 1).unwrap());
+            let facts = Facts { light, channels: 2337, waterfall: ViewConfig::waterfall() };
+            match parse::<ConfigureRequest>(&body).map(|request| rules::plan(&request, &facts, 1_790_000_000)) {
+                Ok(Ok(plan)) => prop_assert!(*plan.channels.end() <= 2337 && !plan.frequencies().is_empty()),
+                Ok(Err(refusal)) => prop_assert!(ApiError::from(refusal).http.is_client_error()),
+                Err(refusal) => prop_assert!(refusal.http.is_client_error()),
+            }
+        }
     }
 }

@@ -1,0 +1,6 @@
+//! Commands from the broker. In the gate: `src/jobs/command_tests.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|body: &[u8]| {
+    let _ = fiberd::jobs::command::parse(body);
+});

@@ -1,0 +1,45 @@
+//! Describes a capture and replays all of it; shared by the property test and the fuzz target `capture`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fiberd::block::{BlockLayout, RawBlock};
+use fiberd::source::replay::{Replay, describe};
+use fiberd::source::{Interrogator, Probe, ReadOutcome, ReplaySpeed};
+
+/// Any answer will do, so long as there is one.
+///
+/// # Errors
+/// When a file that can be read gives something else than what was said to be in it.
+pub(crate) fn read_all(file: &Path) -> Result<(), String> {
+    let described = describe(file);
+    let Ok(mut replay) = Replay::open(&[file.to_owned()], ReplaySpeed::Unpaced, false) else { return Ok(()) };
+    let mut traces = 0;
+    for _ in 0..64 {
+        let Ok(Probe::Ready(acquisition)) = replay.probe() else { return Ok(()) };
+        let acquisition = Arc::new(acquisition);
+        let mut layout = BlockLayout::for_acquisition(&acquisition, Duration::from_millis(37));
+        layout.capacity_traces = layout.capacity_traces.min((1 << 24) / layout.stride_bytes()).max(1);
+        let mut block = RawBlock::new(layout, Arc::clone(&acquisition));
+        loop {
+            block.clear(&acquisition);
+            match replay.read_block(&mut block, Duration::from_secs(20)) {
+                Ok(ReadOutcome::Filled) => traces += block.traces as u64,
+                Ok(ReadOutcome::EpochChanged) => break,
+                Ok(ReadOutcome::EndOfStream) => {
+                    let said = described.map_or(0, |info| info.traces - info.damaged_traces);
+                    let same = traces == said;
+                    return if same {
+                        Ok(())
+                    } else {
+                        Err(format!("{traces} traces were read, {said} were described"))
+                    };
+                }
+                Ok(outcome) => return Err(format!("{outcome:?}")),
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+    Ok(())
+}
