@@ -15,6 +15,7 @@
 //! Whether there is signal is one pure state machine, [`acquisition::SignalMonitor`]; what everybody knows about the
 //! daemon is [`status`]. [`app`] builds the rooms and names them all; arrows between rooms point down only, and a test
 //! holds that. [`mod@bench`] starts all of this as processes of its own and measures from outside what a host can do.
+//! [`terminal`] is the screen of the daemon in this process, or by [`mod@watch`] of one elsewhere.
 //!
 //! # Words
 //! | word | means here, and only this |

@@ -119,7 +119,7 @@ fn every_refusal_of_the_broker_is_explained() {
 
 #[test]
 fn every_reason_of_darkness_is_explained_by_code_and_by_words() {
-    let code = code_of("src/acquisition.rs");
+    let code = code_of("src/acquisition/phase.rs");
     let (_, behind) = code.split_once("pub enum DarkReason").unwrap();
     let (reasons, _) = behind.split_once("pub enum Phase").unwrap();
     let (sentences, words): (Vec<_>, Vec<_>) = literals(reasons).into_iter().partition(|text| text.contains(' '));
@@ -145,8 +145,8 @@ fn every_refusal_of_the_api_and_of_commands_is_explained() {
         "refuse(StatusCode::",
         "unavailable(",
     ];
-    let mut sources = Vec::new();
-    for room in ["src/api", "src/jobs", "src/publish"] {
+    let mut sources = vec![root().join("src/refusal.rs")];
+    for room in ["src/api", "src/jobs", "src/publish", "src/refusal", "src/streams"] {
         files(&root().join(room), "rs", &mut sources);
     }
     let mut codes = Vec::new();

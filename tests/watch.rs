@@ -72,7 +72,7 @@ fn who_cannot_look_is_told_why() {
     assert_eq!(nobody.ended().code(), Some(69));
     assert_eq!(nobody.lines_with(&format!("http://127.0.0.1:{free} does not answer")), 1, "{:?}", nobody.lines());
 
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     let file = |name: &str, text: &str| {
         let path = dir.path().join(name);
         fs::write(&path, text).unwrap();
@@ -84,8 +84,9 @@ fn who_cannot_look_is_told_why() {
     let key = file("key.pem", &own.signing_key.serialize_pem());
     let tokens = file("tokens", "read display looks-looks-looks-looks\n");
     let http = format!("tls_certificate = {certificate:?}\ntls_key = {key:?}\ntokens_file = {tokens:?}\n");
-    let quiet = "[source]\npath = \"/nowhere/fiberd.ring\"\n[broker]\nenabled = false\n";
-    let daemon = Daemon::start_with(dir.path(), quiet, &http, "info");
+    let ring = dir.path().join("ring");
+    let config = format!("[source]\npath = {ring:?}\n[capture]\nprr_hz = 1000\n[broker]\nenabled = false\n");
+    let daemon = Daemon::start_with(dir.path(), &config, &http, "info");
     let url = format!("https://localhost:{}", daemon.port);
 
     let mut stranger = watch(&[&url]);
@@ -99,6 +100,7 @@ fn who_cannot_look_is_told_why() {
     let token = file("token", "looks-looks-looks-looks\n");
     let mut reader = watch(&[&url, "--ca", &certificate, "--token-file", &token]);
     reader.must_say("waiting for fiber — ");
+    let _simulator = simulator(dir.path(), 100);
     reader.must_say("for pictures its role must be `control`");
     assert!(reader.stop().success());
     assert!(reader.lines().iter().all(|line| !line.contains("looks-looks")), "{:?}", reader.lines());

@@ -2,5 +2,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|body: &[u8]| {
-    let _ = fiberd::jobs::command::parse(body);
+    let _ = fiberd::jobs::commands::command::parse(body);
 });

@@ -3,9 +3,9 @@
 
 use fiberd::api::body::parse;
 use fiberd::config::ViewConfig;
-use fiberd::jobs::facts::{Facts, Light};
-use fiberd::jobs::request::ConfigureRequest;
-use fiberd::jobs::rules::plan;
+use fiberd::jobs::requests::facts::{Facts, Light};
+use fiberd::jobs::requests::request::ConfigureRequest;
+use fiberd::jobs::requests::rules::plan;
 use fiberd::units::Rational;
 
 libfuzzer_sys::fuzz_target!(|body: &[u8]| {

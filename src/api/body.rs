@@ -90,9 +90,9 @@ pub(super) fn too_long() -> ApiError {
 mod tests {
     use super::*;
     use crate::config::ViewConfig;
-    use crate::jobs::facts::{Facts, Light};
-    use crate::jobs::request::ConfigureRequest;
-    use crate::jobs::rules;
+    use crate::jobs::requests::facts::{Facts, Light};
+    use crate::jobs::requests::request::ConfigureRequest;
+    use crate::jobs::requests::rules;
     use crate::units::Rational;
     use proptest::prelude::*;
     use serde::Deserialize;

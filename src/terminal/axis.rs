@@ -34,7 +34,8 @@ impl Axis {
         }
         let step = round_step(span, (cells / 12).max(1));
         let (mut ticks, mut labels) = (vec!['─'; cells], String::new());
-        let mut k = (start / step).ceil();
+        // Adding zero takes the sign away from -0.
+        let mut k = (start / step).ceil() + 0.0;
         while k * step < end {
             let at = (((k * step - start) / span) * cells as f64) as usize;
             let label = self.label(k * step, step);

@@ -7,12 +7,12 @@ use super::text::short;
 pub(super) const KEYS: [(&str, &str); 8] = [
     ("Tab", "waterfall, then the spectrogram of each channel that there is"),
     ("b", "next band of the waterfall"),
-    ("n", "each place (or frequency) against its own mean: slow changes stand out"),
+    ("n", "each place (or frequency) against its own mean: changes stand out"),
     ("+ -", "longer or shorter rows"),
     ("s", "save what is seen as PNG and NPY in this folder"),
     ("?", "this help"),
     ("q", "ends; so do Esc and Ctrl-C"),
-    ("", "red cells, or !, are times without lines; ! at the right: traces are missing in this row"),
+    ("", "red, or !!!: no lines came; ! at the right edge: traces are missing"),
 ];
 
 /// A key that means something.

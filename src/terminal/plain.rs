@@ -13,8 +13,8 @@ use super::render::letters;
 use super::text::time_of_day;
 use super::{Ended, ScreenSource, TICK, words};
 
-/// Columns of the picture.
-const CELLS: usize = 78;
+/// Columns of the picture; bars and time make them 80.
+const CELLS: usize = 69;
 
 /// Number of the row time: one second.
 const ROW_TIME: usize = 3;

@@ -57,7 +57,7 @@ fn source(facts: &Facts) -> String {
         Some(other) => other,
         None => "none yet",
     };
-    let replay = facts.replay.as_deref().map(|replay| format!(" of {replay}"));
+    let replay = facts.replay.as_deref().filter(|_| facts.source.is_some()).map(|replay| format!(" of {replay}"));
     let time = facts.last_trace_ms.map(|ms| format!(" · newest trace {} UTC", utc(ms)));
     format!("{kind}{}{}", replay.unwrap_or_default(), time.unwrap_or_default())
 }

@@ -15,13 +15,16 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::Shared;
 use super::client::{Client, ClientError, Socket};
 use super::lines::Joiner;
+use super::{Shared, lock};
 use crate::wire::{Decoded, decode};
 
 /// From one attempt to the next.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// The same when the daemon has refused: what is in the way seldom goes quickly.
+const PAUSE_REFUSED: Duration = Duration::from_secs(5);
 
 /// Nothing of a daemon for so long: it, or the way to it, is gone. It asks for a sign of life every 20 s.
 const SILENCE_LIMIT: Duration = Duration::from_secs(45);
@@ -75,7 +78,6 @@ struct Job {
 
 /// Follows until `stop` is closed.
 pub(super) async fn follow(client: Client, wanted: Wanted, shared: Arc<Shared>, mut stop: watch::Receiver<()>) {
-    let mut said = None;
     loop {
         let mut job = None;
         let outcome = tokio::select! {
@@ -86,18 +88,14 @@ pub(super) async fn follow(client: Client, wanted: Wanted, shared: Arc<Shared>, 
             // It may have ended by itself, or with its daemon.
             let _ = client.json(Method::DELETE, &format!("/job/{}", job.id), String::new()).await;
         }
-        if let Err(error) = outcome {
-            let words = error.to_string();
-            if said.as_ref() != Some(&words) {
-                shared.say(&words);
-            }
-            shared.set_note(matches!(error, ClientError::RoleWanted | ClientError::Refused(_)).then(|| words.clone()));
-            said = Some(words);
-        } else {
-            said = None;
+        let refused = matches!(outcome, Err(ClientError::RoleWanted | ClientError::Refused(_)));
+        let words = outcome.err().map(|error| error.to_string());
+        if let Some(words) = &words {
+            shared.say(words);
         }
+        shared.set_note(words.filter(|_| refused));
         tokio::select! {
-            () = sleep(PAUSE) => {}
+            () = sleep(if refused { PAUSE_REFUSED } else { PAUSE }) => {}
             _ = stop.changed() => {}
         }
         if stop.has_changed().is_err() {
@@ -108,6 +106,10 @@ pub(super) async fn follow(client: Client, wanted: Wanted, shared: Arc<Shared>, 
 
 /// Asks for a job, whose id is in `job` from then on, and reads it to its end.
 async fn one_job(client: &Client, wanted: Wanted, shared: &Shared, job: &mut Option<Job>) -> Result<(), ClientError> {
+    if !shared.acquires() {
+        // Without a signal every job is refused.
+        return Ok(());
+    }
     let channels = client.json(Method::GET, "/channels", String::new()).await?;
     let channels = channels["highest_channel"].as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
     let channels = channels.ok_or_else(|| client.stranger("/channels names no channel"))?;
@@ -156,8 +158,11 @@ fn take(frame: &Decoded<'_>, joiner: &mut Joiner, shared: &Shared) {
 }
 
 impl Shared {
-    /// A line of the log.
+    /// A line of the log, when it says another thing than the one before.
     pub(super) fn say(&self, words: &str) {
+        if std::mem::replace(&mut *lock(&self.said), words.to_owned()) == words {
+            return;
+        }
         let time = jiff::Timestamp::now().strftime("%H:%M:%S");
         // Without stderr there is nobody to tell.
         let _ = writeln!(self.log.clone(), "{time} {words}");

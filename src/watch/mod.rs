@@ -80,6 +80,8 @@ struct Shared {
     /// Why there is no picture.
     note: Mutex<Option<String>>,
     log: LogTail,
+    /// The last line of it.
+    said: Mutex<String>,
 }
 
 /// Shows the daemon until a person leaves or `stop` is raised.
@@ -173,6 +175,11 @@ async fn facts(client: &Client, rates: &mut Rates) -> Result<Facts, ClientError>
 impl Shared {
     fn set_facts(&self, facts: Facts) {
         *lock(&self.facts) = facts;
+    }
+
+    /// Whether there is an acquisition, as far as is known.
+    fn acquires(&self) -> bool {
+        lock(&self.facts).channels.is_some()
     }
 
     fn set_site(&self, site: &str) {
