@@ -276,7 +276,7 @@ fn nothing_is_lost_when_the_broker_is_killed_twice_while_publishing() {
         let mut told = Vec::new();
         // A broker that has just been started on a busy machine takes its time.
         while !complete(&told)
-            && let Some((_, headers, _)) = reader.next("killed-told", Duration::from_secs(20)).await
+            && let Some((_, headers, _)) = reader.next("killed-told", Duration::from_secs(90)).await
         {
             told.push(text_of(&headers, "event"));
         }

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// Every room, and all the rooms that it uses. A new arrow needs a place here, and one that is gone leaves the list.
-const ARROWS: [(&str, &[&str]); 26] = [
-    ("main", &["app", "bench", "cli", "config", "dsp", "record", "source"]),
+const ARROWS: [(&str, &[&str]); 28] = [
+    ("main", &["app", "bench", "cli", "client", "config", "dsp", "record", "source", "watch"]),
     (
         "app",
         &[
@@ -19,6 +19,7 @@ const ARROWS: [(&str, &[&str]); 26] = [
             "capture",
             "config",
             "egress",
+            "frame",
             "health",
             "jobs",
             "notify",
@@ -52,7 +53,9 @@ const ARROWS: [(&str, &[&str]); 26] = [
         ],
     ),
     ("capture", &["acquisition", "block", "config", "source", "status", "telemetry"]),
-    ("cli", &["config"]),
+    ("cli", &["config", "watch"]),
+    ("client", &["config"]),
+    ("watch", &["frame", "status", "terminal", "wire"]),
     ("pipeline", &["acquisition", "block", "config", "dsp", "egress", "frame", "refusal", "status", "units"]),
     ("streams", &["config", "feed", "refusal", "status"]),
     ("config", &["acquisition", "dsp", "frame", "source", "units"]),
@@ -306,14 +309,16 @@ fn no_file_is_too_long() {
 }
 
 #[test]
-fn unsafe_code_lives_in_the_ring_only() {
+fn unsafe_code_lives_in_the_listed_places_only() {
     let marker = concat!("allow(", "unsafe_code)");
-    // And in the benchmark's call into FFTW, which is no part of the daemon.
-    let rooms = [root().join("src/source/ring"), root().join("benches/transform/peers.rs")];
+    // The ring; one call that hands free memory back, for which there is no safe interface; and the benchmark's calls into
+    // FFTW, which are no part of the daemon.
+    let rooms =
+        ["src/source/ring", "src/jobs/allocator.rs", "benches/transform/peers.rs"].map(|place| root().join(place));
     let elsewhere: Vec<_> = all_sources()
         .into_iter()
         .filter(|f| !rooms.iter().any(|room| f.starts_with(room)))
         .filter(|f| fs::read_to_string(f).unwrap().contains(marker))
         .collect();
-    assert!(elsewhere.is_empty(), "unsafe allowed outside the ring: {elsewhere:?}");
+    assert!(elsewhere.is_empty(), "unsafe allowed elsewhere: {elsewhere:?}");
 }

@@ -94,7 +94,7 @@ impl Rig {
 
     fn start(&self, number: usize, source: Source, broker: BrokerIs, way: Way) -> Cell {
         let file = self.dir.path().join(format!("{number}.toml"));
-        let (from, port) = (self.source(source, way), free_port());
+        let from = self.source(source, way);
         let rate = if matches!(source, Source::Ring | Source::Waiting) { "prr_hz = 1000\n" } else { "" };
         let to = match broker {
             BrokerIs::None => "enabled = false\n".to_owned(),
@@ -103,7 +103,7 @@ impl Rig {
         };
         let text = format!(
             "site = \"s{number}\"\n[source]\n{from}[capture]\n{rate}[broker]\n{to}[processing]\nthreads = 1\negress_frames = 16\n\
-             [http]\nlisten = \"127.0.0.1:{port}\"\n[fiber]\nchannels = {CHANNELS}\n\
+             [http]\nlisten = \"127.0.0.1:0\"\n[fiber]\nchannels = {CHANNELS}\n\
              [[view]]\nkind = \"waterfall\"\nname = \"whole\"\nnfft = 128\n"
         );
         fs::write(&file, text).unwrap();
@@ -112,7 +112,8 @@ impl Rig {
         if way == Way::TimeOver {
             command.args(["--for", "4"]);
         }
-        let daemon = Daemon { process: Process::spawn(&mut command), port };
+        // Nobody asks it anything: its log says all.
+        let daemon = Daemon { process: Process::spawn(&mut command), port: 0 };
         Cell { daemon, source, broker, way }
     }
 

@@ -16,6 +16,7 @@ mod limits;
 pub mod live;
 pub mod memory;
 pub mod pace;
+mod place;
 pub mod plan;
 pub mod registry;
 pub mod requests;
@@ -43,6 +44,7 @@ use commands::input::Announced;
 use cost::Transform;
 pub use job::{Job, Settings};
 use live::{LiveFrame, LiveQueue};
+use place::Place;
 use plan::{Address, JobPlan};
 use registry::{Ended, How, Limits, Registry, Seen};
 use requests::facts::Facts;
@@ -91,22 +93,6 @@ struct Shared {
     refusals: LogLimit,
     /// To the broker.
     broker: LiveQueue,
-}
-
-/// A reserved place, given back when no job came into it.
-struct Place<'a> {
-    jobs: &'a Jobs,
-    id: &'a str,
-    filled: bool,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        if !self.filled {
-            self.jobs.live_mut().remove(self.id);
-            self.jobs.registry().release(self.id);
-        }
-    }
 }
 
 /// What a poll finds.

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use fiberd::bench::observe::Metrics;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::books::{Moving, unequal};
-use super::{free_port, wait_for};
+use super::wait_for;
 
 /// An interrogator that writes a quiet fiber of so many channels at 1000 Hz to `dir/ring`: small, so that a debug build
 /// keeps up on a busy machine.
@@ -131,6 +132,15 @@ impl Drop for Process {
     }
 }
 
+/// Daemons that were started by this process.
+static STARTED: AtomicUsize = AtomicUsize::new(0);
+
+/// The port of the loopback address in a line of the log.
+fn port_in(line: &str) -> u16 {
+    let (_, behind) = line.split_once("127.0.0.1:").unwrap();
+    behind.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+}
+
 /// `fiberd run` with a configuration.
 pub struct Daemon {
     pub process: Process,
@@ -146,21 +156,20 @@ impl Daemon {
     /// The same with more lines in its `[http]` section, which may hang certificates in the door, and a level of the log
     /// that is at least `info`.
     pub fn start_with(dir: &Path, config: &str, http: &str, log: &str) -> Self {
-        let port = free_port();
-        let file = dir.join(format!("fiberd-{port}.toml"));
-        fs::write(&file, format!("{config}\n[http]\nlisten = \"127.0.0.1:{port}\"\n{http}")).unwrap();
+        let file = dir.join(format!("fiberd-{}.toml", STARTED.fetch_add(1, Ordering::Relaxed)));
+        // The system chooses the port: one that is looked for here may be another's by the time the daemon is there.
+        fs::write(&file, format!("{config}\n[http]\nlisten = \"127.0.0.1:0\"\n{http}")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_fiberd"));
         let mut process = Process::spawn(command.args(["run", "--config"]).arg(file).env("FIBERD_LOG", log));
-        wait_for("the daemon answers", || {
+        let port = wait_for("the daemon listens", || {
             if let Some(status) = process.child.try_wait().unwrap() {
                 panic!("the daemon ended with {status}: {:#?}", process.lines());
             }
-            if http.contains("tls_key") {
-                (process.lines_with("the control API listens") > 0).then_some(())
-            } else {
-                get(port, "/healthz").ok().map(drop)
-            }
+            process.lines().iter().find(|line| line.contains("the control API listens")).map(|line| port_in(line))
         });
+        if !http.contains("tls_key") {
+            wait_for("the daemon answers", || get(port, "/healthz").ok().map(drop));
+        }
         Self { process, port }
     }
 
