@@ -55,7 +55,7 @@ const ARROWS: [(&str, &[&str]); 28] = [
     ("capture", &["acquisition", "block", "config", "source", "status", "telemetry"]),
     ("cli", &["config", "watch"]),
     ("client", &["config"]),
-    ("watch", &["frame", "status", "terminal", "wire"]),
+    ("watch", &["config", "frame", "status", "terminal", "wire"]),
     ("pipeline", &["acquisition", "block", "config", "dsp", "egress", "frame", "refusal", "status", "units"]),
     ("streams", &["config", "feed", "refusal", "status"]),
     ("config", &["acquisition", "dsp", "frame", "source", "units"]),

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use fiberd::cli;
+use fiberd::config::Secret;
 use fiberd::watch::{self, WatchError, WatchOptions};
 
-use super::{Failure, all_there};
+use super::{Failure, all_there, one_word};
 
 /// The token, when it is not in a file.
 const TOKEN: &str = "FIBERD_TOKEN";
@@ -25,8 +26,8 @@ impl From<WatchError> for Failure {
 pub(crate) fn watch(args: &cli::Watch) -> Result<(), Failure> {
     all_there(args.token_file.iter().chain(&args.ca))?;
     let token = match &args.token_file {
-        Some(file) => Some(std::fs::read_to_string(file)?.trim().to_owned()),
-        None => std::env::var(TOKEN).ok().filter(|token| !token.is_empty()),
+        Some(file) => Some(one_word(&std::fs::read_to_string(file)?)?),
+        None => std::env::var(TOKEN).ok().filter(|token| !token.is_empty()).map(Secret::new),
     };
     let options = WatchOptions {
         target: args.url.clone(),

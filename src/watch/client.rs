@@ -24,6 +24,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::target::Target;
+use crate::config::Secret;
 
 /// Longest time from the beginning of a connection to the whole answer.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
@@ -80,7 +81,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 #[derive(Clone)]
 pub(super) struct Client {
     target: Target,
-    token: Option<String>,
+    token: Option<Secret>,
     tls: Option<TlsConnector>,
 }
 
@@ -89,7 +90,7 @@ impl Client {
     ///
     /// # Errors
     /// When TLS is wanted and no authority can be trusted.
-    pub(super) fn new(target: Target, token: Option<String>, ca: Option<&[u8]>) -> Result<Self, ClientError> {
+    pub(super) fn new(target: Target, token: Option<Secret>, ca: Option<&[u8]>) -> Result<Self, ClientError> {
         let tls = if target.https { Some(connector(ca).map_err(ClientError::Certificates)?) } else { None };
         Ok(Self { target, token, tls })
     }
@@ -155,7 +156,7 @@ impl Client {
         let uri = format!("{}{path}", self.target.prefix);
         let request = Request::builder().method(method).uri(uri).header(HOST, self.target.authority());
         match &self.token {
-            Some(token) => request.header(AUTHORIZATION, format!("Bearer {token}")),
+            Some(token) => request.header(AUTHORIZATION, format!("Bearer {}", token.reveal())),
             None => request,
         }
     }

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::config::Secret;
 use crate::status::now_ms;
 use crate::terminal::{self, Facts, LogTail, Pictures, Rates, ScreenSource};
 
@@ -43,7 +44,7 @@ pub struct WatchOptions {
     /// Which daemon.
     pub target: Target,
     /// Shown to it with each request.
-    pub token: Option<String>,
+    pub token: Option<Secret>,
     /// Certificates of authorities, PEM, instead of those that this host trusts.
     pub ca: Option<Vec<u8>>,
     /// The channel of the spectrogram, from 1; `None` is the one in the middle.
