@@ -71,9 +71,7 @@ pub async fn run(health: Arc<Health>, stop: impl Future<Output = ()>) {
 /// A line for each condition that has begun, and one for each that has ended. Capture and the publisher log their own
 /// states, in these words and at the very moment.
 fn log_changes(before: &[Condition], now: &[Condition], now_ms: i64) {
-    let is_in = |list: &[Condition], one: &Condition| {
-        list.iter().any(|other| (other.code, other.since_ms) == (one.code, one.since_ms))
-    };
+    let is_in = |list: &[Condition], one: &Condition| list.iter().any(|other| other.is_same(one));
     for begun in now.iter().filter(|one| !rules::is_logged_by_its_stage(one.code) && !is_in(before, one)) {
         let bad = if begun.severity == Severity::NotReady { "not ready" } else { "degraded" };
         warn!(condition = begun.code, advice = begun.advice, "{bad}: {}", begun.what);

@@ -249,6 +249,7 @@ mod tests {
         status.counters.pipeline.load.set(0.125);
         let stuck = Condition {
             code: "stage_stuck",
+            subject: String::new(),
             what: "pipeline stands still".into(),
             since_ms: 0,
             severity: Severity::NotReady,

@@ -191,7 +191,8 @@ impl Status {
     pub fn set_conditions(&self, conditions: Arc<[Condition]>, lines_late: bool) {
         self.lines_late.store(lines_late, Ordering::Relaxed);
         self.conditions_tx.send_if_modified(|known| {
-            let same = known.iter().map(Condition::identity).eq(conditions.iter().map(Condition::identity));
+            let same =
+                known.len() == conditions.len() && known.iter().zip(conditions.iter()).all(|(a, b)| a.is_same(b));
             *known = conditions;
             !same
         });

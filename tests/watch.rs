@@ -22,8 +22,8 @@ fn daemon(dir: &Path, port: u16) -> Process {
         ring.display()
     );
     fs::write(&file, config).unwrap();
-    let process = Process::fiberd(["run", "--config", file.to_str().unwrap()]);
-    wait_for("the daemon answers", || get(port, "/healthz").ok());
+    let mut process = Process::fiberd(["run", "--config", file.to_str().unwrap()]);
+    process.must_say("the control API listens");
     process
 }
 

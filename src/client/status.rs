@@ -148,6 +148,7 @@ mod tests {
         let with = |severities: &[Severity]| {
             let condition = |severity: &Severity| status::Condition {
                 code: "broker_away",
+                subject: String::new(),
                 what: "broker: away".into(),
                 since_ms: 1_790_000_000_000,
                 severity: *severity,

@@ -106,8 +106,8 @@ impl Account {
 #[derive(Debug)]
 pub struct Judge {
     limits: Limits,
-    /// Since when each condition holds, in milliseconds since the UNIX epoch, by code and subject.
-    since: HashMap<(&'static str, String), i64>,
+    /// What was found last, each with the time since when it holds, in milliseconds since the UNIX epoch.
+    known: Vec<(Found, i64)>,
     losses: [Loss; LOSSES.len()],
     lines: Moving,
     lines_late: bool,
@@ -141,7 +141,7 @@ impl Judge {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            since: HashMap::new(),
+            known: Vec::new(),
             losses: [Loss::default(); LOSSES.len()],
             lines: Moving::default(),
             lines_late: false,
@@ -177,23 +177,37 @@ impl Judge {
         self.lines_late
     }
 
-    /// Each with the time since when it has held without a break.
+    /// Each with the time since when it has held without a break, and none told twice. Several connections that are
+    /// refused for one reason are one condition, which holds as long as one of them is; a condition whose words change,
+    /// as counts do, is known by its subject.
     fn dated(&mut self, found: Vec<Found>, account: &Account) -> Vec<Condition> {
-        let mut since = HashMap::with_capacity(found.len());
-        let mut conditions = Vec::with_capacity(found.len());
-        for Found { rule, subject, what, since_ms } in found {
-            if conditions.iter().any(|one: &Condition| (one.code, &one.what) == (rule.code, &what)) {
-                // Several connections that are refused for one reason are one condition.
-                continue;
+        let since_ms = |one: &Found| {
+            let same_code = || self.known.iter().filter(|(known, _)| known.rule.code == one.rule.code);
+            let same_words = same_code().find(|(known, _)| known.what == one.what);
+            let known = same_words.or_else(|| same_code().find(|(known, _)| known.subject == one.subject));
+            known.map_or(account.now_ms, |(_, since_ms)| *since_ms)
+        };
+        let known: Vec<_> = found
+            .into_iter()
+            .map(|one| {
+                let since_ms = since_ms(&one);
+                (one, since_ms)
+            })
+            .collect();
+        let mut conditions: Vec<Condition> = Vec::with_capacity(known.len());
+        for (Found { rule, subject, what }, since_ms) in &known {
+            if !conditions.iter().any(|told| (told.code, &told.what) == (rule.code, what)) {
+                conditions.push(Condition {
+                    code: rule.code,
+                    subject: subject.clone(),
+                    what: what.clone(),
+                    since_ms: *since_ms,
+                    severity: rule.severity,
+                    advice: rule.advice,
+                });
             }
-            let key = (rule.code, subject);
-            let known = self.since.get(&key).copied();
-            let since_ms = since_ms.or(known).unwrap_or(account.now_ms);
-            since.insert(key, since_ms);
-            let (code, severity, advice) = (rule.code, rule.severity, rule.advice);
-            conditions.push(Condition { code, what, since_ms, severity, advice });
         }
-        self.since = since;
+        self.known = known;
         conditions
     }
 

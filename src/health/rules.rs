@@ -11,18 +11,18 @@ pub(super) struct Rule {
     pub(super) advice: &'static str,
 }
 
-/// A condition that holds now. The judge knows since when, unless somebody else knows it better.
+/// A condition that holds now. The judge knows since when.
+#[derive(Debug)]
 pub(super) struct Found {
     pub(super) rule: &'static Rule,
     /// Tells several conditions of one code apart.
     pub(super) subject: String,
     pub(super) what: String,
-    pub(super) since_ms: Option<i64>,
 }
 
 impl Found {
     pub(super) fn new(rule: &'static Rule, what: impl Into<String>) -> Self {
-        Self { rule, subject: String::new(), what: what.into(), since_ms: None }
+        Self { rule, subject: String::new(), what: what.into() }
     }
 
     fn about(self, subject: &str) -> Self {

@@ -146,6 +146,27 @@ fn every_loss_has_a_condition_of_its_own_that_does_not_keep_the_daemon_from_its_
 }
 
 #[test]
+fn connections_refused_in_the_same_words_are_one_condition_that_lasts_as_long_as_one_is() {
+    let mut judge = Judge::new(limits());
+    let refused = |names: &[&str]| {
+        names.iter().map(|name| ((FindingKind::BrokerRefused, (*name).to_owned()), "no such user".to_owned())).collect()
+    };
+    let mut last = None;
+    for (at_ms, names) in [(0, &["live"][..]), (100, &["commands", "live"]), (200, &["commands"])] {
+        let conditions = judge.judge(&Account { findings: refused(names), ..well(at_ms) });
+        assert_eq!(conditions.len(), 1, "{conditions:?}");
+        assert_eq!(conditions[0].since_ms, well(0).now_ms);
+        assert!(last.is_none_or(|last| conditions[0].is_same(&last)));
+        last = conditions.into_iter().next();
+    }
+    // Two views are two conditions: one is over, the other holds.
+    let left_out = |name: &str| ((FindingKind::ViewLeftOut, name.to_owned()), "why".to_owned());
+    let both = judge.judge(&Account { findings: [left_out("a"), left_out("b")].into(), ..well(300) });
+    let one = judge.judge(&Account { findings: [left_out("b")].into(), ..well(400) });
+    assert!(both[1].is_same(&one[0]) && !both[0].is_same(&one[0]), "{both:?} {one:?}");
+}
+
+#[test]
 fn an_account_that_is_off_to_one_side_is_told_and_one_that_swings_is_not() {
     let book = |left, right, has_waiting| Book { what: "b", left, right, has_waiting };
     let one_missing = |a: &mut Account| a.books = vec![book(1000, 999, false)];
@@ -176,8 +197,9 @@ fn any_account() -> impl Strategy<Value = Account> {
             ],
             "[ab]",
         ),
-        "[a-z]{3}",
-        0..3,
+        // Few words, so that one thing often takes over those of another.
+        "[ab]",
+        0..4,
     );
     let numbers = (0u64..3, prop::option::of(0u64..2), prop::option::of(1990.0f64..2010.0), 0.0f64..2.0, any::<bool>());
     (phase, broker, findings, numbers, prop::array::uniform12(0u64..3)).prop_map(

@@ -20,6 +20,9 @@ pub enum Severity {
 pub struct Condition {
     /// Short and stable, for programs: `broker_away`.
     pub code: &'static str,
+    /// Which of several things of one code: a stage, a view, a connection; empty where there is one. In `what`, too.
+    #[serde(skip)]
+    pub subject: String,
     /// What is the matter, in a sentence without a stop.
     pub what: String,
     /// Since when, milliseconds since the UNIX epoch.
@@ -31,9 +34,11 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// What makes it the same condition although its numbers change.
-    pub const fn identity(&self) -> (&'static str, i64) {
-        (self.code, self.since_ms)
+    /// Whether it is the same condition although its numbers change, or although another connection stands for those
+    /// that are refused in the same words.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let about_the_same = self.subject == other.subject || self.what == other.what;
+        (self.code, self.since_ms) == (other.code, other.since_ms) && about_the_same
     }
 }
 

@@ -136,7 +136,7 @@ impl Drop for Process {
 static STARTED: AtomicUsize = AtomicUsize::new(0);
 
 /// The port of the loopback address in a line of the log.
-fn port_in(line: &str) -> u16 {
+pub fn port_in(line: &str) -> u16 {
     let (_, behind) = line.split_once("127.0.0.1:").unwrap();
     behind.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
 }
