@@ -1,4 +1,4 @@
-//! What a line of a job costs between the fence and the doors: `cargo bench --bench feed`. Run as tests, the benchmarks
+//! What a line of a job costs between the fence and the endpoints: `cargo bench --bench feed`. Run as tests, the benchmarks
 //! verify what they measure.
 #![allow(missing_docs)]
 

@@ -2,8 +2,8 @@
 //!
 //! A [`RawBlock`] is a pre-allocated piece of memory that holds consecutive traces exactly as the hardware gave them:
 //! trace-major `[trace][channel]`, each row padded to an odd number of cache lines. Blocks never copy and are never
-//! allocated while data flows: capture takes the free one that came home last, fills it, and sends a [`Lease`] on; every
-//! consumer that needs the block holds a share of the lease, and when the last share drops the block goes home by a queue.
+//! allocated while data flows: capture takes the free one that came back last, fills it, and sends a [`Lease`] on; every
+//! consumer that needs the block holds a share of the lease, and when the last share drops the block goes back by a queue.
 
 mod memory;
 
@@ -155,16 +155,16 @@ impl RawBlock {
     }
 }
 
-/// A share of a filled block. Dropping the last one sends the block home.
+/// A share of a filled block. Dropping the last one sends the block back.
 pub struct Lease {
     // Some until drop.
     block: Option<Arc<RawBlock>>,
-    home: Home,
+    returns: Returns,
 }
 
 /// The way back to a pool.
 #[derive(Clone)]
-struct Home {
+struct Returns {
     free_tx: Sender<Arc<RawBlock>>,
     /// Blocks of the pool's own.
     own: usize,
@@ -172,8 +172,8 @@ struct Home {
     kept: Arc<AtomicUsize>,
 }
 
-impl Home {
-    /// Every share sends its own reference home; the pool recognises the last. The queue has room for all shares of all
+impl Returns {
+    /// Every share sends its own reference back; the pool recognises the last. The queue has room for all shares of all
     /// blocks, and when the pool itself is gone the memory is simply freed.
     fn take_in(&self, block: Arc<RawBlock>) {
         let _ = self.free_tx.try_send(block);
@@ -186,18 +186,18 @@ impl Lease {
     /// Allocates; not for the hot path.
     pub fn keep_for_long(&self, blocks: usize) {
         let blocks = blocks.min(MAX_KEPT);
-        let before = self.home.kept.fetch_max(blocks, Ordering::Relaxed);
+        let before = self.returns.kept.fetch_max(blocks, Ordering::Relaxed);
         for number in before..blocks {
-            let number = self.home.own + number;
+            let number = self.returns.own + number;
             let block = Arc::new(RawBlock::numbered(self.layout(), Arc::clone(&self.acquisition), number));
-            self.home.take_in(block);
+            self.returns.take_in(block);
         }
     }
 
     /// A second share for another consumer; allocates nothing.
     #[must_use]
     pub fn share(&self) -> Self {
-        Self { block: self.block.clone(), home: self.home.clone() }
+        Self { block: self.block.clone(), returns: self.returns.clone() }
     }
 }
 
@@ -211,7 +211,7 @@ impl std::ops::Deref for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(block) = self.block.take() {
-            self.home.take_in(block);
+            self.returns.take_in(block);
         }
     }
 }
@@ -219,17 +219,17 @@ impl Drop for Lease {
 /// The blocks of one layout, all allocated before they are needed.
 pub struct BlockPool {
     layout: BlockLayout,
-    home: Home,
-    home_rx: Receiver<Arc<RawBlock>>,
-    /// Came home, the latest on top: that is the one whose memory may still be in a cache.
+    returns: Returns,
+    returned_rx: Receiver<Arc<RawBlock>>,
+    /// Came back, the latest on top: that is the one whose memory may still be in a cache.
     idle: RefCell<Vec<Arc<RawBlock>>>,
 }
 
-/// A free block, writable until it is [`sealed`](Blank::seal). Dropped unsealed it goes home, as a lease does.
+/// A free block, writable until it is [`sealed`](Blank::seal). Dropped unsealed it goes back, as a lease does.
 pub struct Blank {
     // Some until it is sealed or dropped.
     block: Option<Arc<RawBlock>>,
-    home: Home,
+    returns: Returns,
 }
 
 impl Blank {
@@ -241,14 +241,14 @@ impl Blank {
 
     /// Ends writing; from here on the block is shared and read-only.
     pub fn seal(mut self) -> Lease {
-        Lease { block: self.block.take(), home: self.home.clone() }
+        Lease { block: self.block.take(), returns: self.returns.clone() }
     }
 }
 
 impl Drop for Blank {
     fn drop(&mut self) {
         if let Some(block) = self.block.take() {
-            self.home.take_in(block);
+            self.returns.take_in(block);
         }
     }
 }
@@ -257,13 +257,13 @@ impl BlockPool {
     /// `count` blocks (at least two) of `layout`.
     pub fn new(layout: BlockLayout, count: usize, acquisition: &Arc<Acquisition>) -> Self {
         let count = count.max(2);
-        let (free_tx, home_rx) = bounded((count + MAX_KEPT) * MAX_SHARES);
+        let (free_tx, returned_rx) = bounded((count + MAX_KEPT) * MAX_SHARES);
         for number in 0..count {
             let block = Arc::new(RawBlock::numbered(layout, Arc::clone(acquisition), number));
             free_tx.try_send(block).expect("the queue has room for every block");
         }
         let idle = RefCell::new(Vec::with_capacity(count + MAX_KEPT));
-        Self { layout, home: Home { free_tx, own: count, kept: Arc::default() }, home_rx, idle }
+        Self { layout, returns: Returns { free_tx, own: count, kept: Arc::default() }, returned_rx, idle }
     }
 
     /// Shape of the blocks.
@@ -273,30 +273,30 @@ impl BlockPool {
 
     /// How many blocks there are, without those that were added for consumers who keep some.
     pub const fn count(&self) -> usize {
-        self.home.own
+        self.returns.own
     }
 
     /// How many blocks there are, with those for consumers who keep some.
     pub fn total(&self) -> usize {
-        self.home.own + self.home.kept.load(Ordering::Relaxed)
+        self.returns.own + self.returns.kept.load(Ordering::Relaxed)
     }
 
     /// How many blocks are free at this moment.
     pub fn free(&self) -> usize {
-        self.welcome();
+        self.collect_returned();
         self.idle.borrow().len()
     }
 
     /// A free block, or `None` when all are in use; never waits.
     pub fn take(&self) -> Option<Blank> {
-        self.welcome();
+        self.collect_returned();
         let block = self.idle.borrow_mut().pop();
-        block.map(|block| Blank { block: Some(block), home: self.home.clone() })
+        block.map(|block| Blank { block: Some(block), returns: self.returns.clone() })
     }
 
-    /// Puts blocks that have come home to the free ones.
-    fn welcome(&self) {
-        self.idle.borrow_mut().extend(self.home_rx.try_iter().filter_map(last_share));
+    /// Puts blocks that have come back to the free ones.
+    fn collect_returned(&self) {
+        self.idle.borrow_mut().extend(self.returned_rx.try_iter().filter_map(last_share));
     }
 
     /// A free block, waiting up to `timeout` for one: for sources that can wait (replay as fast as it goes).
@@ -306,13 +306,13 @@ impl BlockPool {
             if let Some(blank) = self.take() {
                 return Some(blank);
             }
-            let block = self.home_rx.recv_deadline(deadline).ok()?;
+            let block = self.returned_rx.recv_deadline(deadline).ok()?;
             self.idle.borrow_mut().extend(last_share(block));
         }
     }
 }
 
-/// Only the last reference that comes home is unique; the others just vanish here.
+/// Only the last reference that comes back is unique; the others just vanish here.
 fn last_share(mut block: Arc<RawBlock>) -> Option<Arc<RawBlock>> {
     Arc::get_mut(&mut block).is_some().then_some(block)
 }

@@ -387,26 +387,26 @@ fn ignores_hangup() -> bool {
 /// own: whoever reads or writes traces must not wait for a reader of stderr that stands still. What comes while that
 /// thread is busy is left out.
 struct Meter {
-    news: Option<SyncSender<(u64, String)>>,
+    progress: Option<SyncSender<(u64, String)>>,
     cleared: mpsc::Receiver<()>,
 }
 
 impl Meter {
     /// `length` in whatever unit [`show`](Self::show) is told; `None` when nobody knows the end.
     fn new(length: Option<u64>) -> Self {
-        let (news, news_rx) = mpsc::sync_channel(1);
+        let (progress, progress_rx) = mpsc::sync_channel(1);
         let (cleared_tx, cleared) = mpsc::channel();
         // Without a thread nothing is shown.
         let _ = thread::Builder::new().name("das-meter".into()).spawn(move || {
-            show_all(length, &news_rx);
+            show_all(length, &progress_rx);
             let _ = cleared_tx.send(());
         });
-        Self { news: Some(news), cleared }
+        Self { progress: Some(progress), cleared }
     }
 
     fn show(&self, done: u64, text: String) {
-        if let Some(news) = &self.news {
-            let _ = news.try_send((done, text));
+        if let Some(progress) = &self.progress {
+            let _ = progress.try_send((done, text));
         }
     }
 
@@ -418,12 +418,12 @@ impl Meter {
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        self.news = None;
+        self.progress = None;
         let _ = self.cleared.recv_timeout(METER_GRACE);
     }
 }
 
-fn show_all(length: Option<u64>, news: &mpsc::Receiver<(u64, String)>) {
+fn show_all(length: Option<u64>, progress: &mpsc::Receiver<(u64, String)>) {
     let template = if length.is_some() { "{wide_bar} {percent:>3} %  {msg}" } else { "{spinner} {msg}" };
     let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
     if let Ok(style) = ProgressStyle::with_template(template) {
@@ -431,7 +431,7 @@ fn show_all(length: Option<u64>, news: &mpsc::Receiver<(u64, String)>) {
     }
     let on_terminal = io::stderr().is_terminal();
     let mut last_line = None::<Instant>;
-    for (done, text) in news {
+    for (done, text) in progress {
         if on_terminal {
             bar.set_position(done);
             bar.set_message(text);

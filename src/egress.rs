@@ -20,7 +20,7 @@ pub struct Egress {
     frame_tx: Sender<Frame>,
     // The fence may take the oldest frame back to make room.
     frame_rx: Receiver<Frame>,
-    news: Arc<Notify>,
+    arrived: Arc<Notify>,
     counters: Arc<EgressCounters>,
     shared: Arc<Shared>,
     onlooker: Option<Onlooker>,
@@ -54,29 +54,29 @@ struct Shared {
 pub struct Outlet {
     frame_rx: Receiver<Frame>,
     /// Frames of streams that share one that was taken already.
-    sharers: Mutex<VecDeque<Frame>>,
+    shared_with: Mutex<VecDeque<Frame>>,
     shared: Arc<Shared>,
-    news: Arc<Notify>,
+    arrived: Arc<Notify>,
     alive: watch::Receiver<()>,
 }
 
 /// A fence that holds at most `frames` frames, and counts in `counters`.
 pub fn fence(frames: usize, counters: Arc<EgressCounters>) -> (Egress, Outlet) {
     let (frame_tx, frame_rx) = bounded(frames.max(1));
-    let news = Arc::new(Notify::new());
+    let arrived = Arc::new(Notify::new());
     let alive = watch::Sender::new(());
     let shared = Arc::<Shared>::default();
     let outlet = Outlet {
         frame_rx: frame_rx.clone(),
-        sharers: Mutex::default(),
+        shared_with: Mutex::default(),
         shared: Arc::clone(&shared),
-        news: Arc::clone(&news),
+        arrived: Arc::clone(&arrived),
         alive: alive.subscribe(),
     };
     let egress = Egress {
         frame_tx,
         frame_rx,
-        news,
+        arrived,
         counters,
         shared,
         onlooker: None,
@@ -146,7 +146,7 @@ impl Egress {
                 }
             }
         }
-        self.news.notify_one();
+        self.arrived.notify_one();
     }
 
     fn drop_counted(&self, frame: &Frame) {
@@ -162,7 +162,7 @@ impl Egress {
 
 /// Streams that a frame is one of.
 fn streams(frame: &Frame) -> usize {
-    1 + frame.sharers.len()
+    1 + frame.shared_with.len()
 }
 
 impl Drop for Egress {
@@ -170,7 +170,7 @@ impl Drop for Egress {
         // The outlet must wake to see that the last sender is gone. Senders drop after this body, so the fence's own
         // is exchanged for a dead one first.
         (self.frame_tx, _) = bounded(1);
-        self.news.notify_one();
+        self.arrived.notify_one();
     }
 }
 
@@ -184,7 +184,7 @@ impl Outlet {
             match self.frame_rx.try_recv() {
                 Ok(frame) => return Some(self.first_of(frame)),
                 Err(TryRecvError::Disconnected) => return None,
-                Err(TryRecvError::Empty) => self.news.notified().await,
+                Err(TryRecvError::Empty) => self.arrived.notified().await,
             }
         }
     }
@@ -211,27 +211,27 @@ impl Outlet {
     }
 
     fn next_shared(&self) -> Option<Frame> {
-        let frame = self.sharers.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
+        let frame = self.shared_with.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
         self.shared.inside.fetch_sub(1, Ordering::Relaxed);
         Some(frame)
     }
 
-    /// The frame of the first of its streams; those of the others wait in `sharers`.
+    /// The frame of the first of its streams; those of the others wait in `shared_with`.
     fn first_of(&self, frame: Frame) -> Frame {
         self.shared.inside.fetch_sub(1, Ordering::Relaxed);
-        if frame.sharers.is_empty() {
+        if frame.shared_with.is_empty() {
             return frame;
         }
-        let mut sharers = self.sharers.lock().unwrap_or_else(PoisonError::into_inner);
-        sharers.extend(frame.of_each_stream());
-        sharers.pop_front().expect("a frame has a stream of its own")
+        let mut shared_with = self.shared_with.lock().unwrap_or_else(PoisonError::into_inner);
+        shared_with.extend(frame.of_each_stream());
+        shared_with.pop_front().expect("a frame has a stream of its own")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Sharer, Stream};
+    use crate::frame::{SharedStream, Stream};
     use std::sync::atomic::{AtomicBool, Ordering};
 
     fn numbered(sequence: u64) -> Frame {
@@ -303,19 +303,19 @@ mod tests {
         let counters = Arc::new(EgressCounters::default());
         let (egress, outlet) = fence(1, Arc::clone(&counters));
         let own = Frame::example();
-        let sharer = |name: &str, sequence_offset| Sharer {
+        let shared = |name: &str, sequence_offset| SharedStream {
             stream: Arc::new(Stream { name: name.into(), ..Stream::clone(&own.stream) }),
             sequence_offset,
         };
-        let sharers: Arc<[Sharer]> = Arc::new([sharer("a", 3), sharer("b", 0u64.wrapping_sub(2))]);
+        let shared_with: Arc<[SharedStream]> = Arc::new([shared("a", 3), shared("b", 0u64.wrapping_sub(2))]);
         for sequence in [7, 8] {
-            egress.offer(Frame { sequence, sharers: Arc::clone(&sharers), ..Frame::example() });
+            egress.offer(Frame { sequence, shared_with: Arc::clone(&shared_with), ..Frame::example() });
         }
         drop(egress);
         let frames: Vec<_> = std::iter::from_fn(|| outlet.take_within(Duration::ZERO)).collect();
         let got: Vec<_> = frames.iter().map(|f| (f.stream.name.as_str(), f.sequence)).collect();
         assert_eq!(got, [(own.stream.name.as_str(), 8), ("a", 11), ("b", 6)]);
-        assert!(frames.iter().all(|f| f.values.flat() == own.values.flat() && f.sharers.is_empty()));
+        assert!(frames.iter().all(|f| f.values.flat() == own.values.flat() && f.shared_with.is_empty()));
         assert_eq!((counters.frames_made.get(), counters.frames_dropped.get()), (6, 3));
     }
 
@@ -327,9 +327,10 @@ mod tests {
         let egress = egress.with_jobs(for_jobs);
         let own = Frame::example();
         let of_a_job = Arc::new(Stream { job: "1".into(), ..Stream::clone(&own.stream) });
-        let sharers: Arc<[Sharer]> = Arc::new([Sharer { stream: Arc::clone(&own.stream), sequence_offset: 1 }]);
+        let shared_with: Arc<[SharedStream]> =
+            Arc::new([SharedStream { stream: Arc::clone(&own.stream), sequence_offset: 1 }]);
         for sequence in 0..3 {
-            egress.offer(Frame { sequence, sharers: Arc::clone(&sharers), ..Frame::example() });
+            egress.offer(Frame { sequence, shared_with: Arc::clone(&shared_with), ..Frame::example() });
             egress.offer(Frame { sequence, stream: Arc::clone(&of_a_job), ..Frame::example() });
         }
         assert_eq!((outlet.depth(), of_jobs.depth()), (4, 1));

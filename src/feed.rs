@@ -90,7 +90,7 @@ pub struct Feed {
     share: Arc<Share>,
     rows: Arc<RowNumbers>,
     kept: Mutex<Kept>,
-    news: Notify,
+    arrived: Notify,
     readers: AtomicUsize,
     lines_lost: AtomicU64,
 }
@@ -180,14 +180,14 @@ impl Feed {
             kept.frames.push_back(Held { frame: Arc::clone(&frame), unread });
             (frame, kept.let_go(limits))
         };
-        self.news.notify_waiters();
+        self.arrived.notify_waiters();
         Some(frame)
     }
 
     /// The job has ended: readers get what is here, and then the end.
     pub fn end(&self) {
         self.kept().ended = true;
-        self.news.notify_waiters();
+        self.arrived.notify_waiters();
     }
 
     /// A reader that begins with the newest line.

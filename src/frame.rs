@@ -143,7 +143,7 @@ pub const FLAG_SHORT_WINDOW: u32 = 32;
 
 /// Another stream that shows the same: its frames have the same values.
 #[derive(Clone, Debug)]
-pub struct Sharer {
+pub struct SharedStream {
     /// The stream.
     pub stream: Arc<Stream>,
     /// Added to a frame's sequence number, modulo 2⁶⁴, to have that of this stream.
@@ -158,7 +158,7 @@ pub struct Frame {
     /// What the frame belongs to.
     pub stream: Arc<Stream>,
     /// Others whose frame this is as well, until the [fence](crate::egress) has made a frame for each.
-    pub sharers: Arc<[Sharer]>,
+    pub shared_with: Arc<[SharedStream]>,
     /// Counts the frames of this stream from 0, over gaps and epochs; a hole means that frames were dropped here.
     pub sequence: u64,
     /// Number of the first line on the exact grid of its epoch: line `m` begins at trace `round(m · period · prr)`.
@@ -188,7 +188,7 @@ pub struct Frame {
 }
 
 /// The values of a frame, in pieces as the tiles made them: one behind the other they are in C order `(line, channel,
-/// bin)`. Their memory flies home to its [`ValuesPool`] when the last frame that shows them is dropped. What readers want
+/// bin)`. Their memory goes back to its [`ValuesPool`] when the last frame that shows them is dropped. What readers want
 /// as float16 is made once for all frames that share the values.
 #[derive(Debug)]
 pub struct Values(Hold);
@@ -305,17 +305,17 @@ impl Frame {
     /// The frame as each of its streams has it, its own first. Sharing the values allocates, so this is for the far side
     /// of the fence.
     pub fn of_each_stream(mut self) -> impl Iterator<Item = Self> {
-        let sharers = std::mem::take(&mut self.sharers);
-        let others = (0..sharers.len()).map(|i| self.of_sharer(&sharers[i])).collect::<Vec<_>>();
+        let shared_with = std::mem::take(&mut self.shared_with);
+        let others = (0..shared_with.len()).map(|i| self.for_shared(&shared_with[i])).collect::<Vec<_>>();
         std::iter::once(self).chain(others)
     }
 
-    fn of_sharer(&mut self, sharer: &Sharer) -> Self {
+    fn for_shared(&mut self, shared: &SharedStream) -> Self {
         Self {
             acquisition: Arc::clone(&self.acquisition),
-            stream: Arc::clone(&sharer.stream),
-            sharers: Arc::default(),
-            sequence: self.sequence.wrapping_add(sharer.sequence_offset),
+            stream: Arc::clone(&shared.stream),
+            shared_with: Arc::default(),
+            sequence: self.sequence.wrapping_add(shared.sequence_offset),
             values: self.values.share(),
             ..*self
         }
@@ -356,7 +356,7 @@ impl Frame {
         Self {
             acquisition: Arc::new(acquisition),
             stream: Arc::new(stream),
-            sharers: Arc::default(),
+            shared_with: Arc::default(),
             sequence: 7,
             first_line: 14,
             lines: 2,

@@ -1,11 +1,11 @@
-//! Health: from the accounts of all stages to a list of conditions, each with what is the matter, since when, how bad it
-//! is and what to do. One pure [`Judge`] decides; `/readyz`, the bus, `/metrics`, the log, the screen and the service
+//! Health: from the snapshots of all stages to a list of conditions, each with what is the matter, since when, how bad it
+//! is and what to do. One pure [`Checker`] decides; `/readyz`, the bus, `/metrics`, the log, the screen and the service
 //! manager all show its list, in its words.
 //!
-//! [`Health`] feeds the judge from [`Status`]: a task on tokio (`das-io-N`) several times a second ([`run`]), and whoever
-//! must know it now ([`Health::look`]). The judge holds no clock: times are passed in.
+//! [`Health`] feeds the checker from [`Status`]: a task on tokio (`das-io-N`) several times a second ([`run`]), and whoever
+//! must know it now ([`Health::look`]). The checker holds no clock: times are passed in.
 
-mod judge;
+mod checker;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-pub use judge::{Account, Judge, Limits};
+pub use checker::{Checker, Limits, Snapshot};
 pub use rules::CODES;
 
 use crate::status::{Condition, Severity, Status};
@@ -25,26 +25,26 @@ use crate::status::{Condition, Severity, Status};
 /// From one look to the next. Short beside the second that a person takes to look.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// The judge of one daemon, with what it goes by.
+/// The checker of one daemon, with what it goes by.
 #[derive(Debug)]
 pub struct Health {
     status: Arc<Status>,
     origin: Instant,
-    judge: Mutex<Judge>,
+    checker: Mutex<Checker>,
 }
 
 impl Health {
     /// Begins to watch `status`.
     pub fn new(status: Arc<Status>, limits: Limits) -> Arc<Self> {
-        Arc::new(Self { status, origin: Instant::now(), judge: Mutex::new(Judge::new(limits)) })
+        Arc::new(Self { status, origin: Instant::now(), checker: Mutex::new(Checker::new(limits)) })
     }
 
-    /// Judges now, and tells [`Status`], where every outlet finds it.
+    /// Checks now, and tells [`Status`], where every outlet finds it.
     pub fn look(&self) -> Arc<[Condition]> {
-        let mut judge = self.judge.lock().unwrap_or_else(PoisonError::into_inner);
-        let account = Account::of(&self.status, self.origin.elapsed());
-        let conditions: Arc<[Condition]> = judge.judge(&account).into();
-        self.status.set_conditions(Arc::clone(&conditions), judge.lines_are_late());
+        let mut checker = self.checker.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = Snapshot::of(&self.status, self.origin.elapsed());
+        let conditions: Arc<[Condition]> = checker.check(&snapshot).into();
+        self.status.set_conditions(Arc::clone(&conditions), checker.lines_are_late());
         conditions
     }
 }

@@ -208,7 +208,7 @@ fn other_channels_come_between_two_lines_and_the_frames_say_so() {
     changed_at.dedup();
     assert_eq!(changed_at.len(), 1, "all streams change at the same line");
 
-    // And the other doors show the same.
+    // And the other endpoints show the same.
     let seen = wait_for("a row of the new channels", || {
         let answer = rig.get(&format!("/waterfall/{id}/50"));
         let rows = (answer.status == 201).then(|| answer.json())?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use fiberd::dsp::naive::{self, Run};
 use fiberd::dsp::{
-    Lane, Line, Output, Plan, PlanError, PlanSpec, Raw, Rows, Samples, Spare, Store, Traces, Want, Window, Worker,
+    Lane, LaneOutput, Line, Output, Plan, PlanError, PlanSpec, Raw, Rows, Samples, Spare, Store, Traces, Window, Worker,
 };
 use fiberd::units::Rational;
 use proptest::prelude::*;
@@ -127,8 +127,8 @@ struct Rig {
 const MAX_BLOCK: usize = 120;
 
 impl Rig {
-    fn new(plan: &Arc<Plan>, channels: usize, wants: &[Want]) -> Self {
-        let lane = Lane::new(Arc::clone(plan), wants, MAX_BLOCK);
+    fn new(plan: &Arc<Plan>, channels: usize, outputs: &[LaneOutput]) -> Self {
+        let lane = Lane::new(Arc::clone(plan), outputs, MAX_BLOCK);
         let store = Lane::store(std::slice::from_ref(&lane), channels, MAX_BLOCK);
         let mut worker = Worker::default();
         worker.reserve(plan);
@@ -137,7 +137,7 @@ impl Rig {
 
     /// All outputs for all channels.
     fn whole(plan: &Arc<Plan>, channels: usize) -> Self {
-        let all = |output| Want { output, channels: 0..channels };
+        let all = |output| LaneOutput { output, channels: 0..channels };
         Self::new(plan, channels, &(0..plan.spec().outputs.len()).map(all).collect::<Vec<_>>())
     }
 
@@ -166,11 +166,11 @@ impl Rig {
     }
 }
 
-/// Lines with the values of each want.
+/// Lines with the values of each output.
 type Lines = Vec<(Line, Vec<Vec<f32>>)>;
 
 /// Feeds a lane and returns what comes out. Samples that are given as counts must be integers.
-fn feed(rig: &mut Rig, counts: bool, signal: Signal, scene: &Scene, cuts: &[usize], wants: usize) -> Lines {
+fn feed(rig: &mut Rig, counts: bool, signal: Signal, scene: &Scene, cuts: &[usize], outputs: usize) -> Lines {
     let (channels, mut cuts, mut out) = (rig.store.channels(), cuts.iter().cycle(), Vec::new());
     for (number, run) in scene.runs().into_iter().enumerate() {
         rig.restart(run.start, number > 0);
@@ -189,7 +189,7 @@ fn feed(rig: &mut Rig, counts: bool, signal: Signal, scene: &Scene, cuts: &[usiz
             } else {
                 rig.push(&rows, stride, traces as usize);
             }
-            let values = |line| (0..wants).map(|want| rig.lane.values(want, line).to_vec()).collect();
+            let values = |line| (0..outputs).map(|output| rig.lane.values(output, line).to_vec()).collect();
             out.extend(rig.lane.lines().iter().enumerate().map(|(i, &line)| (line, values(i))));
             t += traces;
         }
@@ -235,23 +235,23 @@ proptest! {
         ends in prop::collection::vec((0usize..70, 0usize..70), 3), checked in 0usize..70,
     ) {
         let plan = Arc::new(Plan::new(spec.clone()).unwrap());
-        let wants: Vec<Want> = (0..spec.outputs.len()).map(|output| {
+        let outputs: Vec<LaneOutput> = (0..spec.outputs.len()).map(|output| {
             let (a, b) = (ends[output].0 % channels, ends[output].1 % channels);
-            Want { output, channels: if output == 0 { 0..channels } else { a.min(b)..a.max(b) + 1 } }
+            LaneOutput { output, channels: if output == 0 { 0..channels } else { a.min(b)..a.max(b) + 1 } }
         }).collect();
-        let mut rig = Rig::new(&plan, channels, &wants);
+        let mut rig = Rig::new(&plan, channels, &outputs);
         // Dirty memory: everything that a lane owns has held poison and overflow before.
         for dirt in [f32::NAN, f32::MAX] {
             for _ in 0..2 + 2 * spec.nfft / MAX_BLOCK {
                 rig.push(&vec![dirt; MAX_BLOCK * channels], channels, MAX_BLOCK);
             }
         }
-        let got = feed(&mut rig, false, signal, &scene, &cuts, wants.len());
+        let got = feed(&mut rig, false, signal, &scene, &cuts, outputs.len());
 
         // Counts as they are, where samples are such, and other cuts: the same to the last bit.
         let counts = matches!(signal, Signal::Counts);
-        let mut other = Rig::new(&plan, channels, &wants);
-        let again = feed(&mut other, counts, signal, &scene, &other_cuts, wants.len());
+        let mut other = Rig::new(&plan, channels, &outputs);
+        let again = feed(&mut other, counts, signal, &scene, &other_cuts, outputs.len());
         prop_assert_eq!(got.len(), again.len());
         for ((line, values), (other_line, other_values)) in got.iter().zip(&again) {
             prop_assert_eq!(line, other_line);
@@ -271,10 +271,10 @@ proptest! {
             for ((line, values), expected) in got.iter().zip(&expected) {
                 let naive::Line { index, first_trace, end_trace, partial, .. } = *expected;
                 prop_assert_eq!(*line, Line { index, first_trace, end_trace, partial });
-                for (want, values) in wants.iter().zip(values).filter(|(want, _)| want.channels.contains(&channel)) {
-                    let output = &spec.outputs[want.output];
+                for (output, values) in outputs.iter().zip(values).filter(|(output, _)| output.channels.contains(&channel)) {
+                    let output = &spec.outputs[output.output];
                     let per_channel = output.values_per_channel();
-                    let values = &values[(channel - want.channels.start) * per_channel..][..per_channel];
+                    let values = &values[(channel - output.channels.start) * per_channel..][..per_channel];
                     let error = error(output, values, &expected.power, largest);
                     prop_assert!(error < AMPLITUDE_ERROR, "line {index} channel {channel}: {error:e}");
                 }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use fiberd::dsp::{History, Lane, Output, Plan, PlanSpec, Rows, Store, Want, Window, Worker};
+use fiberd::dsp::{History, Lane, LaneOutput, Output, Plan, PlanSpec, Rows, Store, Window, Worker};
 use fiberd::units::Rational;
 
 const NFFT: usize = 16_384;
@@ -39,7 +39,7 @@ struct Rig {
 
 impl Rig {
     fn new(plan: &Arc<Plan>) -> Self {
-        let lane = Lane::new(Arc::clone(plan), &[Want { output: 0, channels: 0..CHANNELS }], BLOCK);
+        let lane = Lane::new(Arc::clone(plan), &[LaneOutput { output: 0, channels: 0..CHANNELS }], BLOCK);
         let store = Lane::store(std::slice::from_ref(&lane), CHANNELS, BLOCK);
         let mut worker = Worker::default();
         worker.reserve(plan);
@@ -159,7 +159,7 @@ fn what_has_been_kept_is_seen_by_who_comes_later() {
     // A store that keeps more than its lane needs.
     first.store = first.store.keeping(4096, BLOCK);
     (0..60).for_each(|_| first.push(BLOCK));
-    let mut later = Lane::new(Arc::clone(&plan), &[Want { output: 0, channels: 0..CHANNELS }], BLOCK);
+    let mut later = Lane::new(Arc::clone(&plan), &[LaneOutput { output: 0, channels: 0..CHANNELS }], BLOCK);
     later.keep_time(&first.lane.clock());
     later.look_back(None, Some(History::Conditioned(&first.store)));
     later.begin_early(true);
@@ -177,8 +177,8 @@ fn what_has_been_kept_is_seen_by_who_comes_later() {
 #[test]
 fn who_is_joined_and_left_keeps_what_it_knows() {
     let plan = plan(Rational::new(20, 1).unwrap(), 0..100);
-    let alone = [Want { output: 0, channels: 4..5 }];
-    let together = [Want { output: 0, channels: 0..CHANNELS }];
+    let alone = [LaneOutput { output: 0, channels: 4..5 }];
+    let together = [LaneOutput { output: 0, channels: 0..CHANNELS }];
     let mut rig = Rig::new(&plan);
     rig.lane = Lane::new(Arc::clone(&plan), &alone, BLOCK);
     rig.lane.reset(0);

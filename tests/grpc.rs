@@ -1,8 +1,8 @@
-//! The gRPC door over real sockets, read by a Python client that grpcio-tools made from the proto file.
+//! The gRPC endpoint over real sockets, read by a Python client that grpcio-tools made from the proto file.
 #![allow(clippy::unwrap_used)] // helpers of tests, as their tests
 
 mod common;
-mod doors;
+mod endpoints;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::wait_for;
-use doors::{Client, lines, stream};
+use endpoints::{Client, lines, stream};
 use fiberd::config::{HttpConfig, Reloadable, Role, TlsFiles, Token, digest_of};
 use fiberd::feed::{Feed, Limits};
 use fiberd::frame::Dtype;
-use fiberd::streams::grpc::{GrpcDoor, GrpcOptions, OpenPort};
+use fiberd::streams::grpc::{GrpcOptions, GrpcPorts, OpenPort};
 use tokio::runtime::Runtime;
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -32,8 +32,8 @@ impl Job {
     fn start(limits: Limits) -> Self {
         let runtime = Runtime::new().unwrap();
         let feeds = Feed::of_job(&"glass".into(), limits, 3);
-        let door = GrpcDoor::new(GrpcOptions { host: LOCALHOST, ports: 0..=0 });
-        let port = runtime.block_on(door.open_port(feeds.clone())).unwrap();
+        let ports = GrpcPorts::new(GrpcOptions { host: LOCALHOST, ports: 0..=0 });
+        let port = runtime.block_on(ports.open_port(feeds.clone())).unwrap();
         Self { runtime, feeds, port }
     }
 
@@ -45,7 +45,7 @@ impl Job {
     /// One frame for each stream, with `count` lines from `row` on.
     fn push(&self, layout: [(usize, usize); 3], row: u64, count: usize) {
         for ((number, feed), (start, channels)) in (0..).zip(&self.feeds).zip(layout) {
-            // One of the streams goes out as float16 by every door.
+            // One of the streams goes out as float16 by every endpoint.
             let dtype = if number == 1 { Dtype::F16 } else { Dtype::F32 };
             feed.push(lines(&stream(number, start, channels, 5, dtype), row, count));
         }
@@ -101,8 +101,8 @@ fn a_port_has_the_locks_of_the_control_api() {
     };
     let runtime = Runtime::new().unwrap();
     let feeds = Feed::of_job(&"glass".into(), ROOMY, 3);
-    let door = GrpcDoor::new(GrpcOptions { host: LOCALHOST, ports: 0..=0 }).locked_as(&http).unwrap();
-    let port = runtime.block_on(door.open_port(feeds.clone())).unwrap();
+    let ports = GrpcPorts::new(GrpcOptions { host: LOCALHOST, ports: 0..=0 }).locked_as(&http).unwrap();
+    let port = runtime.block_on(ports.open_port(feeds.clone())).unwrap();
     let job = Job { runtime, feeds, port };
     job.push(LAYOUT, 7, 1);
     let dir = tempfile::tempdir().unwrap();
@@ -241,8 +241,8 @@ fn busy_ports_are_skipped_and_used_again_as_late_as_possible() {
             let free = |port: u16| TcpListener::bind((LOCALHOST, port)).is_ok();
             (free(first) && free(first.checked_add(2)?)).then_some((busy, first))
         });
-        let door = GrpcDoor::new(GrpcOptions { host: LOCALHOST, ports: first..=first + 2 });
-        let open = || async { door.open_port(Feed::of_job(&"".into(), ROOMY, 1)).await };
+        let ports = GrpcPorts::new(GrpcOptions { host: LOCALHOST, ports: first..=first + 2 });
+        let open = || async { ports.open_port(Feed::of_job(&"".into(), ROOMY, 1)).await };
         let (one, two) = (open().await.unwrap(), open().await.unwrap());
         assert_eq!((one.port, two.port), (first, first + 2));
         assert!(open().await.is_err());
@@ -257,7 +257,7 @@ fn busy_ports_are_skipped_and_used_again_as_late_as_possible() {
         }
         // Another daemon begins where its counter says.
         let options = GrpcOptions { host: LOCALHOST, ports: first..=first + 2 };
-        let later = GrpcDoor::new(options).beginning_at(3_000_002);
+        let later = GrpcPorts::new(options).beginning_at(3_000_002);
         let port = later.open_port(Feed::of_job(&"".into(), ROOMY, 1)).await.unwrap().port;
         assert_eq!(port, first + (3_000_002 % 3) as u16);
     });

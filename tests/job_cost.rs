@@ -187,7 +187,7 @@ fn a_job_waits_for_its_beginning_while_the_pipeline_is_behind() {
         let ask = |rig: &mut EngineRig, job: &str, nfft| {
             let (reply, answer) = oneshot::channel();
             let streams = vec![multi((1, 9), nfft, 100.0, period(1, 50))];
-            rig.engine.obey(Command::Open { job: job.into(), streams, reply });
+            rig.engine.execute(Command::Open { job: job.into(), streams, reply });
             answer
         };
         feed(&mut rig);

@@ -8,15 +8,17 @@ use std::time::Duration;
 use fiberd::acquisition::{Acquisition, ClockQuality, SampleFormat};
 use fiberd::block::{BlockLayout, BlockPool, RawBlock};
 use fiberd::config::{ProcessingConfig, ViewConfig};
-use fiberd::dsp::{CommonMode, ConditionSpec, Lane, Output, Plan, PlanSpec, Raw, Samples, Spare, Traces, Want, Window};
+use fiberd::dsp::{
+    CommonMode, ConditionSpec, Lane, LaneOutput, Output, Plan, PlanSpec, Raw, Samples, Spare, Traces, Window,
+};
 use fiberd::egress::{Outlet, fence};
 use fiberd::frame::{
     Dtype, FLAG_CLOCK_STEP, FLAG_EPOCH_START, FLAG_GAP_BEFORE, FLAG_NONFINITE_INPUT, FLAG_PARTIAL_LINE, Frame,
     ValueKind, View,
 };
 use fiberd::pipeline::Engine;
-use fiberd::pipeline::crew::Crew;
 use fiberd::pipeline::tile::{TILE_CHANNELS, Tile};
+use fiberd::pipeline::workers::Workers;
 use fiberd::status::Status;
 use fiberd::units::{Rational, TraceIndex};
 use proptest::prelude::*;
@@ -357,12 +359,12 @@ fn lines_are_the_same_whichever_thread_made_them() {
     let stride = 1024;
     let samples: Vec<i16> = (0..600).flat_map(|t| (0..stride).map(move |c| sample(t, c))).collect();
     let lines = |threads: usize, all: bool| {
-        let mut crew = Crew::apart(threads);
-        crew.reserve(&std::iter::once(&plan), 600);
+        let mut workers = Workers::apart(threads);
+        workers.reserve(&std::iter::once(&plan), 600);
         let tile = |first: usize| {
             let channels = first..(first + TILE_CHANNELS).min(1000);
-            let wants = [0, 1].map(|output| Want { output, channels: 0..channels.len() });
-            let lanes = vec![Lane::new(Arc::clone(&plan), &wants, 200)];
+            let outputs = [0, 1].map(|output| LaneOutput { output, channels: 0..channels.len() });
+            let lanes = vec![Lane::new(Arc::clone(&plan), &outputs, 200)];
             Tile::new(&ConditionSpec::default(), &acquisition, channels, lanes, 200).unwrap()
         };
         let mut tiles: Vec<Tile> = (0..1000).step_by(TILE_CHANNELS).map(tile).collect();
@@ -370,10 +372,10 @@ fn lines_are_the_same_whichever_thread_made_them() {
         for end in [200, 400, 600] {
             let mut traces = Traces::new(0, &mut Spare::default());
             traces.push(Raw::new(Samples::I16(&samples[..end * stride]), stride, end, 1000));
-            crew.each(&mut tiles, all, |tile, worker| tile.transform_counts(&traces, worker));
+            workers.each(&mut tiles, all, |tile, worker| tile.transform_counts(&traces, worker));
             for lane in tiles.iter().flat_map(|tile| &tile.lanes) {
                 for line in 0..lane.lines().len() {
-                    bits.extend([0, 1].iter().flat_map(|&want| lane.values(want, line)).map(|v| v.to_bits()));
+                    bits.extend([0, 1].iter().flat_map(|&output| lane.values(output, line)).map(|v| v.to_bits()));
                 }
             }
         }
@@ -389,7 +391,7 @@ fn lines_are_the_same_whichever_thread_made_them() {
 #[test]
 fn processing_a_block_allocates_nothing() {
     let acquisition = acquisition(1);
-    // A frame for a sharer is made on the far side of the fence, which may allocate; here nobody shares all.
+    // A frame for a stream that shares is made on the far side of the fence, which may allocate; here nobody shares all.
     let no_twins = || views().into_iter().chain(spectra().into_iter().filter(|v| v.name != "twin"));
     for (common_mode, strain_rate) in
         [(CommonMode::Keep, false), (CommonMode::Keep, true), (CommonMode::Mean, true), (CommonMode::Median, true)]

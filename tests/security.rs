@@ -215,7 +215,7 @@ fn tokens_open_what_their_role_may_do_over_tls() {
     let (code, text) = status(&["--token-file", token_file]);
     assert_eq!((code, text.starts_with("UNKNOWN: ")), (3, true), "a certificate of an unknown CA: {text}");
 
-    // Without TLS there is nothing to be had at this door, and it stays open for others.
+    // Without TLS there is nothing to be had at this endpoint, and it stays open for others.
     assert!(exchange(address(&daemon), b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").is_none());
     assert_eq!(over_tls(dir.path(), daemon.port, &json!([{ "method": "GET", "path": "/healthz" }]))[0]["status"], 200);
     assert!(daemon.process.stop().success());

@@ -1,16 +1,16 @@
-//! The WebSocket door over real sockets, read by a Python client that decodes with numpy as `FRAME.md` says.
+//! The WebSocket endpoint over real sockets, read by a Python client that decodes with numpy as `FRAME.md` says.
 #![allow(clippy::unwrap_used)] // helpers of tests, as their tests
 
 mod common;
-mod doors;
+mod endpoints;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::wait_for;
-use doors::{Client, lines, stream};
-use fiberd::api::{Door, serve};
+use endpoints::{Client, lines, stream};
+use fiberd::api::{ServerOptions, serve};
 use fiberd::config::HttpConfig;
 use fiberd::feed::{Feed, Limits};
 use fiberd::frame::Dtype;
@@ -35,9 +35,9 @@ impl Job {
         let lookup: websocket::Lookup = Arc::new(move |job_id| (job_id == "1-1").then(|| found.clone()));
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let door = Door::new(&HttpConfig::default(), Arc::default()).unwrap();
+        let options = ServerOptions::new(&HttpConfig::default(), Arc::default()).unwrap();
         let routes = websocket::routes(lookup, Arc::default()).split_for_parts().0;
-        runtime.spawn(serve(listener, routes, door, std::future::pending()));
+        runtime.spawn(serve(listener, routes, options, std::future::pending()));
         Self { _runtime: runtime, feeds, port }
     }
 

@@ -110,7 +110,7 @@ impl Judge {
         let no_block = sample.count("fiberd_traces_dropped_total{place=\"no_block\"}");
         if no_block > self.no_block {
             let lost = no_block - self.no_block;
-            broken.push(("no trace is dropped for want of a block", format!("{lost} traces, {no_block} in all")));
+            broken.push(("no trace is dropped without a free block", format!("{lost} traces, {no_block} in all")));
         }
         self.no_block = no_block;
         broken

@@ -138,7 +138,7 @@ fn moments() {
         let text = format!("fiberd_lines_total {lines}\nfiberd_traces_dropped_total{{place=\"no_block\"}} 20\n");
         metric(sample, &text);
     });
-    assert_eq!(starved, ["no trace is dropped for want of a block"]);
+    assert_eq!(starved, ["no trace is dropped without a free block"]);
 }
 
 fn quiet_times() {

@@ -93,7 +93,7 @@ impl Driver {
     fn run(&mut self, lines: &Receiver<String>) -> Result<(), String> {
         loop {
             match lines.try_recv() {
-                Ok(line) => self.obey(&line)?,
+                Ok(line) => self.execute(&line)?,
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => {
                     // In order: no light, and the heartbeat stops.
@@ -156,7 +156,7 @@ impl Driver {
         let _ = self.account.write_all_at(format!("{:020}\n", self.launched).as_bytes(), 0);
     }
 
-    fn obey(&mut self, line: &str) -> Result<(), String> {
+    fn execute(&mut self, line: &str) -> Result<(), String> {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         let bad = || format!("the driver does not understand {line:?}");
         match word {

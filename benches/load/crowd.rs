@@ -27,7 +27,7 @@ pub async fn each<T, R>(rig: &Rig, items: Vec<T>, work: impl AsyncFn(&mut Http, 
     let queue = Mutex::new(VecDeque::from(items));
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     let hand = async || {
-        let mut http = Http::new(rig.door);
+        let mut http = Http::new(rig.http_address);
         let mut done = Vec::new();
         while let Some(item) = next() {
             done.push(work(&mut http, item).await);
@@ -50,7 +50,7 @@ impl Crowd {
         Self { tally: Arc::default(), live: Vec::new(), configured: Vec::new() }
     }
 
-    /// Starts jobs and opens their readers; the words of the first refusal for want of room.
+    /// Starts jobs and opens their readers; the words of the first refusal when there is no more room.
     pub async fn add(&mut self, rig: &Rig, wishes: Vec<(Wish, Readers)>) -> Option<String> {
         let started = each(rig, wishes, async |http, (wish, readers)| {
             let (job, ms) = Job::configure(http, &wish).await?;

@@ -77,7 +77,7 @@ pub async fn cycles(size: &Size, rig: &mut Rig) -> Result<Report, Fault> {
     if percent > MEMORY_PERCENT && grown > MEMORY_BYTES {
         tally.fault("memory", format!("grown by {grown} bytes, {percent:.1} %"));
     }
-    let mut http = Http::new(rig.door);
+    let mut http = Http::new(rig.http_address);
     let jobs: Value = serde_json::from_slice(&http.get("/jobs").await?.body)?;
     report.count("jobs left", jobs.as_array().map_or(u64::MAX, |jobs| jobs.len() as u64)).must_be(0);
     let slot = match Job::configure(&mut http, &wish(size, rig, 0)).await {

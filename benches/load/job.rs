@@ -183,7 +183,7 @@ impl Live {
             live.connections.push(connection);
         }
         if readers.polls {
-            let poller = poll(Arc::clone(&live.job), Http::new(rig.door), Arc::clone(tally));
+            let poller = poll(Arc::clone(&live.job), Http::new(rig.http_address), Arc::clone(tally));
             live.readers.push(tokio::spawn(poller));
         }
         Ok(live)

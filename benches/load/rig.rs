@@ -32,7 +32,7 @@ const LIMITS: &str = "http.rate_configure_per_s = 1e6\nhttp.rate_configure_burst
     jobs.first_port = 20000\njobs.last_port = 31999\n";
 
 pub struct Rig {
-    pub door: SocketAddr,
+    pub http_address: SocketAddr,
     /// How large the fiber is, and its pulse repetition rate.
     pub channels: usize,
     pub prr_hz: f64,
@@ -118,17 +118,17 @@ impl Rig {
         let shm = Path::new("/dev/shm");
         let root = if shm.is_dir() { shm.to_path_buf() } else { std::env::temp_dir() };
         let dir = tempfile::Builder::new().prefix("fiberd-load-").tempdir_in(root)?;
-        let door = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
+        let http_address = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
         let (config, scene, ring) =
             (dir.path().join("fiberd.toml"), dir.path().join("scene.toml"), dir.path().join("ring"));
-        fs::write(&config, format!("{LIMITS}{}", case.config(&ring, door.port(), 0, None)))?;
+        fs::write(&config, format!("{LIMITS}{}", case.config(&ring, http_address.port(), 0, None)))?;
         fs::write(&scene, case.scene())?;
         let words = |path: &Path| path.to_string_lossy().into_owned();
         let daemon = Part::start(dir.path(), "daemon", &["run", "--config", &words(&config)])?;
         let simulate = ["simulate", "--scene", &words(&scene), "--ring", &words(&ring), "--repeat", "1"];
         let producer = Part::start(dir.path(), "producer", &simulate)?;
         let own = Some(Own { producer, daemon, dir });
-        let mut rig = Self { door, channels: case.channels, prr_hz: case.prr_hz, own };
+        let mut rig = Self { http_address, channels: case.channels, prr_hz: case.prr_hz, own };
         let began = Instant::now();
         while rig.metrics().await.is_none_or(|m| (m.count("fiberd_traces_total") as f64) < SETTLED_S * case.prr_hz) {
             rig.must_live()?;
@@ -143,11 +143,11 @@ impl Rig {
     /// A daemon that runs already, at `http://HOST:PORT`.
     pub async fn at(url: &str) -> Result<Self, Fault> {
         let address = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
-        let door = address.to_socket_addrs()?.next().ok_or("no such host")?;
-        let live: Value = serde_json::from_slice(&Http::new(door).get("/live_metadata").await?.body)?;
+        let http_address = address.to_socket_addrs()?.next().ok_or("no such host")?;
+        let live: Value = serde_json::from_slice(&Http::new(http_address).get("/live_metadata").await?.body)?;
         let channels = live["number_of_channels"].as_u64().ok_or("no number_of_channels")? as usize;
         let prr_hz = live["prr"].as_f64().filter(|prr| *prr > 0.0).ok_or("the daemon waits for fiber")?;
-        Ok(Self { door, channels, prr_hz, own: None })
+        Ok(Self { http_address, channels, prr_hz, own: None })
     }
 
     pub fn must_live(&mut self) -> Result<(), Fault> {
@@ -157,7 +157,7 @@ impl Rig {
     }
 
     pub async fn metrics(&self) -> Option<Metrics> {
-        let answer = Http::new(self.door).get("/metrics").await.ok()?;
+        let answer = Http::new(self.http_address).get("/metrics").await.ok()?;
         (answer.status == 200).then(|| Metrics::parse(&String::from_utf8_lossy(&answer.body)))
     }
 

@@ -45,7 +45,7 @@ async fn start(http: &mut Http, wish: &Wish) -> Result<(Job, f64), Fault> {
 
 /// One job after the other, each with the wait for its first line.
 async fn starts(size: &Size, rig: &Rig, report: &mut Report) -> Result<(), Fault> {
-    let mut http = Http::new(rig.door);
+    let mut http = Http::new(rig.http_address);
     let (mut configure, mut first, mut cancel) = (Vec::new(), Vec::new(), Vec::new());
     let mut line_ms = 0.0;
     for number in 0..size.starts {
@@ -75,7 +75,7 @@ async fn starts(size: &Size, rig: &Rig, report: &mut Report) -> Result<(), Fault
 }
 
 async fn reads(size: &Size, rig: &Rig, report: &mut Report, tally: &Tally) -> Result<(), Fault> {
-    let mut http = Http::new(rig.door);
+    let mut http = Http::new(rig.http_address);
     let (job, _) = start(&mut http, &display(size, rig, 0, 40, 10.0).0).await?;
     let metadata = format!("/metadata/{}", job.id);
     let routes = [
@@ -102,7 +102,7 @@ async fn reads(size: &Size, rig: &Rig, report: &mut Report, tally: &Tally) -> Re
     let until = Instant::now() + size.reads_hold;
     let began = Instant::now();
     let client = async || {
-        let mut http = Http::new(rig.door);
+        let mut http = Http::new(rig.http_address);
         let mut times = Vec::new();
         for (name, path) in routes.iter().cycle() {
             let asked = Instant::now();
@@ -141,7 +141,7 @@ async fn polls(size: &Size, rig: &Rig, report: &mut Report, tally: &Tally) -> Re
     for (name, wish, target) in
         [("a waterfall of the fiber", waterfall, Some(20.0)), ("spectra of a channel", spectra, None)]
     {
-        let mut http = Http::new(rig.door);
+        let mut http = Http::new(rig.http_address);
         let mut jobs = Vec::new();
         for _ in 0..POLLED {
             jobs.push((start(&mut http, &wish).await?.0, None));

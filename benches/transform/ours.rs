@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use fiberd::dsp::{ConditionSpec, Lane, Plan, Raw, Samples, Spare, Traces, Want};
-use fiberd::pipeline::crew::Crew;
+use fiberd::dsp::{ConditionSpec, Lane, LaneOutput, Plan, Raw, Samples, Spare, Traces};
 use fiberd::pipeline::tile::{TILE_CHANNELS, Tile};
+use fiberd::pipeline::workers::Workers;
 
 use crate::work::{Contender, Recording, Workload};
 
@@ -23,7 +23,7 @@ struct Part {
 pub struct Ours {
     tiles: Vec<Tile>,
     parts: Vec<Part>,
-    crew: Crew,
+    workers: Workers,
     rows: Spare<[i16]>,
     reach: usize,
     channels: usize,
@@ -41,22 +41,22 @@ impl Ours {
         let kept = KEPT.min(workload.lines());
         let part = |first: usize| {
             let channels = first..(first + TILE_CHANNELS).min(workload.channels);
-            let want = Want { output: 0, channels: 0..channels.len() };
+            let want = LaneOutput { output: 0, channels: 0..channels.len() };
             let lanes = vec![Lane::new(Arc::clone(&plan), &[want], BLOCK)];
             let lines = vec![vec![0.0; channels.len() * per_channel]; kept];
             let tile = Tile::new(&condition, &acquisition, channels, lanes, BLOCK).expect("plain counts");
             (tile, Part { lines, done: 0 })
         };
-        let mut crew = Crew::apart(threads);
+        let mut workers = Workers::apart(threads);
         let (tiles, parts): (Vec<Tile>, _) = (0..workload.channels).step_by(TILE_CHANNELS).map(part).unzip();
         let reach = tiles.iter().flat_map(|tile| &tile.lanes).map(Lane::reach).max().unwrap_or(0);
         let mut rows = Spare::default();
         rows.reserve(reach + BLOCK);
-        crew.reserve(&std::iter::once(&plan), reach + BLOCK);
+        workers.reserve(&std::iter::once(&plan), reach + BLOCK);
         Self {
             tiles,
             parts,
-            crew,
+            workers,
             rows,
             reach,
             channels: workload.channels,
@@ -81,7 +81,7 @@ impl Part {
 
 impl Contender for Ours {
     fn name(&self) -> String {
-        match self.crew.threads() {
+        match self.workers.threads() {
             1 => "fiberd".into(),
             n => format!("fiberd, {n} threads"),
         }
@@ -96,8 +96,9 @@ impl Contender for Ours {
             let samples = &recording.samples[oldest * recording.stride..(first + traces) * recording.stride];
             let mut table = Traces::new(oldest as u64, &mut self.rows);
             table.push(Raw::new(Samples::I16(samples), recording.stride, first + traces - oldest, self.channels));
-            self.crew
-                .each(&mut self.tiles, self.crew.threads() > 1, |tile, worker| tile.transform_counts(&table, worker));
+            self.workers.each(&mut self.tiles, self.workers.threads() > 1, |tile, worker| {
+                tile.transform_counts(&table, worker);
+            });
             table.put_away(&mut self.rows);
             self.tiles.iter_mut().zip(&mut self.parts).for_each(|(tile, part)| part.collect(tile));
         }

@@ -106,7 +106,7 @@ pub enum Phase {
     Acquiring(Arc<Acquisition>),
     /// Light, but no data for longer than usual and not yet for long enough to call it lost.
     Stalled(Arc<Acquisition>),
-    /// The daemon is stopping or the replay has ended: what is inside still goes out.
+    /// The daemon is stopping or the replay has ended: frames that are made are still sent.
     Draining,
 }
 

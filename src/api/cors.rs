@@ -104,7 +104,7 @@ mod tests {
         pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
     }
 
-    fn dressed(origins: &[&str], origin: &'static str, preflight: bool) -> HeaderMap {
+    fn headers_for(origins: &[&str], origin: &'static str, preflight: bool) -> HeaderMap {
         let origins: Vec<_> = origins.iter().map(|&o| o.to_owned()).collect();
         let cors = Cors::new(&origins);
         let mut asked = headers(&[(header::ORIGIN, origin)]);
@@ -121,24 +121,25 @@ mod tests {
     #[test]
     fn only_named_origins_are_answered() {
         const PAGE: &str = "https://das.example";
-        let allow_origin =
-            |origins: &[&str], origin| dressed(origins, origin, true).get(header::ACCESS_CONTROL_ALLOW_ORIGIN).cloned();
+        let allow_origin = |origins: &[&str], origin| {
+            headers_for(origins, origin, true).get(header::ACCESS_CONTROL_ALLOW_ORIGIN).cloned()
+        };
         assert_eq!(allow_origin(&[], PAGE), None);
         assert_eq!(allow_origin(&[PAGE], PAGE), Some(HeaderValue::from_static(PAGE)));
         assert_eq!(allow_origin(&["*"], PAGE), Some(HeaderValue::from_static("*")));
         for foreign in ["http://das.example", "https://das.example.evil", "https://das.example:444", "null", ""] {
             assert_eq!(allow_origin(&[PAGE], foreign), None, "{foreign}");
         }
-        let preflight = dressed(&[PAGE], PAGE, true);
+        let preflight = headers_for(&[PAGE], PAGE, true);
         assert_eq!(preflight[header::ACCESS_CONTROL_ALLOW_METHODS], "POST");
         assert_eq!(
             (&preflight[header::ACCESS_CONTROL_ALLOW_HEADERS], &preflight[header::VARY]),
             (&HEADERS, &HeaderValue::from_static("origin"))
         );
-        let answer = dressed(&[PAGE], PAGE, false);
+        let answer = headers_for(&[PAGE], PAGE, false);
         assert_eq!(answer[header::ACCESS_CONTROL_EXPOSE_HEADERS], EXPOSED);
         assert!(!answer.contains_key(header::ACCESS_CONTROL_ALLOW_METHODS));
-        assert!(!dressed(&[], PAGE, true).contains_key(header::VARY));
+        assert!(!headers_for(&[], PAGE, true).contains_key(header::VARY));
     }
 
     #[test]

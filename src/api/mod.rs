@@ -5,13 +5,14 @@
 //! body carries paths, hosts or credentials. It must never wait for a thread of the data path: what it tells comes
 //! from atomics in [`Status`].
 //!
-//! As a request meets them: `server` is the connection loop, with [`tls`](crate::streams::tls) in front and `seats` to decide who stays;
+//! As a request meets them: `server` is the connection loop, with [`tls`](crate::streams::tls) in front and `connections` to decide who stays;
 //! `request` names, limits and folds each request, [`cors`] judges pages, [`security`] who may do what and [`limits`] how
 //! often; `observe` holds the routes that only look, `focus` and its neighbours those of jobs and recordings, `docs`
 //! describes them all, and `home` is the page at `/`; `body` is what handlers share; how they refuse stands in
 //! [`refusal`](crate::refusal).
 
 pub mod body;
+mod connections;
 pub mod cors;
 mod docs;
 mod focus;
@@ -21,7 +22,6 @@ mod observe;
 mod older;
 mod recordings;
 mod request;
-mod seats;
 pub mod security;
 mod server;
 mod timeline;
@@ -47,7 +47,7 @@ use body::BODY_LIMIT_BYTES;
 use cors::Cors;
 use request::Guard;
 use security::Gate;
-pub use server::{Door, serve};
+pub use server::{ServerOptions, serve};
 
 /// Longest time from a request's header to its answer.
 const REQUEST_TIME_LIMIT: Duration = Duration::from_secs(10);

@@ -2,8 +2,8 @@
 //!
 //! By hand over hyper because the loop that comes with axum waits for ever for the rest of a request, and at the end
 //! for every connection that is still open. When all places are taken, whoever keeps a place without using it makes
-//! room (see `seats`); when nobody can be spared, a few wait, and more are closed at once rather than left to fill the
-//! kernel's queue, in which everybody waits. A connection that becomes a WebSocket leaves its place: its door has limits
+//! room (see `connections`); when nobody can be spared, a few wait, and more are closed at once rather than left to fill the
+//! kernel's queue, in which everybody waits. A connection that becomes a WebSocket leaves its place: its endpoint has limits
 //! of its own.
 
 use std::collections::{HashMap, VecDeque};
@@ -28,7 +28,7 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tower::util::ServiceExt;
 use tracing::{debug, warn};
 
-use super::seats::{Seat, Seats};
+use super::connections::{Activity, Connections};
 use crate::config::HttpConfig;
 use crate::status::ApiCounters;
 use crate::streams::access::{Client, Peer};
@@ -43,7 +43,7 @@ const BUFFER_LIMIT_BYTES: usize = 64 * 1024;
 /// Requests under way when the daemon stops may take so long to end.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Pause after a failed accept, e.g. for want of file descriptors.
+/// Pause after a failed accept, e.g. when there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// While somebody waits for a place, looked again after this time.
@@ -52,9 +52,9 @@ const ROOM_PAUSE: Duration = Duration::from_millis(20);
 /// A client that takes nothing of an answer, or is not there any more, is cut after this time.
 const UNREAD_TIME_LIMIT_MS: u32 = 30_000;
 
-/// How the door is hung.
+/// What the server keeps to.
 #[derive(Clone)]
-pub struct Door {
+pub struct ServerOptions {
     /// Connections at a time.
     pub max_connections: usize,
     /// `None` = plain HTTP.
@@ -63,7 +63,7 @@ pub struct Door {
     pub counters: Arc<ApiCounters>,
 }
 
-impl Door {
+impl ServerOptions {
     /// As the configuration has it.
     ///
     /// # Errors
@@ -75,9 +75,9 @@ impl Door {
 }
 
 /// Answers on `listener` until `shutdown` comes, then lets requests under way end, within two seconds.
-pub async fn serve(listener: TcpListener, router: Router, door: Door, shutdown: impl Future<Output = ()>) {
+pub async fn serve(listener: TcpListener, router: Router, options: ServerOptions, shutdown: impl Future<Output = ()>) {
     let (closing_tx, closing_rx) = watch::channel(());
-    let mut room = Room::new(door.max_connections, Arc::clone(&door.counters));
+    let mut room = Room::new(options.max_connections, Arc::clone(&options.counters));
     let mut shutdown = pin!(shutdown);
     let mut failed = false;
     loop {
@@ -87,7 +87,7 @@ pub async fn serve(listener: TcpListener, router: Router, door: Door, shutdown: 
             accepted = listener.accept() => match accepted {
                 Ok((stream, from)) => {
                     failed = false;
-                    room.lobby.push_back((stream, from.ip()));
+                    room.pending.push_back((stream, from.ip()));
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut failed, true) {
@@ -96,12 +96,12 @@ pub async fn serve(listener: TcpListener, router: Router, door: Door, shutdown: 
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
-            () = tokio::time::sleep(ROOM_PAUSE), if !room.lobby.is_empty() => {}
+            () = tokio::time::sleep(ROOM_PAUSE), if !room.pending.is_empty() => {}
         }
         while let Some((stream, from)) = room.next() {
-            let (closing, router, tls) = (closing_rx.clone(), router.clone(), door.tls.clone());
+            let (closing, router, tls) = (closing_rx.clone(), router.clone(), options.tls.clone());
             let start = room.start;
-            room.enter(from, |seat| talk(stream, tls, closing, Talk { router, peer: Peer(from), seat, start }));
+            room.enter(from, |activity| talk(stream, tls, closing, Talk { router, peer: Peer(from), activity, start }));
         }
     }
     drop(listener);
@@ -117,10 +117,10 @@ struct Room {
     start: Instant,
     tasks: JoinSet<()>,
     handles: HashMap<Id, AbortHandle>,
-    seats: Seats<Id>,
+    connections: Connections<Id>,
     /// Those without a place.
-    lobby: VecDeque<(TcpStream, IpAddr)>,
-    lobby_places: usize,
+    pending: VecDeque<(TcpStream, IpAddr)>,
+    pending_limit: usize,
     counters: Arc<ApiCounters>,
 }
 
@@ -130,45 +130,45 @@ impl Room {
             start: Instant::now(),
             tasks: JoinSet::new(),
             handles: HashMap::new(),
-            seats: Seats::new(places.max(1)),
-            lobby: VecDeque::new(),
-            lobby_places: places.div_ceil(4),
+            connections: Connections::new(places.max(1)),
+            pending: VecDeque::new(),
+            pending_limit: places.div_ceil(4),
             counters,
         }
     }
 
-    fn enter<T: Future<Output = ()> + Send + 'static>(&mut self, from: IpAddr, talk: impl FnOnce(Seat) -> T) {
-        let seat = Seats::<Id>::seat(elapsed_ms(self.start));
-        let task = self.tasks.spawn(talk(seat.clone()));
-        self.seats.sit(task.id(), Client::from(from), seat);
+    fn enter<T: Future<Output = ()> + Send + 'static>(&mut self, from: IpAddr, talk: impl FnOnce(Activity) -> T) {
+        let activity = Connections::<Id>::activity(elapsed_ms(self.start));
+        let task = self.tasks.spawn(talk(activity.clone()));
+        self.connections.insert(task.id(), Client::from(from), activity);
         self.handles.insert(task.id(), task);
     }
 
     fn left(&mut self, ended: Result<(Id, ()), JoinError>) {
         let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
-        self.seats.stand(id);
+        self.connections.remove(id);
         self.handles.remove(&id);
     }
 
-    /// The first in the lobby for whom there is a place, or for whom another can be spared. When there is none, those
-    /// for whom the lobby is too small are closed.
+    /// The first in the pending for whom there is a place, or for whom another can be spared. When there is none, those
+    /// for whom the pending is too small are closed.
     fn next(&mut self) -> Option<(TcpStream, IpAddr)> {
         let now_ms = elapsed_ms(self.start);
         let mut hopeless = Vec::new();
-        let found = self.lobby.iter().position(|(_, from)| {
+        let found = self.pending.iter().position(|(_, from)| {
             let client = Client::from(*from);
-            if !self.seats.is_full() {
+            if !self.connections.is_full() {
                 return true;
             }
             // Most of a crowd is one client.
             if hopeless.contains(&client) {
                 return false;
             }
-            let Some(id) = self.seats.dispensable(now_ms, client) else {
+            let Some(id) = self.connections.dispensable(now_ms, client) else {
                 hopeless.push(client);
                 return false;
             };
-            self.seats.stand(id);
+            self.connections.remove(id);
             if let Some(task) = self.handles.remove(&id) {
                 debug!("a connection that waited for its client made room for another");
                 self.counters.connections_spared.add(1);
@@ -177,9 +177,9 @@ impl Room {
             true
         });
         if found.is_none() {
-            self.lobby.truncate(self.lobby_places);
+            self.pending.truncate(self.pending_limit);
         }
-        self.lobby.remove(found?)
+        self.pending.remove(found?)
     }
 }
 
@@ -191,21 +191,21 @@ fn elapsed_ms(start: Instant) -> u64 {
 struct Talk {
     router: Router,
     peer: Peer,
-    seat: Seat,
+    activity: Activity,
     start: Instant,
 }
 
 async fn talk(stream: TcpStream, tls: Option<Handshake>, mut closing: watch::Receiver<()>, talk: Talk) {
     tune(&stream);
     let Some(tls) = tls else {
-        return converse(stream, closing, talk).await;
+        return serve_connection(stream, closing, talk).await;
     };
     let stream = tokio::select! {
         stream = tls.accept(stream) => stream,
         _ = closing.changed() => None,
     };
     if let Some(stream) = stream {
-        converse(stream, closing, talk).await;
+        serve_connection(stream, closing, talk).await;
     }
 }
 
@@ -219,19 +219,19 @@ fn tune(stream: &TcpStream) {
     let _ = sockopt::set_tcp_user_timeout(stream, UNREAD_TIME_LIMIT_MS);
 }
 
-async fn converse<S>(stream: S, mut closing: watch::Receiver<()>, talk: Talk)
+async fn serve_connection<S>(stream: S, mut closing: watch::Receiver<()>, talk: Talk)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Talk { router, peer, seat, start } = talk;
+    let Talk { router, peer, activity, start } = talk;
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        seat.waits(elapsed_ms(start));
-        let mut request = request.map(|body| Arriving::new(body, seat.clone()));
+        activity.waits(elapsed_ms(start));
+        let mut request = request.map(|body| Arriving::new(body, activity.clone()));
         request.extensions_mut().insert(peer);
-        let (answer, seat) = (router.clone().oneshot(request), seat.clone());
+        let (answer, activity) = (router.clone().oneshot(request), activity.clone());
         async move {
             let answer = answer.await;
-            seat.waits(elapsed_ms(start));
+            activity.waits(elapsed_ms(start));
             answer
         }
     });
@@ -255,15 +255,15 @@ where
 /// The body of a request. Until all of it is there, the connection waits for its client.
 struct Arriving {
     body: Incoming,
-    seat: Seat,
+    activity: Activity,
 }
 
 impl Arriving {
-    fn new(body: Incoming, seat: Seat) -> Self {
+    fn new(body: Incoming, activity: Activity) -> Self {
         if body.is_end_stream() {
-            seat.busy();
+            activity.busy();
         }
-        Self { body, seat }
+        Self { body, activity }
     }
 }
 
@@ -277,7 +277,7 @@ impl Body for Arriving {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
         if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
-            self.seat.busy();
+            self.activity.busy();
         }
         frame
     }

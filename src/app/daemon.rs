@@ -18,7 +18,7 @@ use super::reload::{self, Reload};
 use super::signals::Signals;
 use super::supervisor::{End, Limits, Orders, Rank, Stopping, Supervisor};
 use super::{AppError, RunOptions, Show, summary};
-use crate::api::{self, ApiState, Door};
+use crate::api::{self, ApiState, ServerOptions};
 use crate::capture::{Capture, CaptureEnd, filled_queue_blocks};
 use crate::config::{Config, Environment};
 use crate::egress::{Egress, Outlet, Patience, fence};
@@ -31,12 +31,12 @@ use crate::publish;
 use crate::source::replay::Timetable;
 use crate::source::{Interrogator, SourceError};
 use crate::status::{BrokerState, Stage, Status};
-use crate::streams::grpc::GrpcDoor;
+use crate::streams::grpc::GrpcPorts;
 use crate::telemetry::{self, Logging};
 use crate::terminal;
 use crate::units::Rational;
 
-/// How long what is inside may take to leave after a stop.
+/// How long frames that are made may take to be sent after a stop.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The publisher's grace, its farewell to the broker, and a little.
@@ -163,9 +163,9 @@ impl Run<'_> {
         let Self { config, status, mut view, .. } = self;
         let stop = || closed(services_rx.clone());
 
-        // Behind the fence: doors and publisher.
+        // Behind the fence: endpoints and publisher.
         raise_file_limit();
-        let door = Door::new(&config.http, Arc::clone(&status.counters.api))
+        let options = ServerOptions::new(&config.http, Arc::clone(&status.counters.api))
             .map_err(|error| AppError::Config(format!("http.tls_certificate: {error}")))?;
         let (listener, address) = listen(&config).await?;
         if let Some(view) = &mut view {
@@ -178,7 +178,7 @@ impl Run<'_> {
             ended_tx: control.ended_tx(),
         });
         calibrate::start(&control);
-        let grpc = GrpcDoor::configured(&config).map_err(|error| AppError::Config(error.to_string()))?;
+        let grpc = GrpcPorts::configured(&config).map_err(|error| AppError::Config(error.to_string()))?;
         let jobs = Jobs::new(&config, Arc::clone(&status), control, grpc);
         supervisor.task("jobs", Rank::Service, jobs.clone().run(stop()));
         let limits =
@@ -186,7 +186,7 @@ impl Run<'_> {
         let health = Health::new(Arc::clone(&status), limits);
         supervisor.task("health", Rank::Service, health::run(Arc::clone(&health), stop()));
         let state = ApiState { status: Arc::clone(&status), config: Arc::clone(&config), jobs: jobs.clone(), health };
-        supervisor.task("api", Rank::Service, api::serve(listener, api::router(state), door, stop()));
+        supervisor.task("api", Rank::Service, api::serve(listener, api::router(state), options, stop()));
         let (egress, outlet) = fence(config.processing.egress_frames, Arc::clone(&status.counters.egress));
         if let Some(broker) = config.broker.clone() {
             let (of_bus, default_job) = (broker.clone(), config.jobs.default_job.clone());

@@ -1,5 +1,5 @@
 //! The demo: the whole daemon on an interrogator of our own, in a process of its own. The same ring, the same threads,
-//! the same doors as on an instrument's host; only the light is made up.
+//! the same endpoints as on an instrument's host; only the light is made up.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

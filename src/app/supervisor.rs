@@ -29,7 +29,7 @@ pub(super) enum End {
     Told,
     /// It could not go on, has said so, and is not needed.
     Dispensable,
-    /// There is nothing more to do; what is inside still goes out, however long that takes.
+    /// There is nothing more to do; frames that are made are still sent, however long that takes.
     Over(&'static str),
     /// Somebody wants the daemon to stop.
     Asks(&'static str),
@@ -170,17 +170,17 @@ impl Supervisor {
         });
     }
 
-    /// Looks after a thread that was started; `judge` says what its result means. Needs a runtime around it.
+    /// Looks after a thread that was started; `outcome_of` says what its result means. Needs a runtime around it.
     pub(super) fn thread<T: Send + 'static>(
         &mut self,
         name: &'static str,
         rank: Rank,
         thread: JoinHandle<T>,
-        judge: impl FnOnce(T) -> Outcome + Send + 'static,
+        outcome_of: impl FnOnce(T) -> Outcome + Send + 'static,
     ) {
         let (id, ended_tx) = (self.enter(name, rank), self.ended_tx.clone());
         spawn_blocking(move || {
-            let outcome = thread.join().map_or_else(|panic| Err(died(name, &*panic)), judge);
+            let outcome = thread.join().map_or_else(|panic| Err(died(name, &*panic)), outcome_of);
             let _ = ended_tx.send((id, outcome));
         });
     }
@@ -332,7 +332,7 @@ impl Watch {
             Ok(End::Dispensable) => {}
             Ok(End::Over(reason)) => {
                 self.because(reason);
-                info!(reason, "stopping: what is inside still goes out");
+                info!(reason, "stopping: frames that are made are still sent");
                 self.stopping.raise(Stopping::WHEN_DONE);
             }
             Ok(End::Asks(reason)) => {
@@ -359,7 +359,7 @@ impl Watch {
             return true;
         }
         self.because(reason);
-        info!(reason, "stopping: what is inside still goes out; a second signal leaves at once");
+        info!(reason, "stopping: frames that are made are still sent; a second signal ends at once");
         self.soon();
         false
     }

@@ -131,16 +131,16 @@ struct Bench<'a> {
     say: &'a mut dyn FnMut(&str),
 }
 
-/// The daemon as a process, and the door to ask at.
+/// The daemon as a process, and the address of its HTTP server.
 struct Daemon {
     part: Part,
-    door: SocketAddr,
+    http_address: SocketAddr,
 }
 
 impl Daemon {
     fn metrics(&mut self) -> Result<Metrics, BenchError> {
         self.part.must_live()?;
-        match observe::get(self.door, "/metrics") {
+        match observe::get(self.http_address, "/metrics") {
             Ok(text) => Ok(Metrics::parse(&text)),
             Err(error) => Err(self.part.failed(&format!("does not answer: {error}"))),
         }
@@ -166,10 +166,10 @@ impl Bench<'_> {
         };
         let folder = Folder::make().map_err(io("making a folder for the ring"))?;
         let ring = folder.at("ring");
-        let door = free_address().map_err(io("looking for a free port"))?;
+        let http_address = free_address().map_err(io("looking for a free port"))?;
         // One that was looked for in vain is not looked for again.
         let broker = self.options.broker.as_ref().filter(|_| report.broker);
-        let config = |broker| self.case.config(&ring, door.port(), self.options.threads, broker);
+        let config = |broker| self.case.config(&ring, http_address.port(), self.options.threads, broker);
         let file = folder.write("fiberd.toml", &config(broker)).map_err(io("writing the configuration"))?;
         let scene = folder.write("scene.toml", &self.case.scene()).map_err(io("writing the scene"))?;
         // The same file tells the daemon and us about the broker: secrets stand nowhere else.
@@ -190,7 +190,8 @@ impl Bench<'_> {
                 None
             }
         };
-        let outcome = self.run_parts(&file.to_string_lossy(), &scene.to_string_lossy(), &ring, door, consumer.as_ref());
+        let outcome =
+            self.run_parts(&file.to_string_lossy(), &scene.to_string_lossy(), &ring, http_address, consumer.as_ref());
         // Also after a fault: the exchanges must not stay.
         let received = consumer.map(Consumer::stop);
         Ok(outcome?.report(self, received))
@@ -201,13 +202,13 @@ impl Bench<'_> {
         config: &str,
         scene: &str,
         ring: &std::path::Path,
-        door: SocketAddr,
+        http_address: SocketAddr,
         consumer: Option<&Consumer>,
     ) -> Result<Measured, BenchError> {
-        let mut daemon = Daemon { part: Part::start("the daemon", ["run", "--config", config])?, door };
+        let mut daemon = Daemon { part: Part::start("the daemon", ["run", "--config", config])?, http_address };
         self.until("the daemon answers", READY, |_| {
             daemon.part.must_live()?;
-            Ok(observe::get(door, "/healthz").is_ok().then_some(()))
+            Ok(observe::get(http_address, "/healthz").is_ok().then_some(()))
         })?;
         if consumer.is_some() {
             self.until("the daemon reaches the broker", READY, |_| {
@@ -272,7 +273,7 @@ impl Bench<'_> {
             "fiberd_frames_unroutable_total",
             "fiberd_frames_dropped_total{place=\"broker\"}",
         ];
-        (self.say)("  what is inside still goes through");
+        (self.say)("  frames that are made are still sent");
         let mut last = (Vec::new(), Instant::now());
         // A broker under alarm may stand still for ever: that is a result.
         self.until("everything has gone through", READY.max(self.options.interval), |_| {

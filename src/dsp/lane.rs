@@ -40,7 +40,7 @@ pub struct Line {
 
 /// What a lane is to compute: output number `output` of its plan for these channels of the tile.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Want {
+pub struct LaneOutput {
     /// Number of the output in the plan.
     pub output: usize,
     /// Channels of the tile.
@@ -80,7 +80,7 @@ struct Pending {
 
 /// One output: a ring of slots, the finished lines of the last push from `first_slot` on.
 struct Values {
-    want: Want,
+    want: LaneOutput,
     per_channel: usize,
     slots: Vec<Slot>,
 }
@@ -126,10 +126,10 @@ impl Lane {
     ///
     /// # Panics
     /// When nothing is wanted, or an output that the plan does not have. A want may be of no channels.
-    pub fn new(plan: Arc<Plan>, wants: &[Want], max_block_traces: usize) -> Self {
+    pub fn new(plan: Arc<Plan>, wants: &[LaneOutput], max_block_traces: usize) -> Self {
         assert!(wants.iter().any(|w| !w.channels.is_empty()), "a lane needs channels");
         let slot_count = plan.max_lines(max_block_traces) + 1;
-        let values = |want: &Want| {
+        let values = |want: &LaneOutput| {
             let per_channel = plan.spec().outputs[want.output].values_per_channel();
             let slot = Slot { values: vec![0.0; want.channels.len() * per_channel], extrema: NOTHING };
             Values { want: want.clone(), per_channel, slots: vec![slot; slot_count] }
@@ -229,7 +229,7 @@ impl Lane {
     }
 
     /// What is wanted.
-    pub fn wants(&self) -> impl ExactSizeIterator<Item = &Want> {
+    pub fn lane_outputs(&self) -> impl ExactSizeIterator<Item = &LaneOutput> {
         self.values.iter().map(|values| &values.want)
     }
 

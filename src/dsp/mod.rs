@@ -30,7 +30,7 @@ pub use calibration::{ConditionError, ConditionSpec};
 pub use common_mode::{CommonMode, common_mode};
 pub use condition::Conditioner;
 pub use grid::{LineGrid, traces_seen};
-pub use lane::{Clock, Lane, Line, Spent, Want, Worker};
+pub use lane::{Clock, Lane, LaneOutput, Line, Spent, Worker};
 pub use plan::{Output, Path, Plan, PlanError, PlanSpec};
 pub use rows::{Raw, Rows, Samples};
 pub use store::Store;

@@ -152,14 +152,14 @@ impl Reader {
     pub async fn ready(&self) {
         let feed = &self.cursor.feed;
         loop {
-            let news = feed.news.notified();
-            tokio::pin!(news);
+            let arrived = feed.arrived.notified();
+            tokio::pin!(arrived);
             // From here on nothing is missed.
-            news.as_mut().enable();
+            arrived.as_mut().enable();
             if self.cursor.has_something() {
                 return;
             }
-            news.await;
+            arrived.await;
         }
     }
 }

@@ -312,7 +312,7 @@ fn readers_may_be_behind_by_their_share_of_the_limits() {
 fn float16_is_made_once_for_all_who_share_the_values() {
     let mut frame = lines(5, 0, 2);
     let other_job = Stream { job: "2-2".into(), dtype: Dtype::F16, ..Stream::clone(&frame.stream) };
-    frame.sharers = [crate::frame::Sharer { stream: Arc::new(other_job), sequence_offset: 0 }].into();
+    frame.shared_with = [crate::frame::SharedStream { stream: Arc::new(other_job), sequence_offset: 0 }].into();
     let feeds = [(); 2].map(|()| Arc::new(Feed::new("glass".into(), Limits::default())));
     let mut readers: Vec<_> = feeds.iter().map(Feed::reader).collect();
     frame.of_each_stream().zip(&feeds).for_each(|(frame, feed)| feed.push(frame));

@@ -11,7 +11,7 @@ pub(super) struct Rule {
     pub(super) advice: &'static str,
 }
 
-/// A condition that holds now. The judge knows since when.
+/// A condition that holds now. The checker knows since when.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) rule: &'static Rule,

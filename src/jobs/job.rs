@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::commands::picture::Picture;
-use super::pace::{Pace, Pass};
 use super::plan::{Address, JobPlan};
 use super::registry::Seen;
 use super::rows::{Answers, PolledRows};
+use super::send_policy::{Pass, SendPolicy};
 use crate::feed::{Feed, Poll, Share};
 use crate::streams::grpc::OpenPort;
 
@@ -35,7 +35,7 @@ pub struct Job {
     settings: Mutex<Settings>,
     /// Whether a queue that it watches is deep.
     throttled: AtomicBool,
-    pace: Mutex<Pace>,
+    send_policy: Mutex<SendPolicy>,
     running: AtomicBool,
     /// Milliseconds since the origin of the registry's time.
     touched_ms: AtomicU64,
@@ -43,7 +43,7 @@ pub struct Job {
     polled_ms: AtomicU64,
     /// Of the job and not of a connection: a client that polls has none that lasts.
     polling: Mutex<Poll>,
-    door: Mutex<Option<OpenPort>>,
+    grpc_port: Mutex<Option<OpenPort>>,
 }
 
 /// What it is until it is changed.
@@ -79,7 +79,7 @@ impl Job {
         plan: JobPlan,
         feeds: Vec<Arc<Feed>>,
         address: Address,
-        door: OpenPort,
+        grpc_port: OpenPort,
         created_ms: i64,
         share: Arc<Share>,
     ) -> Self {
@@ -89,7 +89,7 @@ impl Job {
             share,
             settings: Mutex::default(),
             throttled: AtomicBool::new(false),
-            pace: Mutex::new(Pace::new(feeds.len())),
+            send_policy: Mutex::new(SendPolicy::new(feeds.len())),
             polling: Mutex::new(Poll::new(&feeds)),
             id,
             feeds,
@@ -98,7 +98,7 @@ impl Job {
             running: AtomicBool::new(false),
             touched_ms: AtomicU64::new(0),
             polled_ms: AtomicU64::new(NEVER),
-            door: Mutex::new(Some(door)),
+            grpc_port: Mutex::new(Some(grpc_port)),
         }
     }
 
@@ -150,13 +150,13 @@ impl Job {
     }
 
     /// Which of its frames go to the broker.
-    pub(super) fn pace(&self) -> MutexGuard<'_, Pace> {
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn send_policy(&self) -> MutexGuard<'_, SendPolicy> {
+        self.send_policy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the frame of `stream` that is there at `now` goes to the broker.
     pub(super) fn pass(&self, stream: usize, now: Duration) -> Pass {
-        self.pace().pass(stream, now, self.is_throttled())
+        self.send_policy().pass(stream, now, self.is_throttled())
     }
 
     /// Whether frames may come; before, the job is only being started.
@@ -214,7 +214,7 @@ impl Job {
     }
 
     /// Its port, to be closed by whoever ends it.
-    pub(super) fn take_door(&self) -> Option<OpenPort> {
-        self.door.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub(super) fn take_port(&self) -> Option<OpenPort> {
+        self.grpc_port.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::Job;
-use super::pace::Pass;
+use super::send_policy::Pass;
 use crate::feed::FeedFrame;
 use crate::status::JobFrameCounters;
 
@@ -43,7 +43,7 @@ pub struct LiveFrame {
 pub struct LiveQueue {
     state: AtomicU8,
     waiting: Mutex<Waiting>,
-    news: Notify,
+    arrived: Notify,
     counters: Arc<JobFrameCounters>,
 }
 
@@ -83,7 +83,7 @@ impl Waiting {
 impl LiveQueue {
     /// One that is closed: nobody publishes yet.
     pub fn new(counters: Arc<JobFrameCounters>) -> Self {
-        Self { state: AtomicU8::new(NOBODY), waiting: Mutex::default(), news: Notify::new(), counters }
+        Self { state: AtomicU8::new(NOBODY), waiting: Mutex::default(), arrived: Notify::new(), counters }
     }
 
     /// There is a publisher, which will open this when it can send. From now on every frame is accounted for.
@@ -147,7 +147,7 @@ impl LiveQueue {
             self.counters.dropped.add(dropped.len() as u64);
             self.gauge(&waiting);
         }
-        self.news.notify_one();
+        self.arrived.notify_one();
     }
 
     /// Waits for the [next](Self::next) frame. For one taker; cancel-safe.
@@ -156,7 +156,7 @@ impl LiveQueue {
             if let Some(frame) = self.next(Instant::now()) {
                 return frame;
             }
-            self.news.notified().await;
+            self.arrived.notified().await;
         }
     }
 

@@ -5,7 +5,7 @@
 //! everything back when a step fails or the job ends; what is done when a limit is met is in `limits`, what jobs take of
 //! [`memory`] is reckoned there. The lines of a job go into its [`feed`](crate::feed)s, from where clients read them over
 //! gRPC, WebSocket and polls, for which `rows` makes them JSON. No frame is made here and none is changed.
-//! [`commands`] from the bus change a job that runs; [`live`] hands frames to the broker, as many as [`pace`] finds worth
+//! [`commands`] from the bus change a job that runs; [`live`] hands frames to the broker, as many as [`send_policy`] finds worth
 //! it.
 
 mod allocator;
@@ -15,12 +15,12 @@ mod job;
 mod limits;
 pub mod live;
 pub mod memory;
-pub mod pace;
 mod place;
 pub mod plan;
 pub mod registry;
 pub mod requests;
 mod rows;
+pub mod send_policy;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -38,7 +38,7 @@ use crate::log_limit::LogLimit;
 use crate::pipeline::control::{Control, EndedJob};
 use crate::refusal::{Limit, Refusal};
 use crate::status::{Status, now_ms};
-use crate::streams::grpc::GrpcDoor;
+use crate::streams::grpc::GrpcPorts;
 use allocator::{GiveBack, give_back};
 use commands::input::Announced;
 use cost::Transform;
@@ -75,7 +75,7 @@ struct Shared {
     config: Config,
     site: Arc<str>,
     host: IpAddr,
-    grpc: GrpcDoor,
+    grpc: GrpcPorts,
     public_host: Option<String>,
     scheme: &'static str,
     origin: Instant,
@@ -120,7 +120,7 @@ pub enum Standing {
 
 impl Jobs {
     /// No jobs yet; they will be asked of the pipeline through `control`, and their lines be read at ports of `grpc`.
-    pub fn new(config: &Config, status: Arc<Status>, control: Control, grpc: GrpcDoor) -> Self {
+    pub fn new(config: &Config, status: Arc<Status>, control: Control, grpc: GrpcPorts) -> Self {
         let standing = config.views.iter().map(Transform::of_view).collect();
         // No id of a daemon before this one comes again, unless that made more than one job a second all its life.
         let counter = u64::try_from(now_ms() / 1000).unwrap_or_default();
@@ -188,14 +188,14 @@ impl Jobs {
     async fn start_reserved(&self, id: &str, plan: JobPlan, host: Option<String>) -> Result<Arc<Job>, Refusal> {
         let views = plan.views(id);
         let feeds = Feed::of_job_within(&self.shared.site, plan.feed_limits(), views.len(), &self.shared.share);
-        let door = self.shared.grpc.open_port(feeds.clone()).await.map_err(|error| {
+        let port = self.shared.grpc.open_port(feeds.clone()).await.map_err(|error| {
             warn!(%error, "no port for the streams of a job");
             Refusal::Over(Limit::Ports(self.registry().port_count()))
         })?;
         let host = self.shared.public_host.clone().or(host).unwrap_or_else(|| self.own_host());
-        let address = Address { scheme: self.shared.scheme, host, port: door.port };
+        let address = Address { scheme: self.shared.scheme, host, port: port.port };
         let job =
-            Arc::new(Job::new(id.to_owned(), plan, feeds, address, door, now_ms(), Arc::clone(&self.shared.share)));
+            Arc::new(Job::new(id.to_owned(), plan, feeds, address, port, now_ms(), Arc::clone(&self.shared.share)));
         // Before the pipeline knows it: its first frame may come before the answer.
         self.live_mut().insert(id.to_owned(), Arc::clone(&job));
         let opened = tokio::time::timeout(PIPELINE_TIME_LIMIT, self.shared.control.open(id, views)).await;
@@ -253,8 +253,8 @@ impl Jobs {
     async fn take_apart(&self, job: &Job) {
         self.live_mut().remove(&job.id);
         job.feeds.iter().for_each(|feed| feed.end());
-        if let Some(door) = job.take_door() {
-            door.close(CLOSE_GRACE).await;
+        if let Some(port) = job.take_port() {
+            port.close(CLOSE_GRACE).await;
         }
     }
 
@@ -349,13 +349,13 @@ impl Jobs {
 
     /// A queue took a frame of this stream, which counts as looking at the job.
     pub fn found(&self, job: &Job, stream: usize) {
-        job.pace().found(stream);
+        job.send_policy().found(stream);
         job.touch(self.now());
     }
 
     /// No queue wanted a frame of this stream.
     pub fn came_back(&self, job: &Job, stream: usize) {
-        job.pace().came_back(stream, self.now());
+        job.send_policy().came_back(stream, self.now());
     }
 
     /// What is known of the fiber now.

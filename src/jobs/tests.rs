@@ -61,7 +61,7 @@ fn free_ports(count: u16) -> RangeInclusive<u16> {
 fn jobs(config: &Config, control: Control) -> Jobs {
     let status = Status::new("test", None);
     status.set_phase(Phase::Acquiring(Arc::new(Acquisition::example())));
-    Jobs::new(config, status, control, GrpcDoor::configured(config).expect("no certificates"))
+    Jobs::new(config, status, control, GrpcPorts::configured(config).expect("no certificates"))
 }
 
 fn plan() -> JobPlan {
@@ -346,9 +346,9 @@ async fn frames_that_have_waited_too_long_are_not_sent_and_all_are_accounted_for
             match step {
                 0 => queue.open(),
                 1 => queue.close(),
-                2 => offer(pace::Pass::Unwanted),
-                3 => offer(pace::Pass::Throttled),
-                4 | 5 => offer(pace::Pass::Go),
+                2 => offer(send_policy::Pass::Unwanted),
+                3 => offer(send_policy::Pass::Throttled),
+                4 | 5 => offer(send_policy::Pass::Go),
                 _ => if queue.next(Instant::now() + Duration::from_millis(ms)).is_some() {
                     c.job_frames.published.add(1);
                     c.job_frames.lost.add(1);

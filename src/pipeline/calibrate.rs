@@ -120,7 +120,7 @@ impl Bench {
         };
         let job = "calibration".to_owned();
         let (reply, _answer) = oneshot::channel();
-        self.engine.obey(Command::Open { job: job.clone(), streams: vec![view], reply });
+        self.engine.execute(Command::Open { job: job.clone(), streams: vec![view], reply });
         let mut least = (f64::INFINITY, f64::INFINITY);
         for block in 0..BLOCKS {
             self.feed();
@@ -128,7 +128,7 @@ impl Bench {
             least = (least.0.min(transform), least.1.min(lines));
         }
         let (reply, _answer) = oneshot::channel();
-        self.engine.obey(Command::Close { job, reply });
+        self.engine.execute(Command::Close { job, reply });
         let ns = 1e9 * period_traces as f64 / PRR_HZ as f64;
         Took { window_ns: least.0 * ns, line_ns: least.1 * ns }
     }

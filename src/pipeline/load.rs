@@ -112,7 +112,7 @@ impl Guard {
     }
 
     /// Judges after each block.
-    pub(super) fn judge(&mut self, look: Look) -> Option<Verdict> {
+    pub(super) fn decide(&mut self, look: Look) -> Option<Verdict> {
         let Look { length_s, block_load, load, demand, waiting } = look;
         let (max, blocks) = (self.budget.max_load, self.budget.pool_blocks);
         self.over_s = if load > max { self.over_s + length_s } else { 0.0 };

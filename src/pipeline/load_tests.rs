@@ -47,7 +47,7 @@ impl World {
             self.jobs.iter().zip(&self.meters).map(|((job, _), meter)| (job.clone(), meter.load(per_s))).collect();
         let demand = self.standing + loads.iter().map(|(_, load)| load).sum::<f64>();
         let look = Look { length_s: BLOCK_S, block_load: spent_s / BLOCK_S, load: self.load, demand, waiting };
-        if let Some(verdict) = self.guard.judge(look) {
+        if let Some(verdict) = self.guard.decide(look) {
             for (job, _) in costliest(loads, verdict, demand, 0.8) {
                 let place = self.jobs.iter().position(|(other, _)| *other == job).unwrap();
                 self.jobs.remove(place);

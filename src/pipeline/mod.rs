@@ -1,7 +1,7 @@
 //! The dsp thread (`das-dsp`) and its pool (`das-fft-N`): from raw blocks to frames.
 //!
-//! Takes leases from the full queue in order; for each block, tile by tile, alone or with a [`crew`]: condition the
-//! samples and put them into the [`tile`]'s store, or leave plain counts where they are (`past` holds their blocks for as
+//! Takes leases from the full queue in order; for each block, tile by tile, alone or with all [`workers`]: condition the
+//! samples and put them into the [`tile`]'s store, or leave plain counts where they are (`kept` holds their blocks for as
 //! long as windows reach into them), and run the lanes that read there. Lines that became whole are gathered into frames and offered at the fence ([`Egress`]), which
 //! never waits. What an acquisition needs is planned once ([`plan`]), each thing once however many views ask for it;
 //! while it lasts nothing is allocated here. A gap resets stores and lanes and marks the next frames. What each transform
@@ -11,16 +11,16 @@ pub mod calibrate;
 mod clock;
 pub mod control;
 pub mod cost;
-pub mod crew;
+mod execute;
+mod kept;
 mod load;
-mod obey;
-mod past;
 pub mod plan;
 mod planned;
 mod replaced;
 pub mod tile;
 mod values;
 mod view;
+pub mod workers;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -39,16 +39,16 @@ use crate::frame::{FLAG_CLOCK_STEP, FLAG_EPOCH_START, FLAG_GAP_BEFORE};
 use crate::status::{FindingKind, Status};
 use clock::TimeBase;
 use control::{Command, EndedJob};
-use crew::Crew;
+use execute::Opening;
+use kept::KeptBlocks;
 pub use load::Budget;
 use load::{Guard, Look};
-use obey::Opening;
-use past::Past;
 use plan::{Now, Plans};
 use planned::PlannedView;
 use replaced::Replaced;
 use tile::Tile;
 use view::{LineContext, ViewOut};
+use workers::Workers;
 
 /// Less work than this in a block, in nanoseconds, is done by the dsp thread alone: waking the pool would cost more.
 const WORTH_SHARING_NS: f64 = 1e6;
@@ -100,7 +100,7 @@ impl Pipeline {
                         Err(_) => break,
                     },
                     recv(command_rx) -> command => match command {
-                        Ok(command) => engine.obey(command),
+                        Ok(command) => engine.execute(command),
                         // Nobody is left who could ask.
                         Err(_) => command_rx = never(),
                     },
@@ -118,14 +118,14 @@ pub struct Engine {
     /// Streams of clients' jobs.
     jobs: Vec<(String, Vec<ViewConfig>)>,
     condition: ConditionSpec,
-    crew: Crew,
+    workers: Workers,
     egress: Egress,
     status: Arc<Status>,
     input: Option<Arc<Acquisition>>,
     plans: Option<Plans>,
     /// Why there are no plans although there is an acquisition.
     impossible: Option<String>,
-    past: Past,
+    kept: KeptBlocks,
     history_bytes: usize,
     replaced: Replaced,
     time: TimeBase,
@@ -151,13 +151,13 @@ impl Engine {
             views,
             jobs: Vec::new(),
             condition: processing.condition,
-            crew: Crew::with_this_thread(processing.threads),
+            workers: Workers::with_this_thread(processing.threads),
             egress,
             status,
             input: None,
             plans: None,
             impossible: None,
-            past: Past::default(),
+            kept: KeptBlocks::default(),
             history_bytes: 0,
             replaced: Replaced::default(),
             time: TimeBase::default(),
@@ -178,7 +178,7 @@ impl Engine {
     /// for windows to fill.
     pub const fn keep_history(&mut self, bytes: usize) {
         self.history_bytes = bytes;
-        self.past.allow(bytes);
+        self.kept.allow(bytes);
     }
 
     /// Keeps to `budget` from now on, if there is one: see [`relieve`](Self::relieve).
@@ -186,7 +186,7 @@ impl Engine {
         self.guard = budget.map(Guard::new);
     }
 
-    /// Takes one block from raw samples to frames. The lease flies home as soon as its samples are no longer needed.
+    /// Takes one block from raw samples to frames. The lease goes back to the pool as soon as its samples are no longer needed.
     pub fn process(&mut self, lease: Lease) {
         let began = Instant::now();
         let counters = Arc::clone(&self.status.counters.pipeline);
@@ -210,7 +210,7 @@ impl Engine {
         let length_s = (lease.traces as f64 / lease.acquisition.prr.to_f64()).max(1e-9);
         let mut spent_ns = 0;
         if let Some(plans) = &mut self.plans {
-            plans.transform(&lease, &mut self.past, &self.crew, self.condition.common_mode);
+            plans.transform(&lease, &mut self.kept, &self.workers, self.condition.common_mode);
             let nonfinite: usize = plans.tiles.iter().map(Tile::nonfinite).sum();
             if nonfinite > 0 {
                 counters.nonfinite_samples.add(nonfinite as u64);
@@ -230,7 +230,7 @@ impl Engine {
             counters.lines.add(plans.gather(&context, &self.egress));
             spent_ns = plans.measure();
             if plans.counts() {
-                self.past.push(lease);
+                self.kept.push(lease);
             }
         }
 
@@ -254,7 +254,7 @@ impl Engine {
 
     /// Real time for a second of thread time: less than one where threads share the work.
     fn at_once(&self) -> f64 {
-        if self.busy > 0.0 { (self.load / self.busy).clamp(1.0 / self.crew.threads() as f64, 1.0) } else { 1.0 }
+        if self.busy > 0.0 { (self.load / self.busy).clamp(1.0 / self.workers.threads() as f64, 1.0) } else { 1.0 }
     }
 
     /// What each job costs, as a share of one thread's time.
@@ -276,7 +276,7 @@ impl Engine {
         self.begin_held();
         let (demand, (length_s, block_load), load) = (self.demand(), self.last_block, self.load);
         let Some(guard) = &mut self.guard else { return };
-        let Some(verdict) = guard.judge(Look { length_s, block_load, load, demand, waiting }) else { return };
+        let Some(verdict) = guard.decide(Look { length_s, block_load, load, demand, waiting }) else { return };
         let (max_load, ended_tx) = (guard.budget.max_load, guard.budget.ended_tx.clone());
         let at_once = self.at_once();
         let loads = self.job_loads().into_iter().map(|(job, load)| (job, load * at_once)).collect();
@@ -319,7 +319,7 @@ impl Engine {
 
     fn replan(&mut self, block: &Lease) {
         self.flush();
-        self.past.clear();
+        self.kept.clear();
         self.time = TimeBase::default();
         self.replaced.prepare(block.layout().capacity_traces, self.condition.strain_rate);
         self.input = Some(Arc::clone(&block.acquisition));
@@ -333,11 +333,11 @@ impl Engine {
         match Plans::new(&self.condition, &block.acquisition, max_block_traces, self.history_bytes) {
             Ok(mut plans) => {
                 let before = before.map(|plans| plans.views).unwrap_or_default();
-                self.add_all(&mut plans, &before, Now { next_trace: block.first_trace.0, past: None });
+                self.add_all(&mut plans, &before, Now { next_trace: block.first_trace.0, kept: None });
                 let (tiles, views) = (plans.tiles.len(), plans.views.len());
                 info!(epoch = block.acquisition.epoch, tiles, views, "planned");
                 self.plans = Some(plans);
-                self.past.prepare(block);
+                self.kept.prepare(block);
                 self.make_room();
             }
             Err(why) => {
@@ -390,14 +390,14 @@ impl Engine {
         let prr_hz = plans.output.prr.to_f64();
         let due_s = standing.map(|stream| 2.0 * stream.line_period_s.to_f64() + stream.nfft as f64 / prr_hz);
         self.status.counters.pipeline.lines_due_s.set(due_s.reduce(f64::min).unwrap_or(0.0));
-        let rows = self.past.keep(plans.counts().then(|| plans.reach()));
-        self.crew.reserve(&plans.transforms(), rows);
+        let rows = self.kept.keep(plans.counts().then(|| plans.reach()));
+        self.workers.reserve(&plans.transforms(), rows);
     }
 
     /// Traces are missing: no window and no difference may reach over the gap.
     fn bridge_gap(&mut self, next_trace: u64) {
         self.flush();
-        self.past.clear();
+        self.kept.clear();
         for tile in self.plans.iter_mut().flat_map(|plans| &mut plans.tiles) {
             tile.restart(next_trace, false);
         }

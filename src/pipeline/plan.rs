@@ -3,7 +3,7 @@
 //! touch is made anew, and that takes over where its predecessor was, so that no other view notices.
 
 mod measured;
-mod wanted;
+mod requested;
 
 use std::sync::Arc;
 
@@ -11,19 +11,19 @@ use crate::acquisition::Acquisition;
 use crate::block::Lease;
 use crate::config::ViewConfig;
 use crate::dsp::{
-    Cells, Clock, CommonMode, ConditionError, ConditionSpec, Conditioner, History, Lane, Output, Plan, PlanError,
-    PlanSpec, Raw, Store, Traces, Want, common_mode,
+    Cells, Clock, CommonMode, ConditionError, ConditionSpec, Conditioner, History, Lane, LaneOutput, Output, Plan,
+    PlanError, PlanSpec, Raw, Store, Traces, common_mode,
 };
 use crate::egress::Egress;
 use crate::frame::Stream;
 use crate::pipeline::WORTH_SHARING_NS;
-use crate::pipeline::crew::Crew;
+use crate::pipeline::kept::{FOR_LATER, KeptBlocks};
 use crate::pipeline::load::{Meter, Stopwatch};
-use crate::pipeline::past::{FOR_LATER, Past};
 use crate::pipeline::planned::PlannedView;
 use crate::pipeline::tile::{TILE_CHANNELS, Tile, plain_counts};
 use crate::pipeline::view::{LineContext, Part, ViewOut};
-use wanted::{Wanted, cost_ns_per_trace, overlap};
+use crate::pipeline::workers::Workers;
+use requested::{Requested, cost_ns_per_trace, overlap};
 
 /// What is given to all views of an acquisition.
 pub struct Plans {
@@ -64,14 +64,14 @@ pub(super) struct Now<'a> {
     /// The next trace.
     pub(super) next_trace: u64,
     /// Counts that have been kept.
-    pub(super) past: Option<&'a Traces<'a>>,
+    pub(super) kept: Option<&'a Traces<'a>>,
 }
 
 impl Now<'_> {
     /// The oldest trace that lanes of a tile can still read.
     fn remembers_from(&self, tile: &Tile) -> u64 {
         let stored = tile.store().map(Store::first_trace);
-        self.past.map(Traces::first_trace).or(stored).unwrap_or(self.next_trace)
+        self.kept.map(Traces::first_trace).or(stored).unwrap_or(self.next_trace)
     }
 }
 
@@ -207,7 +207,7 @@ impl Plans {
     /// Makes transform `number` what its views want now.
     fn settle(&mut self, number: usize, now: Now<'_>) -> Result<(), PlanError> {
         let Some(mut transform) = self.transforms[number].take() else { return Ok(()) };
-        let mut wanted = Wanted::default();
+        let mut wanted = Requested::default();
         for view in self.views.iter().filter(|view| view.transform() == number) {
             wanted.add(view.wanted(), view.channels());
         }
@@ -221,16 +221,16 @@ impl Plans {
                 }
             }
         }
-        let wants: Vec<_> = self.tiles.iter().map(|tile| wanted.of(&tile.channels)).collect();
+        let lane_outputs: Vec<_> = self.tiles.iter().map(|tile| wanted.of(&tile.channels)).collect();
         // A lane that was there before tells the time to those that come; if there is none, they begin together.
         let known = transform.lanes.iter().zip(&self.tiles).find_map(|(lane, tile)| Some(tile.lanes[(*lane)?].clock()));
         let clock = known.unwrap_or_else(|| {
-            let touched = self.tiles.iter().zip(&wants).filter(|(_, wants)| !wants.is_empty());
+            let touched = self.tiles.iter().zip(&lane_outputs).filter(|(_, lane_outputs)| !lane_outputs.is_empty());
             let run_start = touched.map(|(tile, _)| now.remembers_from(tile)).max().unwrap_or(now.next_trace);
             Clock::new(&transform.plan, run_start, now.next_trace)
         });
-        for (tile, wants) in wants.iter().enumerate() {
-            self.settle_lane(&mut transform, tile, wants, &clock, now);
+        for (tile, lane_outputs) in lane_outputs.iter().enumerate() {
+            self.settle_lane(&mut transform, tile, lane_outputs, &clock, now);
         }
         let early = self.views.iter().any(|view| view.transform() == number && view.is_of_jobs());
         for (tile, lane) in self.tiles.iter_mut().zip(&transform.lanes) {
@@ -246,22 +246,30 @@ impl Plans {
         Ok(())
     }
 
-    fn settle_lane(&mut self, transform: &mut Transform, number: usize, wants: &[Want], clock: &Clock, now: Now<'_>) {
+    fn settle_lane(
+        &mut self,
+        transform: &mut Transform,
+        number: usize,
+        lane_outputs: &[LaneOutput],
+        clock: &Clock,
+        now: Now<'_>,
+    ) {
         let known = transform.lanes[number];
         let tile = &mut self.tiles[number];
         match known {
-            None if wants.is_empty() => return,
+            None if lane_outputs.is_empty() => return,
             Some(lane)
-                if Arc::ptr_eq(tile.lanes[lane].plan(), &transform.plan) && tile.lanes[lane].wants().eq(wants) =>
+                if Arc::ptr_eq(tile.lanes[lane].plan(), &transform.plan)
+                    && tile.lanes[lane].lane_outputs().eq(lane_outputs) =>
             {
                 return;
             }
-            Some(_) if wants.is_empty() => self.remove_lane(transform, number),
+            Some(_) if lane_outputs.is_empty() => self.remove_lane(transform, number),
             _ => {
-                let cells = now.past.map(|past| Cells::of(past, &tile.channels));
+                let cells = now.kept.map(|kept| Cells::of(kept, &tile.channels));
                 let (lanes, store) = tile.lanes_and_store();
                 let history = cells.as_ref().map(History::Counts).or(store.map(History::Conditioned));
-                let mut lane = Lane::new(Arc::clone(&transform.plan), wants, self.max_block_traces);
+                let mut lane = Lane::new(Arc::clone(&transform.plan), lane_outputs, self.max_block_traces);
                 lane.keep_time(clock);
                 lanes.push(lane);
                 let newest = lanes.len() - 1;
@@ -294,10 +302,13 @@ impl Plans {
                 let of_tile = &self.tiles[tile].channels;
                 let common = overlap(view.channels(), of_tile);
                 let here = common.start.wrapping_sub(of_tile.start)..common.end.wrapping_sub(of_tile.start);
-                let has = |want: &Want| want.output == output && overlap(&want.channels, &here) == here;
-                let mut wants = self.tiles[tile].lanes[(*lane)?].wants().enumerate();
-                let (want, of_lane) = wants.find(|(_, want)| !common.is_empty() && has(want))?;
-                Some(Part { tile, want, offset: here.start - of_lane.channels.start, channels: here.len() })
+                let has = |lane_output: &LaneOutput| {
+                    lane_output.output == output && overlap(&lane_output.channels, &here) == here
+                };
+                let mut lane_outputs = self.tiles[tile].lanes[(*lane)?].lane_outputs().enumerate();
+                let (lane_output, of_lane) =
+                    lane_outputs.find(|(_, lane_output)| !common.is_empty() && has(lane_output))?;
+                Some(Part { tile, lane_output, offset: here.start - of_lane.channels.start, channels: here.len() })
             };
             let parts = transform.lanes.iter().enumerate().filter_map(part).collect();
             // Memory can change hands once, after all others have read.
@@ -344,33 +355,33 @@ impl Plans {
     }
 
     /// A block from raw samples to lines.
-    pub(super) fn transform(&mut self, block: &Lease, past: &mut Past, crew: &Crew, mode: CommonMode) {
+    pub(super) fn transform(&mut self, block: &Lease, kept: &mut KeptBlocks, workers: &Workers, mode: CommonMode) {
         let raw = Raw::of_block(block);
-        let all = crew.threads() > 1 && self.ns_per_trace * block.traces as f64 > WORTH_SHARING_NS;
+        let all = workers.threads() > 1 && self.ns_per_trace * block.traces as f64 > WORTH_SHARING_NS;
         let tiles = &mut self.tiles;
         if self.counts.is_some() {
             let lanes = tiles.iter().flat_map(|tile| &tile.lanes);
             let from = lanes.map(|lane| lane.reads_from(block.end_trace().0)).min().unwrap_or(u64::MAX);
-            past.with(block, from, |traces| {
-                crew.each(tiles, all, |tile, worker| tile.transform_counts(traces, worker));
+            kept.with(block, from, |traces| {
+                workers.each(tiles, all, |tile, worker| tile.transform_counts(traces, worker));
             });
             return;
         }
         if mode == CommonMode::Keep {
-            crew.each(tiles, all, |tile, worker| {
+            workers.each(tiles, all, |tile, worker| {
                 tile.condition(raw);
                 tile.transform(worker);
             });
             return;
         }
-        crew.each(tiles, all, |tile, _| tile.condition(raw));
+        workers.each(tiles, all, |tile, _| tile.condition(raw));
         let offsets = &mut self.offsets[..block.traces];
         for (t, offset) in offsets.iter_mut().enumerate() {
             let conditioned = tiles.iter().filter_map(|tile| tile.conditioned_row(t));
             *offset = common_mode(mode, conditioned, &mut self.row_scratch);
         }
         let offsets = &*offsets;
-        crew.each(tiles, all, |tile, worker| {
+        workers.each(tiles, all, |tile, worker| {
             tile.subtract(offsets);
             tile.transform(worker);
         });

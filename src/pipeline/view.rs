@@ -10,7 +10,7 @@ use crate::acquisition::Acquisition;
 use crate::dsp::{Line, Output, traces_seen};
 use crate::egress::Egress;
 use crate::frame::{
-    FLAG_GAP_BEFORE, FLAG_NONFINITE_INPUT, FLAG_PARTIAL_LINE, FLAG_SHORT_WINDOW, Frame, Sharer, Stream, Values,
+    FLAG_GAP_BEFORE, FLAG_NONFINITE_INPUT, FLAG_PARTIAL_LINE, FLAG_SHORT_WINDOW, Frame, SharedStream, Stream, Values,
     ValuesPool, View,
 };
 use crate::pipeline::clock::TimeBase;
@@ -45,12 +45,12 @@ pub(super) struct LineContext<'a> {
     pub(super) replaced: &'a Replaced,
 }
 
-/// Where some channels of a view come from: want number `want` of its transform's lane in tile `tile`.
+/// Where some channels of a view come from: output number `lane_output` of its transform's lane in tile `tile`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part {
     pub(super) tile: usize,
-    pub(super) want: usize,
-    /// The first of them among the want's.
+    pub(super) lane_output: usize,
+    /// The first of them among those of the output.
     pub(super) offset: usize,
     /// How many channels.
     pub(super) channels: usize,
@@ -59,7 +59,7 @@ pub(super) struct Part {
 impl Part {
     fn is_short(&self, transform: &Transform, tiles: &[Tile], end: u64) -> bool {
         let Some(lane) = transform.lane_of(self.tile, tiles) else { return false };
-        let first = lane.wants().nth(self.want).map_or(0, |want| want.channels.start) + self.offset;
+        let first = lane.lane_outputs().nth(self.lane_output).map_or(0, |output| output.channels.start) + self.offset;
         lane.is_short(&(first..first + self.channels), end)
     }
 }
@@ -96,9 +96,9 @@ pub struct ViewOut {
 
 /// One stream of frames, or several that are equal in all but name.
 struct StreamOut {
-    /// The stream that frames are made for, and its [sharers](Frame::sharers).
+    /// The stream that frames are made for, and its [`shared_with`](Frame::shared_with).
     stream: Arc<Stream>,
-    sharers: Arc<[Sharer]>,
+    shared_with: Arc<[SharedStream]>,
     /// Values that each channel has in a line of a lane, and which of them are ours.
     values_per_channel: usize,
     offset: usize,
@@ -133,7 +133,7 @@ impl ViewOut {
             extrema: (f32::INFINITY, f32::NEG_INFINITY),
             owed_gap: *owed_gap,
             owed_flags: 0,
-            sharers: Arc::default(),
+            shared_with: Arc::default(),
             stream: Arc::clone(stream),
         };
         let outs = streams.iter().enumerate().map(out).collect();
@@ -180,7 +180,9 @@ impl ViewOut {
 
     /// All streams.
     pub(super) fn streams(&self) -> impl Iterator<Item = &Arc<Stream>> {
-        self.outs.iter().flat_map(|out| iter::once(&out.stream).chain(out.sharers.iter().map(|sharer| &sharer.stream)))
+        self.outs
+            .iter()
+            .flat_map(|out| iter::once(&out.stream).chain(out.shared_with.iter().map(|shared| &shared.stream)))
     }
 
     /// Whether it shows these values.
@@ -215,8 +217,9 @@ impl ViewOut {
     /// More streams that show the same.
     pub(super) fn join(&mut self, streams: &[Known]) {
         for (out, (stream, (sequence, _))) in self.outs.iter_mut().zip(streams) {
-            let sharer = Sharer { stream: Arc::clone(stream), sequence_offset: sequence.wrapping_sub(out.sequence) };
-            out.sharers = out.sharers.iter().cloned().chain([sharer]).collect();
+            let shared =
+                SharedStream { stream: Arc::clone(stream), sequence_offset: sequence.wrapping_sub(out.sequence) };
+            out.shared_with = out.shared_with.iter().cloned().chain([shared]).collect();
         }
     }
 
@@ -224,21 +227,21 @@ impl ViewOut {
     pub(super) fn leave(&mut self, gone: &[Arc<Stream>]) -> bool {
         let is_gone = |stream: &Arc<Stream>| gone.iter().any(|gone| Arc::ptr_eq(gone, stream));
         self.outs.retain_mut(|out| {
-            if out.sharers.iter().any(|sharer| is_gone(&sharer.stream)) {
-                out.sharers = out.sharers.iter().filter(|sharer| !is_gone(&sharer.stream)).cloned().collect();
+            if out.shared_with.iter().any(|shared| is_gone(&shared.stream)) {
+                out.shared_with = out.shared_with.iter().filter(|shared| !is_gone(&shared.stream)).cloned().collect();
             }
             if !is_gone(&out.stream) {
                 return true;
             }
             // The next one takes the place, with its own count.
-            let Some((next, others)) = out.sharers.split_first() else { return false };
+            let Some((next, others)) = out.shared_with.split_first() else { return false };
             let ahead = next.sequence_offset;
-            let of_next = |sharer: &Sharer| Sharer {
-                stream: Arc::clone(&sharer.stream),
-                sequence_offset: sharer.sequence_offset.wrapping_sub(ahead),
+            let of_next = |shared: &SharedStream| SharedStream {
+                stream: Arc::clone(&shared.stream),
+                sequence_offset: shared.sequence_offset.wrapping_sub(ahead),
             };
             (out.sequence, out.stream) = (out.sequence.wrapping_add(ahead), Arc::clone(&next.stream));
-            out.sharers = others.iter().map(of_next).collect();
+            out.shared_with = others.iter().map(of_next).collect();
             true
         });
         !self.outs.is_empty()
@@ -275,8 +278,8 @@ impl ViewOut {
             if is(&out.stream) {
                 return Some((out.sequence, out.owed_gap));
             }
-            let sharer = out.sharers.iter().find(|sharer| is(&sharer.stream))?;
-            Some((out.sequence.wrapping_add(sharer.sequence_offset), out.owed_gap))
+            let shared = out.shared_with.iter().find(|shared| is(&shared.stream))?;
+            Some((out.sequence.wrapping_add(shared.sequence_offset), out.owed_gap))
         })
     }
 
@@ -365,10 +368,10 @@ impl StreamOut {
                 // One piece for all: this part's place in it.
                 &mut pieces[0]
             };
-            let values = lane.values(part.want, number);
+            let values = lane.values(part.lane_output, number);
             if self.in_pieces && source.takes_memory && values.len() == piece.len() {
-                widen(&mut self.extrema, lane.extrema(part.want, number));
-                lane.swap_values(part.want, number, piece);
+                widen(&mut self.extrema, lane.extrema(part.lane_output, number));
+                lane.swap_values(part.lane_output, number, piece);
                 continue;
             }
             let values = &values[part.offset * self.values_per_channel..][..part.channels * self.values_per_channel];
@@ -410,7 +413,7 @@ impl StreamOut {
         Frame {
             acquisition: Arc::clone(context.acquisition),
             stream: Arc::clone(&self.stream),
-            sharers: Arc::clone(&self.sharers),
+            shared_with: Arc::clone(&self.shared_with),
             sequence,
             first_line: line.index,
             lines: 0,

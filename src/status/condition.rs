@@ -53,7 +53,7 @@ pub enum FindingKind {
     NoViewFits,
     /// The source does something against its interface, although traces come.
     SourceFlawed,
-    /// Readers of jobs may be behind by less than usual, for want of memory.
+    /// Readers of jobs may be behind by less than usual because memory is short.
     ReadersShortened,
     /// The broker refuses what the configuration asks of it: login, virtual host, topology, certificate. The subject is
     /// what the connection is for.

@@ -45,7 +45,7 @@ pub struct Report {
     pub gaps: u64,
     /// Traces missing.
     pub gap_traces: u64,
-    /// Traces dropped for want of a free block.
+    /// Traces dropped without a free block.
     pub traces_dropped_no_block: u64,
     /// Traces that the producer declared lost.
     pub traces_lost_before_ring: u64,

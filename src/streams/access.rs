@@ -39,7 +39,7 @@ impl From<IpAddr> for Client {
     }
 }
 
-/// Decides who may come in, by the tokens that hold at the moment. Cheap to clone; shared by all doors.
+/// Decides who may come in, by the tokens that hold at the moment. Cheap to clone; shared by all endpoints.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     tokens: Reloadable<Option<Vec<Token>>>,

@@ -1,4 +1,4 @@
-//! The handshake in front of a door, with a limit on its time. HTTP takes `http/1.1`, gRPC `h2`.
+//! The handshake in front of an endpoint, with a limit on its time. HTTP takes `http/1.1`, gRPC `h2`.
 //!
 //! With mutual TLS it is here that clients without a certificate of the configured CA are turned away, before anything
 //! that they say is read.

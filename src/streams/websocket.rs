@@ -1,4 +1,4 @@
-//! The WebSocket door: `/ws/{job_id}` sends the lines of a job in the wire format of `FRAME.md`, one frame a message.
+//! The WebSocket endpoint: `/ws/{job_id}` sends the lines of a job in the wire format of `FRAME.md`, one frame a message.
 //! Runs on tokio (`das-io-N`).
 //!
 //! Binary messages are frames; those of all streams come in turn, those of one stream with `?stream=N`. Text messages are

@@ -1,4 +1,4 @@
-//! Frame to bytes: wire format version 1, the same bytes through the broker and every later door.
+//! Frame to bytes: wire format version 1, the same bytes through the broker and every later endpoint.
 //!
 //! A frame is a fixed little-endian [`Header`] of [`HEADER_BYTES`] and then its values in C order, nothing between and
 //! nothing after. The page for readers in other languages is `FRAME.md` beside this file; `fixtures/wire` holds one

@@ -153,7 +153,7 @@ impl Daemon {
         Self::start_with(dir, config, "", "info")
     }
 
-    /// The same with more lines in its `[http]` section, which may hang certificates in the door, and a level of the log
+    /// The same with more lines in its `[http]` section, which may name certificates, and a level of the log
     /// that is at least `info`.
     pub fn start_with(dir: &Path, config: &str, http: &str, log: &str) -> Self {
         let file = dir.join(format!("fiberd-{}.toml", STARTED.fetch_add(1, Ordering::Relaxed)));

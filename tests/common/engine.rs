@@ -70,13 +70,13 @@ impl EngineRig {
 
     pub fn open(&mut self, job: &str, streams: Vec<ViewConfig>) -> Result<Opened, Refusal> {
         let (reply, mut answer) = oneshot::channel();
-        self.engine.obey(Command::Open { job: job.into(), streams, reply });
+        self.engine.execute(Command::Open { job: job.into(), streams, reply });
         answer.try_recv().expect("answered at once")
     }
 
     pub fn close(&mut self, job: &str) -> bool {
         let (reply, mut answer) = oneshot::channel();
-        self.engine.obey(Command::Close { job: job.into(), reply });
+        self.engine.execute(Command::Close { job: job.into(), reply });
         answer.try_recv().expect("answered at once")
     }
 

@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fiberd::acquisition::{Acquisition, Phase};
-use fiberd::api::{self, ApiState, Door};
+use fiberd::api::{self, ApiState, ServerOptions};
 use fiberd::config::Config;
 use fiberd::health::{self, Health};
 use fiberd::jobs::Jobs;
 use fiberd::pipeline::control::control;
 use fiberd::status::Status;
-use fiberd::streams::grpc::GrpcDoor;
+use fiberd::streams::grpc::GrpcPorts;
 use tokio::sync::oneshot;
 
 /// A server on a port of its own; stops when dropped, and fails the test when it does not.
@@ -27,10 +27,10 @@ impl Server {
         let mut config = Config::default();
         config.fiber.channels = 321;
         config.fiber.dtype = "float32".into();
-        let door = Door::new(&config.http, Arc::clone(&status.counters.api)).unwrap();
+        let options = ServerOptions::new(&config.http, Arc::clone(&status.counters.api)).unwrap();
         let config = Arc::new(config);
         // Nobody listens to the commands: these tests have no pipeline.
-        let grpc = GrpcDoor::configured(&config).unwrap();
+        let grpc = GrpcPorts::configured(&config).unwrap();
         let jobs = Jobs::new(&config, Arc::clone(&status), control().0, grpc);
         let health = Health::new(Arc::clone(&status), health::Limits { prr_tolerance_ppm: 100.0, max_load: 0.8 });
         let router = api::router(ApiState { status: Arc::clone(&status), config, jobs, health });
@@ -41,7 +41,7 @@ impl Server {
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
                 address_tx.send(listener.local_addr().unwrap()).unwrap();
-                api::serve(listener, router, door, async { drop(stopped.await) }).await;
+                api::serve(listener, router, options, async { drop(stopped.await) }).await;
             });
         });
         Self { address: address_rx.recv().unwrap(), status, stop: Some(stop), runtime: Some(runtime) }

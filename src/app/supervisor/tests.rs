@@ -15,7 +15,7 @@ enum Does {
     Asks,
     Dispensable,
     Hangs,
-    /// Obeys, and fails at its end.
+    /// Does what it is told, and fails at its end.
     FailsAtTheEnd,
 }
 

@@ -9,7 +9,7 @@ use super::super::along::{Ring, total};
 use super::super::lanes::{self, Kernel, Move, Out, REFRESH_LINES, Sliding, Window};
 use super::super::plan::{Output, Plan, SideBySide};
 use super::super::traces::History;
-use super::{Values, Want, Worker, of, overlap, widen};
+use super::{LaneOutput, Values, Worker, of, overlap, widen};
 
 /// Neighbouring channels that are transformed together.
 pub(super) struct Group {
@@ -105,7 +105,7 @@ pub(super) struct Alone {
 }
 
 /// Which groups and which single channels a lane is made of.
-pub(super) fn parts(plan: &Plan, wants: &[Want], max_block_traces: usize) -> (Vec<Group>, Vec<Alone>) {
+pub(super) fn parts(plan: &Plan, wants: &[LaneOutput], max_block_traces: usize) -> (Vec<Group>, Vec<Alone>) {
     let lanes = Worker::lanes();
     let wanted = |channel: usize| wants.iter().any(|w| w.channels.contains(&channel));
     let end = wants.iter().map(|w| w.channels.end).max().unwrap_or(0);

@@ -16,14 +16,14 @@ use lapin::{BasicProperties, Connection, Event};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::attend::Errand;
 use super::inbox::{self, Inbox};
 use super::link::{Fault, Link, is_usable};
+use super::reconnect::BrokerClient;
 use super::reply::Replies;
 use crate::config::BrokerConfig;
 use crate::jobs::Jobs;
 use crate::jobs::commands::command::{address, parse};
-use crate::jobs::commands::obey::Done;
+use crate::jobs::commands::execute::Done;
 use crate::log_limit::LogLimit;
 use crate::refusal::{ApiError, Refusal};
 use crate::status::{FindingKind, Status};
@@ -53,7 +53,7 @@ enum Answer {
     Ignored,
 }
 
-impl Errand for Commands {
+impl BrokerClient for Commands {
     const NAME: &'static str = "commands";
 
     async fn session(&mut self, link: &mut Link) -> Fault {
@@ -128,7 +128,7 @@ impl Commands {
 
     /// Does what a message says, and counts it.
     async fn answer(&mut self, delivery: &Delivery) -> Answer {
-        let done = self.obey(delivery).await;
+        let done = self.execute(delivery).await;
         let counters = &self.status.counters;
         match done {
             Ok(Some(done)) => {
@@ -164,17 +164,17 @@ impl Commands {
         }
     }
 
-    async fn obey(&self, delivery: &Delivery) -> Result<Option<Done>, Refusal> {
+    async fn execute(&self, delivery: &Delivery) -> Result<Option<Done>, Refusal> {
         if header(&delivery.properties, "site")?.is_some_and(|site| site != self.status.site) {
             return Ok(None);
         }
         let command = parse(&delivery.data)?;
         if !command.is_for_a_job() {
-            return self.jobs.obey(command, None).await.map(Some);
+            return self.jobs.execute(command, None).await.map(Some);
         }
         let named = header(&delivery.properties, "job_id")?;
         let id = address(delivery.routing_key.as_str(), named, self.default_job.as_deref())?;
-        self.jobs.obey(command, Some(&id)).await.map(Some)
+        self.jobs.execute(command, Some(&id)).await.map(Some)
     }
 }
 

@@ -47,7 +47,7 @@ struct Refused {
 
 impl Held {
     /// The broker has refused `message`. Returns what is given up: the message itself when it is not durable, or the
-    /// oldest for want of memory.
+    /// oldest when memory is short.
     pub(super) fn refused(&mut self, number: Number, message: Arc<Message>, now: Instant) -> Vec<Arc<Message>> {
         let stream = self.streams.entry(message.key.clone()).or_insert_with(|| Refused {
             frames: BTreeMap::new(),

@@ -1,4 +1,4 @@
-//! Frames of jobs: live only, on a connection of their own. What no queue wants comes back and is told to the job's pace,
+//! Frames of jobs: live only, on a connection of their own. What no queue wants comes back and is told to the job's send policy,
 //! what one took counts as looking at the job; nothing is sent twice.
 //!
 //! Frames wait in [`LiveQueue`](crate::jobs::live::LiveQueue), which throws away those that have waited too long. What
@@ -17,12 +17,12 @@ use lapin::{Channel, Connection, Event, PublisherConfirm};
 use tokio::time::{Instant, interval};
 use tracing::warn;
 
-use super::attend::Errand;
 use super::depth;
 use super::link::{Fault, Link, is_usable};
 use super::message::{Number, envelope, short};
 use super::outbox::{Answer, Outcome};
-use super::size::{SizeLimit, SizeNews};
+use super::reconnect::BrokerClient;
+use super::size::{SizeChange, SizeLimit};
 use super::window::{Settled, Window};
 use crate::config::BrokerConfig;
 use crate::jobs::live::{LIVE, LiveFrame};
@@ -73,7 +73,7 @@ struct Flight {
     answer_since: Option<Instant>,
 }
 
-impl Errand for Live {
+impl BrokerClient for Live {
     const NAME: &'static str = "frames of jobs";
 
     async fn session(&mut self, link: &mut Link) -> Fault {
@@ -220,14 +220,14 @@ impl Live {
 
     /// Says when frames are refused or too large, and when they no longer are.
     fn say(&mut self) {
-        match self.size_limit.news(now()) {
-            Some(SizeNews::TooLarge { limit }) => {
+        match self.size_limit.change(now()) {
+            Some(SizeChange::TooLarge { limit }) => {
                 let why =
                     format!("frames of jobs are larger than the {limit} bytes that the broker takes in one message");
                 warn!("{why}: they are not sent, and counted as too large");
                 self.status.found(FindingKind::FramesTooLarge, Self::NAME, why);
             }
-            Some(SizeNews::Over) => self.status.take_back(FindingKind::FramesTooLarge, Self::NAME),
+            Some(SizeChange::Over) => self.status.take_back(FindingKind::FramesTooLarge, Self::NAME),
             None => {}
         }
         let refused = self.refused_at.is_some_and(|at| at.elapsed() < REFUSED);

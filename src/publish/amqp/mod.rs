@@ -1,5 +1,5 @@
 //! RabbitMQ through lapin, which is used in this folder only. Standing views and status: one task on tokio, one connection
-//! at a time. Beside it, on connections of their own (`attend`): the frames of jobs ([`live`]) and commands
+//! at a time. Beside it, on connections of their own (`keep_connected`): the frames of jobs ([`live`]) and commands
 //! ([`commands`]).
 //!
 //! ```text
@@ -11,7 +11,6 @@
 //! else waits at the fence, where the oldest goes first. Frames that a full queue refuses wait in a bounded place of their
 //! own ([`held`]) and hold up nothing. Passwords stay inside [`link`] and are never logged.
 
-mod attend;
 mod commands;
 mod depth;
 mod held;
@@ -19,12 +18,13 @@ mod inbox;
 mod link;
 mod live;
 mod message;
-mod news;
 mod outbox;
+mod reconnect;
 mod refusal;
 mod reply;
 mod session;
 mod size;
+mod status_messages;
 mod subscriber;
 mod window;
 
@@ -36,14 +36,14 @@ use futures_util::FutureExt;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-use self::attend::attend;
 use self::commands::Commands;
 use self::link::{Fault, Link, place};
 use self::live::Live;
-use self::news::News;
 use self::outbox::Outbox;
+use self::reconnect::keep_connected;
 use self::refusal::Refusals;
-use self::size::{SizeLimit, SizeNews};
+use self::size::{SizeChange, SizeLimit};
+use self::status_messages::StatusMessages;
 pub use self::subscriber::{Arrival, Subscriber};
 use super::FrameSink;
 use crate::config::BrokerConfig;
@@ -54,7 +54,7 @@ use crate::status::{BrokerState, FindingKind, Status};
 
 /// What the connection of standing views is for, in words.
 const STANDING: &str = "standing views";
-const WHILE_AWAY: &str = "frames wait at the fence, where the oldest are dropped first";
+const WHILE_AWAY: &str = "frames wait in memory; when there are too many, the oldest are dropped";
 
 const BACK_OFF_FIRST: Duration = Duration::from_millis(200);
 const BACK_OFF_MAX: Duration = Duration::from_secs(10);
@@ -77,7 +77,7 @@ impl FrameSink for Amqp {
         let mut publisher = Publisher {
             place: place(&config),
             outbox: Outbox::new(Arc::clone(&counters)),
-            news: News::new(Arc::clone(&status)),
+            status_messages: StatusMessages::new(Arc::clone(&status)),
             refusals: Refusals::new(STANDING),
             size_limit: SizeLimit::default(),
             refused_frames: None,
@@ -112,7 +112,7 @@ pub(super) async fn serve_jobs<S: Future<Output = ()> + Send>(
     let of_all = Arc::clone(&status);
     let commands = Commands::new(config.clone(), default_job, Arc::clone(&status), jobs.clone());
     let live = Live::new(config.clone(), status, jobs);
-    tokio::join!(attend(commands, config, &of_all, stop()), attend(live, config, &of_all, stop()));
+    tokio::join!(keep_connected(commands, config, &of_all, stop()), keep_connected(live, config, &of_all, stop()));
 }
 
 /// What outlives a connection.
@@ -121,7 +121,7 @@ struct Publisher {
     status: Arc<Status>,
     place: String,
     outbox: Outbox,
-    news: News,
+    status_messages: StatusMessages,
     refusals: Refusals,
     size_limit: SizeLimit,
     /// Frames refused and given up before those that are refused now; `None` while none are.
@@ -139,7 +139,7 @@ impl Publisher {
             if self.outbox.answered() > answered {
                 back_off = BACK_OFF_FIRST;
             }
-            self.news.listened_to(false);
+            self.status_messages.listened_to(false);
             self.status.counters.publish.failures.add(1);
             self.refusals.see(&fault, &self.config, &self.status);
             self.tell(BrokerState::Away, Some(&fault));
@@ -175,7 +175,7 @@ impl Publisher {
             self.gauge(outlet);
             tokio::select! {
                 done = &mut work => return done,
-                () = self.news.gather() => {}
+                () = self.status_messages.gather() => {}
             }
         }
     }
@@ -203,13 +203,13 @@ impl Publisher {
     /// Says when frames are too large for the broker, and when they no longer are.
     fn see_sizes(&mut self) {
         let place = &self.place;
-        match self.size_limit.news(Instant::now()) {
-            Some(SizeNews::TooLarge { limit }) => {
+        match self.size_limit.change(Instant::now()) {
+            Some(SizeChange::TooLarge { limit }) => {
                 let why = format!("frames are larger than the {limit} bytes that the broker takes in one message");
                 warn!("broker {place}: {why}: they are not sent, and counted as too large");
                 self.status.found(FindingKind::FramesTooLarge, STANDING, why);
             }
-            Some(SizeNews::Over) => {
+            Some(SizeChange::Over) => {
                 info!("broker {place}: no frame was too large for a minute");
                 self.status.take_back(FindingKind::FramesTooLarge, STANDING);
             }

@@ -15,8 +15,8 @@ use tokio::time::{Instant, sleep_until};
 use super::Publisher;
 use super::link::{Fault, Link};
 use super::message::{Kind, Message, Number, short};
-use super::news::News;
 use super::outbox::{Answer, Outcome};
+use super::status_messages::StatusMessages;
 use crate::config::BrokerConfig;
 use crate::egress::Outlet;
 use crate::frame::Frame;
@@ -51,7 +51,7 @@ enum Next {
     Answered(Outcome),
     Frame(Option<Frame>),
     Event(Option<Event>),
-    News,
+    StatusMessages,
     Silent(&'static str),
 }
 
@@ -74,14 +74,14 @@ impl Publisher {
         let window = self.config.window.max(1);
         let mut resend = self.outbox.unanswered();
         let mut closed = false;
-        self.news.connected();
+        self.status_messages.connected();
         loop {
             self.see_blocked(link, flight);
             self.gauge(outlet);
             if flight.is_free() {
                 let status_first = resend.front().is_none_or(|(_, m)| matches!(m.kind, Kind::Frame { .. }));
-                let news = if status_first { self.news.pop() } else { None };
-                let mut next = news.map(|message| self.outbox.put(message)).or_else(|| resend.pop_front());
+                let status_messages = if status_first { self.status_messages.pop() } else { None };
+                let mut next = status_messages.map(|message| self.outbox.put(message)).or_else(|| resend.pop_front());
                 if next.is_none() && self.outbox.under_way() < window {
                     next = self.outbox.again(now());
                 }
@@ -90,13 +90,13 @@ impl Publisher {
                     continue;
                 }
             }
-            if closed && self.outbox.len() == 0 && !self.news.has_more() {
+            if closed && self.outbox.len() == 0 && !self.status_messages.has_more() {
                 return Ok(());
             }
             let held = self.outbox.held();
             let held_up = held.is_catching_up() || (outlet.is_patient() && held.is_half_full());
             let room = !closed && flight.is_free() && !held_up && self.outbox.under_way() < window;
-            match flight.next(link, outlet, &mut self.news, room).await {
+            match flight.next(link, outlet, &mut self.status_messages, room).await {
                 Next::Published((number, Ok(confirm))) => flight.written(number, confirm),
                 Next::Published((_, Err(error))) | Next::Event(Some(Event::Error(error))) => return Err(error.into()),
                 Next::Answered(first) => self.answered(flight, first)?,
@@ -109,7 +109,7 @@ impl Publisher {
                 }
                 Next::Frame(None) => closed = true,
                 Next::Event(None) => return Err(Fault::Away("the connection has ended".into())),
-                Next::Event(Some(_)) | Next::News => {}
+                Next::Event(Some(_)) | Next::StatusMessages => {}
                 Next::Silent(what) => return Err(Fault::Away(what.into())),
             }
         }
@@ -117,7 +117,7 @@ impl Publisher {
 
     fn see_blocked(&mut self, link: &Link, flight: &mut Flight) {
         let blocked = link.connection.status().blocked();
-        self.news.listened_to(!blocked);
+        self.status_messages.listened_to(!blocked);
         if blocked != flight.blocked {
             flight.set_blocked(blocked);
             self.tell(if blocked { BrokerState::Blocked } else { BrokerState::Connected }, None);
@@ -178,7 +178,13 @@ impl Flight {
     }
 
     /// Whatever happens first. A frame is taken only when there is `room` for one.
-    async fn next(&mut self, link: &mut Link, outlet: &Outlet, news: &mut News, room: bool) -> Next {
+    async fn next(
+        &mut self,
+        link: &mut Link,
+        outlet: &Outlet,
+        status_messages: &mut StatusMessages,
+        room: bool,
+    ) -> Next {
         let writing = self.writing_since.map(|since| (since + PUBLISH, "a message could not be written for 10 s"));
         let answer = self.answer_since.map(|since| (since + CONFIRM, "no confirm for 15 s"));
         let limit = writing.into_iter().chain(answer).min().filter(|_| !self.blocked);
@@ -202,7 +208,7 @@ impl Flight {
             published = published => Next::Published(published),
             Some(outcome) = self.confirms.next(), if !self.confirms.is_empty() => Next::Answered(outcome),
             event = link.events.next() => Next::Event(event),
-            () = news.gather() => Next::News,
+            () = status_messages.gather() => Next::StatusMessages,
             frame = outlet.take(), if room => Next::Frame(frame),
             what = silent => Next::Silent(what),
         };

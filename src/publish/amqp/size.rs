@@ -24,7 +24,7 @@ struct Known {
 
 /// A change of how it stands with the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SizeNews {
+pub(super) enum SizeChange {
     /// Messages of more than `limit` bytes are not sent from now on.
     TooLarge { limit: usize },
     /// None was too large for a while.
@@ -52,14 +52,14 @@ impl SizeLimit {
     }
 
     /// What is to be said at `now`; `None` when nothing has changed.
-    pub(super) fn news(&mut self, now: Instant) -> Option<SizeNews> {
+    pub(super) fn change(&mut self, now: Instant) -> Option<SizeChange> {
         let known = self.known.as_mut()?;
         let holds = now.duration_since(known.refused_at) < SAY;
         if holds == known.said {
             return None;
         }
         known.said = holds;
-        Some(if holds { SizeNews::TooLarge { limit: known.bytes } } else { SizeNews::Over })
+        Some(if holds { SizeChange::TooLarge { limit: known.bytes } } else { SizeChange::Over })
     }
 }
 
@@ -76,17 +76,17 @@ mod tests {
     #[test]
     fn what_the_broker_names_is_remembered_for_an_hour_and_said_while_it_matters() {
         let (mut limit, now) = (SizeLimit::default(), Instant::now());
-        assert_eq!((limit.refuses(usize::MAX, now), limit.news(now)), (None, None));
+        assert_eq!((limit.refuses(usize::MAX, now), limit.change(now)), (None, None));
         let text = "PRECONDITION_FAILED - message size 149600 is larger than configured max size 100000";
         assert_eq!(limit.learn(text, 149_600, now), Some(100_000));
-        assert_eq!((limit.news(now), limit.news(now)), (Some(SizeNews::TooLarge { limit: 100_000 }), None));
+        assert_eq!((limit.change(now), limit.change(now)), (Some(SizeChange::TooLarge { limit: 100_000 }), None));
         assert_eq!((limit.refuses(100_000, now), limit.refuses(100_001, now)), (None, Some(100_000)));
         let soon = now + Duration::from_secs(50);
         assert_eq!(limit.refuses(100_001, soon), Some(100_000));
-        assert_eq!(limit.news(now + SAY), None, "one was too large since");
-        assert_eq!(limit.news(soon + SAY), Some(SizeNews::Over));
+        assert_eq!(limit.change(now + SAY), None, "one was too large since");
+        assert_eq!(limit.change(soon + SAY), Some(SizeChange::Over));
         assert_eq!(limit.refuses(100_001, soon + SAY), Some(100_000));
-        assert_eq!(limit.news(soon + SAY), Some(SizeNews::TooLarge { limit: 100_000 }));
+        assert_eq!(limit.change(soon + SAY), Some(SizeChange::TooLarge { limit: 100_000 }));
         assert_eq!(limit.refuses(100_001, now + REMEMBER), None, "tried again");
     }
 

@@ -1,4 +1,4 @@
-//! The one door to the HDF5 library: every call to it goes through [`guard`], which turns a panic into an error.
+//! The one way to the HDF5 library: every call to it goes through [`guard`], which turns a panic into an error.
 //!
 //! Reads metadata and row windows through the streaming backend, so that memory stays at one window plus one chunk.
 //! Sizes that a file declares are compared with what a file of its length can hold before anything is allocated.

@@ -111,7 +111,7 @@ impl Attached {
         if epoch == 0 || !epoch.is_multiple_of(2) || memory.load_relaxed(AT_EPOCH) != epoch {
             return Err(DarkReason::NoInterface("the producer is writing the header of the ring".into()));
         }
-        match Geometry::judge(&identity, memory.len()) {
+        match Geometry::check(&identity, memory.len()) {
             Ok(geometry) if geometry == self.mapped.geometry => {}
             Ok(_) => {
                 // Mapped anew at the next look.

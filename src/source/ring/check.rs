@@ -106,7 +106,7 @@ impl Check {
             }
         }
         self.look();
-        self.judge();
+        self.draw_conclusions();
         Ok(())
     }
 
@@ -137,7 +137,7 @@ impl Check {
         self.state = attached.memory().load(AT_STATE);
         let geometry = attached.mapped.geometry;
         let Ok(snapshot) = attached.snapshot() else { return };
-        if let Ok((layout, acquisition)) = header::judge(&snapshot.declared, &geometry) {
+        if let Ok((layout, acquisition)) = header::check(&snapshot.declared, &geometry) {
             self.header = Some(RingHeader::new(&geometry, layout, &acquisition));
         }
     }
@@ -191,7 +191,7 @@ impl Check {
     }
 
     /// What can only be told at the end.
-    fn judge(&mut self) {
+    fn draw_conclusions(&mut self) {
         if let Some(complaint) = self.ring.complaint() {
             self.fault(complaint.into());
         }

@@ -221,7 +221,7 @@ impl Ring {
     fn adopt(&mut self, mapped: &Mapped, snapshot: &Snapshot) -> Result<&mut Known, DarkReason> {
         let &Snapshot { epoch, declared, written } = snapshot;
         let geometry = mapped.geometry;
-        let (layout, mut acquisition) = header::judge(&declared, &geometry).map_err(DarkReason::Refused)?;
+        let (layout, mut acquisition) = header::check(&declared, &geometry).map_err(DarkReason::Refused)?;
         let key = Key { file: mapped.id, geometry, instance: declared.instance, epoch };
         let same_key = self.known.as_ref().is_some_and(|known| known.key == key);
         let same_ring = self.known.as_ref().is_some_and(|known| known.key.is_same_ring(&key));

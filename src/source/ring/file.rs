@@ -108,7 +108,7 @@ pub(super) fn map(path: &Path, read_only: bool) -> Result<Mapped, DarkReason> {
     };
     let memory = map(first_len as usize)?;
     let known_len = if is_file { memory.len() } else { usize::MAX };
-    let geometry = Geometry::judge(&memory.get::<Identity>(0), known_len).map_err(refused)?;
+    let geometry = Geometry::check(&memory.get::<Identity>(0), known_len).map_err(refused)?;
     // A device tells its size only in its own header.
     let memory = if is_file { memory } else { map(geometry.ring_bytes())? };
     Ok(Mapped { memory: Arc::new(memory), geometry, id: FileId::of(&meta), is_file })
@@ -157,7 +157,7 @@ impl Mapped {
     /// A ring in plain memory.
     #[cfg(any(test, fuzzing))]
     pub(super) fn over(memory: &Arc<Memory>) -> Result<Self, DarkReason> {
-        let geometry = Geometry::judge(&memory.get::<Identity>(0), memory.len()).map_err(DarkReason::Refused)?;
+        let geometry = Geometry::check(&memory.get::<Identity>(0), memory.len()).map_err(DarkReason::Refused)?;
         let id = FileId { dev: 0, ino: 0, rdev: 0 };
         Ok(Self { memory: Arc::clone(memory), geometry, id, is_file: false })
     }

@@ -31,7 +31,7 @@ pub(super) struct Geometry {
 
 impl Geometry {
     /// Checks the identity line against the memory that is really there.
-    pub(super) fn judge(id: &Identity, memory_bytes: usize) -> Result<Self, String> {
+    pub(super) fn check(id: &Identity, memory_bytes: usize) -> Result<Self, String> {
         if id.magic != MAGIC {
             return Err("this is not a fiberd ring: its first 8 bytes should be FIBERDRG".into());
         }
@@ -93,7 +93,7 @@ pub(super) struct SlotLayout {
 }
 
 /// Checks what an epoch declares. The [`Acquisition`] comes back with `epoch` 0, to be numbered by the consumer.
-pub(super) fn judge(d: &Declared, geometry: &Geometry) -> Result<(SlotLayout, Acquisition), String> {
+pub(super) fn check(d: &Declared, geometry: &Geometry) -> Result<(SlotLayout, Acquisition), String> {
     let sample_format = match d.sample_format {
         1 => SampleFormat::I16,
         2 => SampleFormat::F32,

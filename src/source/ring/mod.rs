@@ -2,7 +2,7 @@
 //!
 //! Downhill, as a trace goes: [`Producer`] (or a vendor's driver, from `ABI.md` and `fiberd_ring.h` beside this file)
 //! writes slots. `abi` names every byte of that memory. `file` finds and maps it, `header` judges what it declares,
-//! `life`, `light`, `agree` and `mistakes` judge the producer, and `attached` keeps watch over all of that while `reader`
+//! `life`, `light`, `agree` and `mistakes` check the producer, and `attached` keeps watch over all of that while `reader`
 //! moves complete traces into blocks; `known` is the epoch that it reads. [`Ring`] in `consumer` is what capture sees: an [`Interrogator`](super::Interrogator).
 //!
 //! `check` watches a ring for authors of drivers, without touching it.

@@ -159,7 +159,7 @@ impl Producer {
             )));
         }
         declared.first_slot = self.written;
-        let (layout, _) = header::judge(&declared, &self.geometry).map_err(RingError::Spec)?;
+        let (layout, _) = header::check(&declared, &self.geometry).map_err(RingError::Spec)?;
         self.memory.store(AT_EPOCH, self.epoch + 1);
         Memory::write_fence();
         self.memory.copy_in(AT_DECLARED, bytemuck::bytes_of(&declared));
@@ -173,8 +173,8 @@ impl Producer {
 fn first_header(spec: &RingSpec) -> Result<(Header, Geometry, SlotLayout), RingError> {
     let (identity, declared) = header::describe(spec, now_ns()).map_err(RingError::Spec)?;
     let memory_bytes = usize::try_from(identity.ring_bytes).unwrap_or(usize::MAX);
-    let geometry = Geometry::judge(&identity, memory_bytes).map_err(RingError::Spec)?;
-    let (layout, _) = header::judge(&declared, &geometry).map_err(RingError::Spec)?;
+    let geometry = Geometry::check(&identity, memory_bytes).map_err(RingError::Spec)?;
+    let (layout, _) = header::check(&declared, &geometry).map_err(RingError::Spec)?;
     let line = |value| Line { value, reserved: [0; 7] };
     let header = Header {
         identity,

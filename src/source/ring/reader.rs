@@ -217,7 +217,7 @@ impl Reader {
         if !self.is_still_whole(memory, at) {
             return Slot::Overtaken;
         }
-        if let Some(end) = self.judge(memory, &header, block) {
+        if let Some(end) = self.check(memory, &header, block) {
             return Slot::Ends(end);
         }
         let time = mistakes::judge_utc(header.utc_ns);
@@ -251,7 +251,7 @@ impl Reader {
     }
 
     /// `Some` when nothing can be read from this slot into this block.
-    fn judge(&self, memory: &Memory, header: &SlotHeader, block: &RawBlock) -> Option<Pull> {
+    fn check(&self, memory: &Memory, header: &SlotHeader, block: &RawBlock) -> Option<Pull> {
         let nonsense = |what: String| Some(Pull::Nonsense(format!("slot {} of the ring {what}", self.slot)));
         if header.epoch != self.epoch {
             // Only the header page can begin an epoch.

@@ -196,8 +196,8 @@ proptest! {
             wavelength_m: Some(1550e-9), refractive_index: Some(1.468), ..small_spec(1, 1, 2)
         };
         let (identity, declared) = header::describe(&spec, 7).unwrap();
-        let geometry = header::Geometry::judge(&identity, usize::MAX).unwrap();
-        let (layout, a) = header::judge(&declared, &geometry).unwrap();
+        let geometry = header::Geometry::check(&identity, usize::MAX).unwrap();
+        let (layout, a) = header::check(&declared, &geometry).unwrap();
         prop_assert_eq!(layout.row_bytes, channels * 4);
         prop_assert!((a.prr.to_f64() / prr_hz - 1.0).abs() < 1e-11);
         let back = RingSpec {

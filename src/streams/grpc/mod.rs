@@ -1,6 +1,6 @@
-//! The gRPC door: lines of a job as float16, for clients made from `pandadatastream.proto`. Runs on tokio (`das-io-N`).
+//! The gRPC endpoint: lines of a job as float16, for clients made from `pandadatastream.proto`. Runs on tokio (`das-io-N`).
 //!
-//! [`GrpcDoor`] opens an HTTP/2 endpoint for each job, [`OpenPort`]; `service` answers calls from the job's feeds, and
+//! [`GrpcPorts`] opens an HTTP/2 endpoint for each job, [`OpenPort`]; `service` answers calls from the job's feeds, and
 //! `message` makes lines into messages. Reflection (`pandadatastream.pb` is the proto file as a descriptor set) and the
 //! standard health service are on at every port.
 
@@ -9,7 +9,7 @@ mod port;
 mod service;
 
 pub use message::{DataStream, StreamDataRequest};
-pub use port::{GrpcDoor, GrpcOptions, OpenPort};
+pub use port::{GrpcOptions, GrpcPorts, OpenPort};
 
 use futures_util::FutureExt;
 use tonic::service::Routes;

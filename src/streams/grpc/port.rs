@@ -60,7 +60,7 @@ const RECEIVE_WINDOW_BYTES: u32 = 64 << 10;
 /// Data of one call that may wait in the connection for the client's window, beside one message.
 const SEND_BUFFER_BYTES: usize = 512 << 10;
 
-/// Pause after a failed accept, e.g. for want of file descriptors.
+/// Pause after a failed accept, e.g. when there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// A port of a job that has ended is not given to another one for so long, unless no other is free: clients that
@@ -77,7 +77,7 @@ pub struct GrpcOptions {
 }
 
 /// Opens ports for jobs.
-pub struct GrpcDoor {
+pub struct GrpcPorts {
     options: GrpcOptions,
     /// Where the next search begins: a port is used again as late as possible.
     next: AtomicU64,
@@ -88,7 +88,7 @@ pub struct GrpcDoor {
     handshake: Option<Handshake>,
 }
 
-impl GrpcDoor {
+impl GrpcPorts {
     /// Opens nothing yet. Whoever reaches a port may read there.
     pub fn new(options: GrpcOptions) -> Self {
         let (access, handshake) = (Access::default(), None);
@@ -108,13 +108,13 @@ impl GrpcDoor {
         Self::new(options).beginning_at(counter).locked_as(&config.http)
     }
 
-    /// The same door whose first port is number `counter` of those that it may use, counted round and round.
+    /// The same whose first port is number `counter` of those that it may use, counted round and round.
     #[must_use]
     pub fn beginning_at(self, counter: u64) -> Self {
         Self { next: AtomicU64::new(counter), ..self }
     }
 
-    /// The same door with the locks of the control API: its TLS, its clients' certificates, its tokens (metadata
+    /// The same with the locks of the control API: its TLS, its clients' certificates, its tokens (metadata
     /// `authorization`, role read), so that no port of a job is a side entrance.
     ///
     /// # Errors

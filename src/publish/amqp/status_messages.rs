@@ -18,7 +18,7 @@ const HEARTBEAT: Duration = Duration::from_millis(500);
 const WAITING: usize = 64;
 
 /// What is to be told about the daemon.
-pub(super) struct News {
+pub(super) struct StatusMessages {
     status: Arc<Status>,
     phase_rx: watch::Receiver<PhaseSince>,
     conditions_rx: watch::Receiver<Arc<[Condition]>>,
@@ -30,7 +30,7 @@ pub(super) struct News {
     number: u64,
 }
 
-impl News {
+impl StatusMessages {
     pub(super) fn new(status: Arc<Status>) -> Self {
         let mut tick = interval_at(tokio::time::Instant::now() + PERIOD, PERIOD);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -23,7 +23,7 @@ def dial(path, **more):
 
 
 class Frames:
-    """What came, stream by stream; every frame is held against what tests/doors/mod.rs makes."""
+    """What came, stream by stream; every frame is held against what tests/endpoints/mod.rs makes."""
 
     def __init__(self):
         self.rows, self.lost, self.ended = {}, {}, False

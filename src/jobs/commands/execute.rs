@@ -34,7 +34,7 @@ impl Jobs {
     ///
     /// # Errors
     /// Why not; then everything is as it was.
-    pub async fn obey(&self, command: Command, id: Option<&str>) -> Result<Done, Refusal> {
+    pub async fn execute(&self, command: Command, id: Option<&str>) -> Result<Done, Refusal> {
         let name = command.name();
         let job = || id.and_then(|id| self.get(id)).ok_or(Refusal::UnknownJob);
         let details = match command {

@@ -2,18 +2,18 @@
 
 use std::ops::Range;
 
-use crate::dsp::{Lane, Output, Want};
+use crate::dsp::{Lane, LaneOutput, Output};
 use crate::pipeline::tile::Tile;
 
 /// What all views of a transform want.
 #[derive(Default)]
-pub(super) struct Wanted {
+pub(super) struct Requested {
     pub(super) outputs: Vec<Output>,
     /// For each output the channels, apart from each other and in order.
     channels: Vec<Vec<Range<usize>>>,
 }
 
-impl Wanted {
+impl Requested {
     pub(super) fn add(&mut self, output: &Output, channels: &Range<usize>) {
         let number = self.outputs.iter().position(|known| known == output).unwrap_or_else(|| {
             self.outputs.push(output.clone());
@@ -31,12 +31,12 @@ impl Wanted {
     }
 
     /// What a tile of `tile` is to compute.
-    pub(super) fn of(&self, tile: &Range<usize>) -> Vec<Want> {
+    pub(super) fn of(&self, tile: &Range<usize>) -> Vec<LaneOutput> {
         let within = |(output, known): (usize, &Vec<Range<usize>>)| {
             let common = known.iter().map(|range| overlap(range, tile)).filter(|range| !range.is_empty());
-            let want =
-                |range: Range<usize>| Want { output, channels: range.start - tile.start..range.end - tile.start };
-            common.map(want).collect::<Vec<_>>()
+            let lane_output =
+                |range: Range<usize>| LaneOutput { output, channels: range.start - tile.start..range.end - tile.start };
+            common.map(lane_output).collect::<Vec<_>>()
         };
         self.channels.iter().enumerate().flat_map(within).collect()
     }

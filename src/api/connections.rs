@@ -20,9 +20,9 @@ const BUSY: u64 = u64::MAX;
 
 /// What a connection is doing, told by the one that serves it.
 #[derive(Clone, Debug)]
-pub(super) struct Seat(Arc<AtomicU64>);
+pub(super) struct Activity(Arc<AtomicU64>);
 
-impl Seat {
+impl Activity {
     /// A request is there in full.
     pub(super) fn busy(&self) {
         self.0.store(BUSY, Ordering::Relaxed);
@@ -35,13 +35,13 @@ impl Seat {
 }
 
 /// All connections, by a key of their server's choice.
-pub(super) struct Seats<K> {
-    taken: HashMap<K, (Client, Seat)>,
+pub(super) struct Connections<K> {
+    taken: HashMap<K, (Client, Activity)>,
     of_client: HashMap<Client, usize>,
     places: usize,
 }
 
-impl<K: Copy + Eq + Hash> Seats<K> {
+impl<K: Copy + Eq + Hash> Connections<K> {
     pub(super) fn new(places: usize) -> Self {
         Self { taken: HashMap::new(), of_client: HashMap::new(), places }
     }
@@ -50,19 +50,19 @@ impl<K: Copy + Eq + Hash> Seats<K> {
         self.taken.len() >= self.places
     }
 
-    /// A seat for a connection that begins.
-    pub(super) fn seat(now_ms: u64) -> Seat {
-        Seat(Arc::new(AtomicU64::new(now_ms)))
+    /// An activity for a connection that begins.
+    pub(super) fn activity(now_ms: u64) -> Activity {
+        Activity(Arc::new(AtomicU64::new(now_ms)))
     }
 
-    pub(super) fn sit(&mut self, key: K, client: Client, seat: Seat) {
-        self.stand(key);
+    pub(super) fn insert(&mut self, key: K, client: Client, activity: Activity) {
+        self.remove(key);
         *self.of_client.entry(client).or_default() += 1;
-        self.taken.insert(key, (client, seat));
+        self.taken.insert(key, (client, activity));
     }
 
     /// A connection has ended; more than once does no harm.
-    pub(super) fn stand(&mut self, key: K) {
+    pub(super) fn remove(&mut self, key: K) {
         let Some((client, _)) = self.taken.remove(&key) else {
             return;
         };
@@ -78,8 +78,8 @@ impl<K: Copy + Eq + Hash> Seats<K> {
     pub(super) fn dispensable(&self, now_ms: u64, newcomer: Client) -> Option<K> {
         let count = |client| self.of_client.get(client).copied().unwrap_or(0);
         let own = count(&newcomer);
-        let waiting = self.taken.iter().filter_map(|(key, (client, seat))| {
-            let since_ms = seat.0.load(Ordering::Relaxed);
+        let waiting = self.taken.iter().filter_map(|(key, (client, activity))| {
+            let since_ms = activity.0.load(Ordering::Relaxed);
             let (held, waited_ms) = (count(client), now_ms.saturating_sub(since_ms));
             let can_go = since_ms != BUSY && (held > own + 1 || (held >= own && waited_ms >= SPARED_AFTER_MS));
             can_go.then_some((held, waited_ms, *key))
@@ -100,26 +100,26 @@ mod tests {
 
     #[test]
     fn whoever_has_most_gives_its_oldest() {
-        let mut seats = Seats::new(4);
+        let mut connections = Connections::new(4);
         let mut held = Vec::new();
         for (key, n, since_ms) in [(0, 1, 0), (1, 2, 100), (2, 2, 50), (3, 2, 200)] {
-            let seat = Seats::<u32>::seat(since_ms);
-            seats.sit(key, client(n), seat.clone());
-            held.push(seat);
+            let activity = Connections::<u32>::activity(since_ms);
+            connections.insert(key, client(n), activity.clone());
+            held.push(activity);
         }
-        assert!(seats.is_full());
-        assert_eq!([3, 1, 2].map(|n| seats.dispensable(900, client(n))), [Some(2), Some(2), None]);
-        assert_eq!(seats.dispensable(1300, client(2)), Some(2), "it makes room for itself, once it has waited");
+        assert!(connections.is_full());
+        assert_eq!([3, 1, 2].map(|n| connections.dispensable(900, client(n))), [Some(2), Some(2), None]);
+        assert_eq!(connections.dispensable(1300, client(2)), Some(2), "it makes room for itself, once it has waited");
         held[2].busy();
-        assert_eq!(seats.dispensable(1300, client(2)), Some(1));
-        seats.stand(1);
-        seats.stand(1);
+        assert_eq!(connections.dispensable(1300, client(2)), Some(1));
+        connections.remove(1);
+        connections.remove(1);
         held[3].busy();
-        assert!(!seats.is_full());
-        assert_eq!(seats.dispensable(1300, client(2)), None, "client 1 has less");
-        assert_eq!(seats.dispensable(1300, client(3)), Some(0));
+        assert!(!connections.is_full());
+        assert_eq!(connections.dispensable(1300, client(2)), None, "client 1 has less");
+        assert_eq!(connections.dispensable(1300, client(3)), Some(0));
         held[0].waits(1000);
-        assert_eq!(seats.dispensable(1300, client(3)), None, "one against none is no excess");
+        assert_eq!(connections.dispensable(1300, client(3)), None, "one against none is no excess");
     }
 
     proptest! {
@@ -127,39 +127,39 @@ mod tests {
         /// there is room again in the end.
         #[test]
         fn seats_are_kept_as_in_a_plain_list(steps in prop::collection::vec((0_u8..4, 0_u32..20, 0_u8..3), 0..200)) {
-            let mut seats = Seats::new(8);
-            let mut plain: HashMap<u32, (Client, Seat, bool)> = HashMap::new();
+            let mut connections = Connections::new(8);
+            let mut plain: HashMap<u32, (Client, Activity, bool)> = HashMap::new();
             for (now_ms, (step, key, n)) in steps.into_iter().enumerate().map(|(i, step)| (i as u64 * 100, step)) {
                 match step {
                     0 => {
-                        let seat = Seats::<u32>::seat(now_ms);
-                        seats.sit(key, client(n), seat.clone());
-                        plain.insert(key, (client(n), seat, false));
+                        let activity = Connections::<u32>::activity(now_ms);
+                        connections.insert(key, client(n), activity.clone());
+                        plain.insert(key, (client(n), activity, false));
                     }
                     1 => {
-                        seats.stand(key);
+                        connections.remove(key);
                         plain.remove(&key);
                     }
-                    _ => if let Some((_, seat, busy)) = plain.get_mut(&key) {
+                    _ => if let Some((_, activity, busy)) = plain.get_mut(&key) {
                         *busy = step == 2;
-                        if *busy { seat.busy() } else { seat.waits(now_ms) }
+                        if *busy { activity.busy() } else { activity.waits(now_ms) }
                     },
                 }
-                prop_assert_eq!(seats.is_full(), plain.len() >= 8);
+                prop_assert_eq!(connections.is_full(), plain.len() >= 8);
                 let of = |client| plain.values().filter(|(c, ..)| *c == client).count();
                 let newcomer = client(n);
-                if let Some(key) = seats.dispensable(now_ms, newcomer) {
+                if let Some(key) = connections.dispensable(now_ms, newcomer) {
                     let (client, _, busy) = &plain[&key];
-                    prop_assert!(!busy && of(*client) >= of(newcomer) && seats.of_client[client] == of(*client));
+                    prop_assert!(!busy && of(*client) >= of(newcomer) && connections.of_client[client] == of(*client));
                 }
-                let later = seats.dispensable(now_ms + 10 * SPARED_AFTER_MS, newcomer);
+                let later = connections.dispensable(now_ms + 10 * SPARED_AFTER_MS, newcomer);
                 let can_go = plain.values().any(|(client, _, busy)| !busy && of(*client) >= of(newcomer));
                 prop_assert_eq!(later.is_some(), can_go);
             }
             for key in 0..20 {
-                seats.stand(key);
+                connections.remove(key);
             }
-            prop_assert!(seats.taken.is_empty() && seats.of_client.is_empty());
+            prop_assert!(connections.taken.is_empty() && connections.of_client.is_empty());
         }
     }
 }

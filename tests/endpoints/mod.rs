@@ -1,4 +1,4 @@
-//! What the tests of the doors share: a job of made-up lines, and Python clients that are led line by line.
+//! What the tests of the endpoints share: a job of made-up lines, and Python clients that are led line by line.
 #![allow(dead_code, unreachable_pub)]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -63,7 +63,7 @@ pub struct Client {
 
 impl Client {
     pub fn start(script: &str, args: &[&str]) -> Self {
-        let path = format!("{}/tests/doors/{script}", env!("CARGO_MANIFEST_DIR"));
+        let path = format!("{}/tests/endpoints/{script}", env!("CARGO_MANIFEST_DIR"));
         let mut child = python()
             .arg(path)
             .args(args)

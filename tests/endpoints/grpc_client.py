@@ -62,7 +62,7 @@ def dial(**more):
 
 
 def values(row, start, end, bins):
-    """What tests/doors/mod.rs makes: channels start to end, counted from 1."""
+    """What tests/endpoints/mod.rs makes: channels start to end, counted from 1."""
     channel, bin_ = np.arange(start - 1, end)[:, None], np.arange(bins)[None, :]
     return (((row * 31 + channel * 7 + bin_ * 3) % 1000).astype("f4") / 8 - 20).ravel()
 

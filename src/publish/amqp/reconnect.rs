@@ -1,4 +1,4 @@
-//! A connection of its own for each errand beside the standing views: connect, work, begin again after each fault. Nothing
+//! A connection of its own for each client beside the standing views: connect, work, begin again after each fault. Nothing
 //! that goes wrong here can hold up what is published for good.
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::status::Status;
 const GOOD: Duration = Duration::from_secs(10);
 
 /// What is done with a connection.
-pub(super) trait Errand: Send {
+pub(super) trait BrokerClient: Send {
     /// What for, in words for the log and the broker.
     const NAME: &'static str;
 
@@ -27,9 +27,9 @@ pub(super) trait Errand: Send {
     fn ended(&mut self, fault: Option<&Fault>);
 }
 
-/// Attends to an errand until `stop` comes.
-pub(super) async fn attend<E: Errand>(
-    mut errand: E,
+/// Attends to a client until `stop` comes.
+pub(super) async fn keep_connected<E: BrokerClient>(
+    mut client: E,
     config: &BrokerConfig,
     status: &Status,
     stop: impl Future<Output = ()> + Send,
@@ -49,14 +49,14 @@ pub(super) async fn attend<E: Errand>(
                 debug!("broker {}: connected for {}", place(config), E::NAME);
                 let began = Instant::now();
                 let fault = tokio::select! {
-                    fault = errand.session(&mut link) => fault,
+                    fault = client.session(&mut link) => fault,
                     () = &mut stop => {
-                        errand.ended(None);
+                        client.ended(None);
                         link.close().await;
                         return;
                     }
                 };
-                errand.ended(Some(&fault));
+                client.ended(Some(&fault));
                 if began.elapsed() > GOOD {
                     back_off = BACK_OFF_FIRST;
                     told.clear();

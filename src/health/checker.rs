@@ -1,4 +1,4 @@
-//! The judge: accounts in, conditions out. Pure; what it remembers is since when each condition holds, and when each
+//! The checker: snapshots in, conditions out. Pure; what it remembers is since when each condition holds, and when each
 //! count last rose.
 
 use std::cmp::Ordering;
@@ -36,9 +36,9 @@ pub struct Limits {
     pub max_load: f64,
 }
 
-/// The accounts of all stages at one moment.
+/// The snapshots of all stages at one moment.
 #[derive(Clone, Debug)]
-pub struct Account {
+pub struct Snapshot {
     /// Since any fixed origin, never running backwards.
     pub at: Duration,
     /// Milliseconds since the UNIX epoch.
@@ -75,7 +75,7 @@ pub struct Account {
     pub(super) lost: [u64; LOSSES.len()],
 }
 
-impl Account {
+impl Snapshot {
     /// What `status` says at `at`.
     pub fn of(status: &Status, at: Duration) -> Self {
         let (phase, report) = (status.phase(), status.report());
@@ -104,7 +104,7 @@ impl Account {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Judge {
+pub struct Checker {
     limits: Limits,
     /// What was found last, each with the time since when it holds, in milliseconds since the UNIX epoch.
     known: Vec<(Found, i64)>,
@@ -136,7 +136,7 @@ struct Moving {
     moved_at: Option<Duration>,
 }
 
-impl Judge {
+impl Checker {
     /// Nothing has been seen yet.
     pub fn new(limits: Limits) -> Self {
         Self {
@@ -152,22 +152,22 @@ impl Judge {
         }
     }
 
-    /// The conditions at the moment of `account`, the worst first. Accounts come in order of time.
-    pub fn judge(&mut self, account: &Account) -> Vec<Condition> {
+    /// The conditions at the moment of `snapshot`, the worst first. Snapshots come in order of time.
+    pub fn check(&mut self, snapshot: &Snapshot) -> Vec<Condition> {
         let mut found = Vec::new();
-        found.extend(rules::of_phase(&account.phase));
-        found.extend(account.stuck.iter().map(|stage| rules::stuck(*stage)));
-        found.extend(rules::of_findings(&account.findings));
+        found.extend(rules::of_phase(&snapshot.phase));
+        found.extend(snapshot.stuck.iter().map(|stage| rules::stuck(*stage)));
+        found.extend(rules::of_findings(&snapshot.findings));
         let told = found.iter().any(|found: &Found| found.rule.severity == Severity::NotReady);
-        found.extend(self.of_lines(account, told));
-        found.extend(self.of_losses(account));
-        found.extend(self.of_blocks(account));
-        found.extend(self.of_load(account));
-        found.extend(self.of_rate(account));
-        found.extend(self.of_books(account));
-        found.extend(of_utc(account));
-        found.extend(rules::of_broker(&account.broker, &account.findings, account.commands_heard));
-        let mut conditions = self.dated(found, account);
+        found.extend(self.of_lines(snapshot, told));
+        found.extend(self.of_losses(snapshot));
+        found.extend(self.of_blocks(snapshot));
+        found.extend(self.of_load(snapshot));
+        found.extend(self.of_rate(snapshot));
+        found.extend(self.of_books(snapshot));
+        found.extend(of_utc(snapshot));
+        found.extend(rules::of_broker(&snapshot.broker, &snapshot.findings, snapshot.commands_heard));
+        let mut conditions = self.dated(found, snapshot);
         conditions.sort_by_key(|condition| std::cmp::Reverse(condition.severity));
         conditions
     }
@@ -180,12 +180,12 @@ impl Judge {
     /// Each with the time since when it has held without a break, and none told twice. Several connections that are
     /// refused for one reason are one condition, which holds as long as one of them is; a condition whose words change,
     /// as counts do, is known by its subject.
-    fn dated(&mut self, found: Vec<Found>, account: &Account) -> Vec<Condition> {
+    fn dated(&mut self, found: Vec<Found>, snapshot: &Snapshot) -> Vec<Condition> {
         let since_ms = |one: &Found| {
             let same_code = || self.known.iter().filter(|(known, _)| known.rule.code == one.rule.code);
             let same_words = same_code().find(|(known, _)| known.what == one.what);
             let known = same_words.or_else(|| same_code().find(|(known, _)| known.subject == one.subject));
-            known.map_or(account.now_ms, |(_, since_ms)| *since_ms)
+            known.map_or(snapshot.now_ms, |(_, since_ms)| *since_ms)
         };
         let known: Vec<_> = found
             .into_iter()
@@ -212,31 +212,31 @@ impl Judge {
     }
 
     /// Traces flow, a view is planned, and no line comes out. When the reason is found already, it is not told twice.
-    fn of_lines(&mut self, account: &Account, told: bool) -> Option<Found> {
-        let impossible = account.findings.keys().any(|(kind, _)| rules::stops_all_lines(*kind));
-        let expected = matches!(account.phase, Phase::Acquiring(_)) && account.lines_due_s > 0.0;
-        let moves = (account.lines, account.gaps);
+    fn of_lines(&mut self, snapshot: &Snapshot, told: bool) -> Option<Found> {
+        let impossible = snapshot.findings.keys().any(|(kind, _)| rules::stops_all_lines(*kind));
+        let expected = matches!(snapshot.phase, Phase::Acquiring(_)) && snapshot.lines_due_s > 0.0;
+        let moves = (snapshot.lines, snapshot.gaps);
         let rose = moves != self.lines.total;
         self.lines.total = moves;
         if !expected || rose || self.lines.moved_at.is_none() {
-            self.lines.moved_at = expected.then_some(account.at);
+            self.lines.moved_at = expected.then_some(snapshot.at);
         }
-        let allowed = LINES_LATE + Duration::from_secs_f64(account.lines_due_s.clamp(0.0, 1e6));
-        let silent = self.lines.moved_at.map_or(Duration::ZERO, |moved| account.at.saturating_sub(moved));
+        let allowed = LINES_LATE + Duration::from_secs_f64(snapshot.lines_due_s.clamp(0.0, 1e6));
+        let silent = self.lines.moved_at.map_or(Duration::ZERO, |moved| snapshot.at.saturating_sub(moved));
         let late = expected && silent >= allowed;
-        self.lines_late = late || (impossible && matches!(account.phase, Phase::Acquiring(_)));
+        self.lines_late = late || (impossible && matches!(snapshot.phase, Phase::Acquiring(_)));
         (late && !told).then(rules::no_lines)
     }
 
-    fn of_losses(&mut self, account: &Account) -> Vec<Found> {
+    fn of_losses(&mut self, snapshot: &Snapshot) -> Vec<Found> {
         let mut found = Vec::new();
-        for ((loss, rule), &total) in self.losses.iter_mut().zip(&LOSSES).zip(&account.lost) {
-            let held = loss.rose_at.is_some_and(|at| account.at.saturating_sub(at) < LOSS_HOLDS);
+        for ((loss, rule), &total) in self.losses.iter_mut().zip(&LOSSES).zip(&snapshot.lost) {
+            let held = loss.rose_at.is_some_and(|at| snapshot.at.saturating_sub(at) < LOSS_HOLDS);
             if total > loss.total {
                 if !held {
                     loss.before = loss.total;
                 }
-                loss.rose_at = Some(account.at);
+                loss.rose_at = Some(snapshot.at);
             } else if !held {
                 loss.rose_at = None;
             }
@@ -248,32 +248,32 @@ impl Judge {
         found
     }
 
-    fn of_blocks(&mut self, account: &Account) -> Option<Found> {
-        let none = account.free_blocks == Some(0);
-        lasts(&mut self.no_block_since, none, account.at, NO_BLOCK_LATE).then(rules::no_free_block)
+    fn of_blocks(&mut self, snapshot: &Snapshot) -> Option<Found> {
+        let none = snapshot.free_blocks == Some(0);
+        lasts(&mut self.no_block_since, none, snapshot.at, NO_BLOCK_LATE).then(rules::no_free_block)
     }
 
-    fn of_load(&mut self, account: &Account) -> Option<Found> {
-        let (demand, max_load) = (account.demand, self.limits.max_load);
-        let over = demand > max_load && matches!(account.phase, Phase::Acquiring(_));
-        lasts(&mut self.overloaded_since, over, account.at, OVERLOAD_LATE).then(|| rules::overloaded(demand, max_load))
+    fn of_load(&mut self, snapshot: &Snapshot) -> Option<Found> {
+        let (demand, max_load) = (snapshot.demand, self.limits.max_load);
+        let over = demand > max_load && matches!(snapshot.phase, Phase::Acquiring(_));
+        lasts(&mut self.overloaded_since, over, snapshot.at, OVERLOAD_LATE).then(|| rules::overloaded(demand, max_load))
     }
 
     /// While things flow, the numbers of an equation are read one after the other and are off to either side in turn. One
     /// that is off to the same side at each look has lost something, or counted it twice.
-    fn of_books(&mut self, account: &Account) -> Vec<Found> {
+    fn of_books(&mut self, snapshot: &Snapshot) -> Vec<Found> {
         let mut found = Vec::new();
-        for book in &account.books {
+        for book in &snapshot.books {
             let side = book.left.cmp(&book.right);
             if side == Ordering::Equal || (book.has_waiting && side == Ordering::Greater) {
                 self.off.remove(book.what);
                 continue;
             }
-            let off = self.off.entry(book.what).or_insert((side, account.at));
+            let off = self.off.entry(book.what).or_insert((side, snapshot.at));
             if off.0 != side {
-                *off = (side, account.at);
+                *off = (side, snapshot.at);
             }
-            if account.at.saturating_sub(off.1) >= BOOKS_OFF {
+            if snapshot.at.saturating_sub(off.1) >= BOOKS_OFF {
                 found.push(rules::unbalanced(book));
             }
         }
@@ -282,9 +282,9 @@ impl Judge {
 
     /// The measured PRR against the declared one. Back only at half the tolerance, so that a rate on the edge does not
     /// come and go.
-    fn of_rate(&mut self, account: &Account) -> Option<Found> {
-        let declared_hz = account.phase.acquisition()?.prr.to_f64();
-        let measured_hz = account.prr_measured_hz?;
+    fn of_rate(&mut self, snapshot: &Snapshot) -> Option<Found> {
+        let declared_hz = snapshot.phase.acquisition()?.prr.to_f64();
+        let measured_hz = snapshot.prr_measured_hz?;
         let ppm = (measured_hz / declared_hz - 1.0) * 1e6;
         let edge = if self.prr_off { 0.5 } else { 1.0 } * self.limits.prr_tolerance_ppm;
         self.prr_off = ppm.abs() > edge;
@@ -299,11 +299,11 @@ fn lasts(since: &mut Option<Duration>, is_so: bool, at: Duration, limit: Duratio
 }
 
 /// Live traces that claim to be of another time than now.
-fn of_utc(account: &Account) -> Option<Found> {
-    let Phase::Acquiring(acquisition) = &account.phase else { return None };
+fn of_utc(snapshot: &Snapshot) -> Option<Found> {
+    let Phase::Acquiring(acquisition) = &snapshot.phase else { return None };
     if acquisition.source == SourceKind::Replay {
         return None;
     }
-    let behind_ms = account.now_ms - account.last_trace_ms?;
+    let behind_ms = snapshot.now_ms - snapshot.last_trace_ms?;
     (behind_ms.abs() > UTC_OFF_MS).then(|| rules::utc_off(behind_ms))
 }

@@ -13,7 +13,7 @@ pub(super) const FOR_LATER: usize = 8192 + 64;
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Past {
+pub(super) struct KeptBlocks {
     /// What may be kept for jobs to come.
     bytes: usize,
     /// Unbroken, oldest first.
@@ -27,7 +27,7 @@ pub(super) struct Past {
     rows: Spare<[i16]>,
 }
 
-impl Past {
+impl KeptBlocks {
     /// A new epoch begins with this block.
     pub(super) fn prepare(&mut self, first: &Lease) {
         let (rows, bytes) = (std::mem::take(&mut self.rows), self.bytes);

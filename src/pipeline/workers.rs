@@ -13,13 +13,13 @@ use crate::dsp::{Plan, Worker};
 use crate::pipeline::tile::{TILE_CHANNELS, Tile};
 
 /// See the module.
-pub struct Crew {
+pub struct Workers {
     pool: ThreadPool,
     /// One for each thread of the pool; never waited for.
     workers: Vec<Mutex<Worker>>,
 }
 
-impl Crew {
+impl Workers {
     /// A pool of `threads` threads, 0 being one for each core. The calling thread is one of them for as long as it lives.
     pub fn with_this_thread(threads: usize) -> Self {
         let threads = match threads {

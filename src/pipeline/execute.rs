@@ -23,7 +23,7 @@ pub(super) struct Opening {
 
 impl Engine {
     /// Does what is asked, between two blocks.
-    pub fn obey(&mut self, command: Command) {
+    pub fn execute(&mut self, command: Command) {
         self.status.counters.pipeline.ticks.add(1);
         match command {
             Command::Open { job, streams, reply } => {
@@ -68,8 +68,8 @@ impl Engine {
         let (Some(plans), Some(input)) = (&mut self.plans, &self.input) else { return Err(Refusal::Waiting) };
         let old = plans.streams_of(job);
         let next_trace = self.next_trace;
-        let first_trace = self.past.recall(|past| {
-            let now = Now { next_trace, past };
+        let first_trace = self.kept.recall(|kept| {
+            let now = Now { next_trace, kept };
             let first_trace = plans.open(job, &streams, &[], now)?;
             plans.remove(&old, now);
             Ok(first_trace)
@@ -89,7 +89,7 @@ impl Engine {
         self.jobs.retain(|(other, _)| other != job);
         if let Some(plans) = &mut self.plans {
             let gone = plans.streams_of(job);
-            self.past.recall(|past| plans.remove(&gone, Now { next_trace: self.next_trace, past }));
+            self.kept.recall(|kept| plans.remove(&gone, Now { next_trace: self.next_trace, kept }));
             self.make_room();
         }
         self.jobs.len() < count

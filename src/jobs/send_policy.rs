@@ -22,7 +22,7 @@ pub enum Pass {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Pace {
+pub struct SendPolicy {
     streams: Vec<Way>,
 }
 
@@ -33,7 +33,7 @@ struct Way {
     next: Duration,
 }
 
-impl Pace {
+impl SendPolicy {
     /// That of a job with so many streams.
     pub fn new(streams: usize) -> Self {
         Self { streams: vec![Way { wanted: true, next: Duration::ZERO }; streams] }
@@ -83,14 +83,14 @@ mod tests {
     const LINE: Duration = Duration::from_millis(20);
 
     /// Frames of all streams for `seconds`; which queues are bound does not change. How many went, by stream.
-    fn play(pace: &mut Pace, from: Duration, seconds: u64, bound: &[bool], throttled: bool) -> Vec<u64> {
+    fn play(policy: &mut SendPolicy, from: Duration, seconds: u64, bound: &[bool], throttled: bool) -> Vec<u64> {
         let mut sent = vec![0; bound.len()];
         let mut now = from;
         while now < from + Duration::from_secs(seconds) {
             for (stream, &bound) in bound.iter().enumerate() {
-                if pace.pass(stream, now, throttled) == Pass::Go {
+                if policy.pass(stream, now, throttled) == Pass::Go {
                     sent[stream] += 1;
-                    if bound { pace.found(stream) } else { pace.came_back(stream, now) }
+                    if bound { policy.found(stream) } else { policy.came_back(stream, now) }
                 }
             }
             now += LINE;
@@ -103,8 +103,8 @@ mod tests {
         fn what_is_wanted_goes_whole_and_the_rest_is_probed_about_once_a_second(
             bound in prop::collection::vec(any::<bool>(), 1..4), seconds in 10u64..60,
         ) {
-            let mut pace = Pace::new(bound.len());
-            let sent = play(&mut pace, Duration::ZERO, seconds, &bound, false);
+            let mut policy = SendPolicy::new(bound.len());
+            let sent = play(&mut policy, Duration::ZERO, seconds, &bound, false);
             for (sent, bound) in sent.iter().zip(&bound) {
                 prop_assert!(!bound || *sent == seconds * 50);
             }
@@ -115,27 +115,27 @@ mod tests {
             // A queue that is bound now is found within three probes, and then gets everything.
             let all = vec![true; bound.len()];
             let from = Duration::from_secs(1000);
-            play(&mut pace, from, 4, &all, false);
-            let later = play(&mut pace, from + Duration::from_secs(4), 2, &all, false);
+            play(&mut policy, from, 4, &all, false);
+            let later = play(&mut policy, from + Duration::from_secs(4), 2, &all, false);
             prop_assert!(later.iter().all(|sent| *sent == 100));
         }
 
         #[test]
         fn a_job_that_is_throttled_sends_a_frame_a_second(seconds in 5u64..60, streams in 1usize..4) {
-            let mut pace = Pace::new(streams);
-            let sent = play(&mut pace, Duration::ZERO, seconds, &vec![true; streams], true);
+            let mut policy = SendPolicy::new(streams);
+            let sent = play(&mut policy, Duration::ZERO, seconds, &vec![true; streams], true);
             prop_assert!(sent.iter().all(|sent| *sent == seconds), "{:?}", sent);
-            let after = play(&mut pace, Duration::from_secs(seconds), 1, &vec![true; streams], false);
+            let after = play(&mut policy, Duration::from_secs(seconds), 1, &vec![true; streams], false);
             prop_assert!(after.iter().all(|sent| *sent == 50));
         }
     }
 
     #[test]
     fn reasons_are_told_apart() {
-        let (mut pace, now) = (Pace::new(2), Duration::from_secs(9));
-        assert_eq!([pace.pass(0, now, true), pace.pass(0, now, true)], [Pass::Go, Pass::Throttled]);
-        pace.came_back(0, now);
-        assert_eq!((pace.pass(0, now, false), pace.pass(1, now, false)), (Pass::Unwanted, Pass::Go));
-        assert_eq!(pace.pass(7, now, false), Pass::Unwanted);
+        let (mut policy, now) = (SendPolicy::new(2), Duration::from_secs(9));
+        assert_eq!([policy.pass(0, now, true), policy.pass(0, now, true)], [Pass::Go, Pass::Throttled]);
+        policy.came_back(0, now);
+        assert_eq!((policy.pass(0, now, false), policy.pass(1, now, false)), (Pass::Unwanted, Pass::Go));
+        assert_eq!(policy.pass(7, now, false), Pass::Unwanted);
     }
 }
