@@ -271,10 +271,10 @@ proptest! {
             for ((line, values), expected) in got.iter().zip(&expected) {
                 let naive::Line { index, first_trace, end_trace, partial, .. } = *expected;
                 prop_assert_eq!(*line, Line { index, first_trace, end_trace, partial });
-                for (output, values) in outputs.iter().zip(values).filter(|(output, _)| output.channels.contains(&channel)) {
-                    let output = &spec.outputs[output.output];
+                for (wanted, values) in outputs.iter().zip(values).filter(|(wanted, _)| wanted.channels.contains(&channel)) {
+                    let output = &spec.outputs[wanted.output];
                     let per_channel = output.values_per_channel();
-                    let values = &values[(channel - output.channels.start) * per_channel..][..per_channel];
+                    let values = &values[(channel - wanted.channels.start) * per_channel..][..per_channel];
                     let error = error(output, values, &expected.power, largest);
                     prop_assert!(error < AMPLITUDE_ERROR, "line {index} channel {channel}: {error:e}");
                 }
