@@ -54,7 +54,7 @@ struct Shared {
 pub struct Outlet {
     frame_rx: Receiver<Frame>,
     /// Frames of streams that share one that was taken already.
-    shared_with: Mutex<VecDeque<Frame>>,
+    of_other_streams: Mutex<VecDeque<Frame>>,
     shared: Arc<Shared>,
     arrived: Arc<Notify>,
     alive: watch::Receiver<()>,
@@ -68,7 +68,7 @@ pub fn fence(frames: usize, counters: Arc<EgressCounters>) -> (Egress, Outlet) {
     let shared = Arc::<Shared>::default();
     let outlet = Outlet {
         frame_rx: frame_rx.clone(),
-        shared_with: Mutex::default(),
+        of_other_streams: Mutex::default(),
         shared: Arc::clone(&shared),
         arrived: Arc::clone(&arrived),
         alive: alive.subscribe(),
@@ -211,20 +211,20 @@ impl Outlet {
     }
 
     fn next_shared(&self) -> Option<Frame> {
-        let frame = self.shared_with.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
+        let frame = self.of_other_streams.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
         self.shared.inside.fetch_sub(1, Ordering::Relaxed);
         Some(frame)
     }
 
-    /// The frame of the first of its streams; those of the others wait in `shared_with`.
+    /// The frame of the first of its streams; those of the others wait in `of_other_streams`.
     fn first_of(&self, frame: Frame) -> Frame {
         self.shared.inside.fetch_sub(1, Ordering::Relaxed);
         if frame.shared_with.is_empty() {
             return frame;
         }
-        let mut shared_with = self.shared_with.lock().unwrap_or_else(PoisonError::into_inner);
-        shared_with.extend(frame.of_each_stream());
-        shared_with.pop_front().expect("a frame has a stream of its own")
+        let mut others = self.of_other_streams.lock().unwrap_or_else(PoisonError::into_inner);
+        others.extend(frame.of_each_stream());
+        others.pop_front().expect("a frame has a stream of its own")
     }
 }
 

@@ -1,9 +1,9 @@
-//! Health: from the snapshots of all stages to a list of conditions, each with what is the matter, since when, how bad it
-//! is and what to do. One pure [`Checker`] decides; `/readyz`, the bus, `/metrics`, the log, the screen and the service
-//! manager all show its list, in its words.
+//! Health: from what all stages say of themselves ([`Snapshot`]) to a list of conditions, each with what is the matter,
+//! since when, how bad it is and what to do. One pure [`Checker`] decides; `/readyz`, the bus, `/metrics`, the log, the
+//! screen and the service manager all show its list, in its words.
 //!
-//! [`Health`] feeds the checker from [`Status`]: a task on tokio (`das-io-N`) several times a second ([`run`]), and whoever
-//! must know it now ([`Health::look`]). The checker holds no clock: times are passed in.
+//! [`Health`] feeds the checker from [`Status`]: a task on tokio (`das-io-N`) several times a second ([`run`]), and
+//! whoever must know it now ([`Health::look`]). The checker holds no clock: times are passed in.
 
 mod checker;
 mod rules;

@@ -108,7 +108,7 @@ impl Recorder {
         self.leases.send(lease).is_ok()
     }
 
-    /// Counts traces that could not even be offered, without a free block.
+    /// Counts traces that could not even be offered because no block was free.
     pub fn drop_traces(&self, traces: u64) {
         self.counters.dropped.fetch_add(traces, Relaxed);
     }

@@ -201,3 +201,26 @@ fn every_link_between_pages_leads_somewhere() {
     assert!(links > 40, "only {links} links were seen in {} pages", pages.len());
     assert!(broken.is_empty(), "links that lead nowhere:\n{}", broken.join("\n"));
 }
+
+#[test]
+fn every_file_that_a_page_names_is_there() {
+    let mut pages = Vec::new();
+    files(root(), "md", &mut pages);
+    let (mut named, mut missing) = (0, Vec::new());
+    for page in &pages {
+        // Every other piece stands between backticks.
+        for name in prose(&read(page)).split('`').skip(1).step_by(2) {
+            let folder = name.split_once('/').map(|(folder, _)| folder);
+            let is_ours =
+                folder.is_some_and(|folder| ["src", "tests", "benches", "docs", "fixtures", "fuzz"].contains(&folder));
+            if is_ours && !name.contains([' ', '*', '{', '<', '…']) {
+                named += 1;
+                if !root().join(name).exists() {
+                    missing.push(format!("{}: {name}", page.display()));
+                }
+            }
+        }
+    }
+    assert!(named > 10, "only {named} files are named in {} pages", pages.len());
+    assert!(missing.is_empty(), "files that are not there:\n{}", missing.join("\n"));
+}

@@ -38,6 +38,8 @@ fn daemon(dir: &Path) -> (Daemon, BufReader<PipeReader>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fiberd"));
     command.args(["run", "--config"]).arg(file).env("FIBERD_LOG", "debug");
     let process = Process::spawn_onto(&mut command, Stdio::from(writer));
+    // With it goes our own end of the pipe: the log of a daemon that fails to start ends.
+    drop(command);
     let mut log = BufReader::new(reader);
     let listens = log.by_ref().lines().map(Result::unwrap).find(|line| line.contains("the control API listens"));
     (Daemon { process, port: port_in(&listens.unwrap()) }, log)
@@ -70,8 +72,11 @@ fn a_reader_of_the_log_that_stands_still_stops_nothing_and_learns_what_it_missed
     let (mut daemon, log) = daemon(dir.path());
     daemon.wait_state("acquiring");
     fill(&daemon);
-    let blocks = daemon.count("fiberd_blocks_processed_total");
-    wait_for("traces go on", || (daemon.count("fiberd_blocks_processed_total") > blocks + 100).then_some(()));
+    // Neither capture nor the pipeline stands in a line of its own.
+    for (name, more) in [("fiberd_traces_total", 1000), ("fiberd_blocks_processed_total", 100)] {
+        let before = daemon.count(name);
+        wait_for(name, || (daemon.count(name) > before + more).then_some(()));
+    }
 
     // The reader comes back.
     let lost = daemon.count("fiberd_log_lines_lost_total");

@@ -143,12 +143,12 @@ impl Rig {
         // A source that can wait for a blocked broker does so, and is over when it is through.
         let waits = |cell: &Cell| broker == BrokerIs::Blocked && cell.loses_nothing();
         for cell in cells.iter_mut().filter(|cell| !waits(cell)) {
-            cell.judge(asked);
+            cell.check(asked);
         }
         for cell in cells.iter_mut().filter(|cell| waits(cell)) {
             assert!(cell.daemon.process.child.try_wait().unwrap().is_none(), "{}", cell.name());
             self.broker.memory_alarm(false);
-            cell.judge(Instant::now());
+            cell.check(Instant::now());
         }
     }
 }
@@ -187,7 +187,7 @@ impl Cell {
         }
     }
 
-    fn judge(&mut self, asked: Instant) {
+    fn check(&mut self, asked: Instant) {
         let status = self.daemon.process.ended();
         let took = asked.elapsed();
         assert_eq!(status.code(), Some(0), "{}", self.name());

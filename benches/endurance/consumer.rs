@@ -15,7 +15,7 @@ use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties, ExchangeKind};
 use tokio::time::{sleep, timeout};
 
-use crate::judge::{VIEWS, ViewOfRun};
+use crate::rules::{VIEWS, ViewOfRun};
 use crate::watch::Watch;
 
 const EXCHANGE: &str = "fiberd.frames";

@@ -17,7 +17,7 @@ use fiberd::bench::observe::Memory;
 use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::judge::{VIEWS, ViewOfRun};
+use crate::rules::{VIEWS, ViewOfRun};
 
 /// Fills the pipe while nobody reads; left out of the log that is kept.
 const FILLING: &str = "endurance: this line fills the pipe so that the next one has to wait until somebody reads";

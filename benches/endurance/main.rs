@@ -20,7 +20,7 @@
 //! | `process` | the log not read while its pipe is full; SIGHUP |
 //! | `clients` | jobs light and heavy, equal and different, with readers that are slow, vanish or never look |
 //!
-//! Down the page: [`script`] decides, [`play`] acts, [`world`] knows what is true, [`watch`] looks, [`judge`] judges.
+//! Down the page: [`script`] decides, [`play`] acts, [`world`] knows what is true, [`watch`] looks, [`rules`] check.
 
 // A program of its own: nothing here is anybody's interface.
 #![allow(missing_docs, unreachable_pub)]
@@ -40,12 +40,12 @@ mod grpc;
 #[path = "../load/http.rs"]
 mod http;
 mod interrogator;
-mod judge;
-mod judge_verify;
 mod options;
 mod play;
 mod producer;
 mod report;
+mod rules;
+mod rules_verify;
 mod script;
 mod shape;
 mod watch;
@@ -121,7 +121,7 @@ fn verify() {
     script::verify();
     options::verify();
     books::verify();
-    judge_verify::verify();
+    rules_verify::verify();
     watch::verify();
     consumer::verify();
 }

@@ -13,7 +13,7 @@ use crate::clients::{self, Tally};
 use crate::daemon::Daemon;
 use crate::grpc::Fault as Failure;
 use crate::interrogator::Interrogator;
-use crate::judge::Sample;
+use crate::rules::Sample;
 use crate::script::{Action, Origin, Planned, plan};
 use crate::watch::{EVERY, Watch};
 use crate::world::{Kind, World};

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::judge::Violation;
+use crate::rules::Violation;
 use crate::watch::Worst;
 
 /// Lines of the run's log that are shown before a violation.

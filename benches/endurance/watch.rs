@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::daemon::resources;
 use crate::http::Http;
 use crate::interrogator::Account;
-use crate::judge::{Broken, Judge, Sample, Violation, Violations, at_the_end};
+use crate::rules::{Broken, Checker, Sample, Violation, Violations, at_the_end};
 use crate::world::{BrokerTruth, Kind, Truth, World};
 
 /// From look to look.
@@ -75,7 +75,7 @@ pub struct Watch {
 }
 
 struct State {
-    judge: Judge,
+    checker: Checker,
     violations: Violations,
     worst: Worst,
     last: Sample,
@@ -98,8 +98,8 @@ impl Watch {
             table,
             "at_s,traces_flow,broker_down,causes,ready,phase,said,healthz_ms,launched,memory_bytes,files,threads,{columns}"
         )?;
-        let (judge, violations) = (Judge::default(), Violations::default());
-        let state = State { judge, violations, worst: Worst::default(), last: Sample::default(), table };
+        let (checker, violations) = (Checker::default(), Violations::default());
+        let state = State { checker, violations, worst: Worst::default(), last: Sample::default(), table };
         Ok(Self { world, api, pid, account, state: Mutex::new(state) })
     }
 
@@ -123,12 +123,12 @@ impl Watch {
             let sample = self.look(&mut http).await;
             let truth = self.world.truth();
             let mut state = self.state();
-            // A table that cannot be written is missed at the end; the judge goes on.
+            // A table that cannot be written is missed at the end; the checker goes on.
             let _ = writeln!(state.table, "{}", row(&sample, &truth));
             state.worst.take(&sample);
             // What changed during the look cannot be judged by it.
             if before.flow == truth.flow && before.broker == truth.broker {
-                let broken = state.judge.look(&sample, &truth);
+                let broken = state.checker.look(&sample, &truth);
                 self.note(&mut state, sample.at, broken);
             }
             state.last = sample;
@@ -183,7 +183,7 @@ impl Watch {
     pub fn quiet(&self, first: &Sample) {
         let mut state = self.state();
         let last = state.last.clone();
-        for (rule, what) in state.judge.quiet(first, &last) {
+        for (rule, what) in state.checker.quiet(first, &last) {
             self.world.says(format!("VIOLATION: {rule}: {what}"));
             state.violations.once(last.at, rule, what);
         }

@@ -1,4 +1,4 @@
-//! Commands from the broker. In the gate: `src/jobs/command_tests.rs`.
+//! Commands from the broker. In the gate: `src/jobs/commands/command_tests.rs`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|body: &[u8]| {

@@ -126,7 +126,7 @@ mod tests {
         /// Against a plain list: no busy one is ever spared and none for a client that has more, counts never drift, and
         /// there is room again in the end.
         #[test]
-        fn seats_are_kept_as_in_a_plain_list(steps in prop::collection::vec((0_u8..4, 0_u32..20, 0_u8..3), 0..200)) {
+        fn connections_are_kept_as_in_a_plain_list(steps in prop::collection::vec((0_u8..4, 0_u32..20, 0_u8..3), 0..200)) {
             let mut connections = Connections::new(8);
             let mut plain: HashMap<u32, (Client, Activity, bool)> = HashMap::new();
             for (now_ms, (step, key, n)) in steps.into_iter().enumerate().map(|(i, step)| (i as u64 * 100, step)) {

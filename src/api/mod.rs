@@ -5,7 +5,8 @@
 //! body carries paths, hosts or credentials. It must never wait for a thread of the data path: what it tells comes
 //! from atomics in [`Status`].
 //!
-//! As a request meets them: `server` is the connection loop, with [`tls`](crate::streams::tls) in front and `connections` to decide who stays;
+//! As a request meets them: `server` is the connection loop, with [`tls`](crate::streams::tls) in front and
+//! `connections` to decide who stays;
 //! `request` names, limits and folds each request, [`cors`] judges pages, [`security`] who may do what and [`limits`] how
 //! often; `observe` holds the routes that only look, `focus` and its neighbours those of jobs and recordings, `docs`
 //! describes them all, and `home` is the page at `/`; `body` is what handlers share; how they refuse stands in

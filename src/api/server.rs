@@ -150,8 +150,8 @@ impl Room {
         self.handles.remove(&id);
     }
 
-    /// The first in the pending for whom there is a place, or for whom another can be spared. When there is none, those
-    /// for whom the pending is too small are closed.
+    /// The first of those who wait for whom there is a place, or for whom another can be spared. When there is none, as
+    /// many go on waiting as may, and the rest are closed.
     fn next(&mut self) -> Option<(TcpStream, IpAddr)> {
         let now_ms = elapsed_ms(self.start);
         let mut hopeless = Vec::new();

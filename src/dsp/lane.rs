@@ -80,7 +80,7 @@ struct Pending {
 
 /// One output: a ring of slots, the finished lines of the last push from `first_slot` on.
 struct Values {
-    want: LaneOutput,
+    lane_output: LaneOutput,
     per_channel: usize,
     slots: Vec<Slot>,
 }
@@ -122,21 +122,21 @@ pub struct Spent {
 }
 
 impl Lane {
-    /// A lane that computes `wants` and is fed at most `max_block_traces` traces at once, starting at trace 0.
+    /// A lane that computes `lane_outputs` and is fed at most `max_block_traces` traces at once, starting at trace 0.
     ///
     /// # Panics
-    /// When nothing is wanted, or an output that the plan does not have. A want may be of no channels.
-    pub fn new(plan: Arc<Plan>, wants: &[LaneOutput], max_block_traces: usize) -> Self {
-        assert!(wants.iter().any(|w| !w.channels.is_empty()), "a lane needs channels");
+    /// When nothing is wanted, or an output that the plan does not have. One may be of no channels.
+    pub fn new(plan: Arc<Plan>, lane_outputs: &[LaneOutput], max_block_traces: usize) -> Self {
+        assert!(lane_outputs.iter().any(|w| !w.channels.is_empty()), "a lane needs channels");
         let slot_count = plan.max_lines(max_block_traces) + 1;
-        let values = |want: &LaneOutput| {
-            let per_channel = plan.spec().outputs[want.output].values_per_channel();
-            let slot = Slot { values: vec![0.0; want.channels.len() * per_channel], extrema: NOTHING };
-            Values { want: want.clone(), per_channel, slots: vec![slot; slot_count] }
+        let values = |lane_output: &LaneOutput| {
+            let per_channel = plan.spec().outputs[lane_output.output].values_per_channel();
+            let slot = Slot { values: vec![0.0; lane_output.channels.len() * per_channel], extrema: NOTHING };
+            Values { lane_output: lane_output.clone(), per_channel, slots: vec![slot; slot_count] }
         };
-        let (groups, alone) = parts(&plan, wants, max_block_traces);
+        let (groups, alone) = parts(&plan, lane_outputs, max_block_traces);
         Self {
-            values: wants.iter().map(values).collect(),
+            values: lane_outputs.iter().map(values).collect(),
             groups,
             alone,
             run_start: 0,
@@ -230,7 +230,7 @@ impl Lane {
 
     /// What is wanted.
     pub fn lane_outputs(&self) -> impl ExactSizeIterator<Item = &LaneOutput> {
-        self.values.iter().map(|values| &values.want)
+        self.values.iter().map(|values| &values.lane_output)
     }
 
     /// Where it stands.
@@ -292,29 +292,29 @@ impl Lane {
         &self.lines
     }
 
-    /// Values of want number `want` in line `line` of [`lines`](Self::lines): `[channel][value]`.
+    /// Values of output number `lane_output` in line `line` of [`lines`](Self::lines): `[channel][value]`.
     ///
     /// # Panics
-    /// When there is no such want or line.
-    pub fn values(&self, want: usize, line: usize) -> &[f32] {
-        &self.values[want].slots[self.slot_of_line(line)].values
+    /// When there is no such output or line.
+    pub fn values(&self, lane_output: usize, line: usize) -> &[f32] {
+        &self.values[lane_output].slots[self.slot_of_line(line)].values
     }
 
     /// The smallest and the largest of these values.
     ///
     /// # Panics
     /// As [`values`](Self::values).
-    pub fn extrema(&self, want: usize, line: usize) -> (f32, f32) {
-        self.values[want].slots[self.slot_of_line(line)].extrema
+    pub fn extrema(&self, lane_output: usize, line: usize) -> (f32, f32) {
+        self.values[lane_output].slots[self.slot_of_line(line)].extrema
     }
 
     /// Hands these values over and takes memory of the same size for them, so that nobody copies them.
     ///
     /// # Panics
     /// As [`values`](Self::values), and when the sizes differ.
-    pub fn swap_values(&mut self, want: usize, line: usize, memory: &mut Vec<f32>) {
+    pub fn swap_values(&mut self, lane_output: usize, line: usize, memory: &mut Vec<f32>) {
         let slot = self.slot_of_line(line);
-        let values = &mut self.values[want].slots[slot].values;
+        let values = &mut self.values[lane_output].slots[slot].values;
         assert_eq!(values.len(), memory.len(), "memory for the values of a line");
         std::mem::swap(values, memory);
     }
@@ -380,7 +380,7 @@ impl Lane {
 impl Values {
     /// Where the values of some channels of the tile stand in a slot, and the slot's extrema.
     fn channels_mut(&mut self, slot: usize, channels: Range<usize>) -> (&mut [f32], &mut (f32, f32)) {
-        let begin = (channels.start - self.want.channels.start) * self.per_channel;
+        let begin = (channels.start - self.lane_output.channels.start) * self.per_channel;
         let slot = &mut self.slots[slot];
         (&mut slot.values[begin..begin + channels.len() * self.per_channel], &mut slot.extrema)
     }

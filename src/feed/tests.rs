@@ -63,14 +63,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// A reader and the number of the line that it must get next.
-struct Judged {
+struct CheckedReader {
     reader: Reader,
     next: u64,
 }
 
-impl Judged {
+impl CheckedReader {
     /// Holds `run` against the list; `oldest` is the first line that the feed could still hold.
-    fn judge(&mut self, run: &Run, oldest: u64) {
+    fn check(&mut self, run: &Run, oldest: u64) {
         let first = self.next + run.lines_lost;
         assert!(run.lines_lost == 0 || first >= oldest, "lines were lost that were held");
         assert!(first >= oldest, "lines came that were dropped");
@@ -102,7 +102,7 @@ proptest! {
         // Frames that were pushed: the number of its first line and of the line behind it.
         let mut frames: Vec<(u64, u64)> = Vec::new();
         let (mut gone, mut total, mut lost, mut ended) = (0usize, 0u64, 0u64, false);
-        let mut readers: Vec<Judged> = Vec::new();
+        let mut readers: Vec<CheckedReader> = Vec::new();
         for step in steps {
             match step {
                 Step::Push(count) => {
@@ -113,7 +113,7 @@ proptest! {
                     }
                 }
                 Step::Open => {
-                    readers.push(Judged { reader: feed.reader(), next: frames.last().map_or(total, |newest| newest.0) });
+                    readers.push(CheckedReader { reader: feed.reader(), next: frames.last().map_or(total, |newest| newest.0) });
                 }
                 Step::Close(who) if !readers.is_empty() => {
                     readers.swap_remove(who % readers.len());
@@ -121,16 +121,16 @@ proptest! {
                 Step::Read(who) | Step::ReadMany(who, _) if !readers.is_empty() => {
                     let most = if let Step::ReadMany(_, most) = step { most } else { 1 };
                     let at = who % readers.len();
-                    let judged = &mut readers[at];
+                    let reader = &mut readers[at];
                     let oldest = frames.get(gone).map_or(total, |frame| frame.0);
-                    match judged.reader.cursor.look(|taken, _| taken.len() < most) {
+                    match reader.reader.cursor.look(|taken, _| taken.len() < most) {
                         Look::Run(run) => {
                             prop_assert!((1..=most).contains(&run.frames.len()));
                             lost += run.lines_lost;
-                            judged.judge(&run, oldest);
+                            reader.check(&run, oldest);
                         }
-                        Look::Nothing => prop_assert!(judged.next == total && !ended),
-                        Look::End => prop_assert!(judged.next == total && ended),
+                        Look::Nothing => prop_assert!(reader.next == total && !ended),
+                        Look::End => prop_assert!(reader.next == total && ended),
                     }
                 }
                 Step::End => {
@@ -140,7 +140,7 @@ proptest! {
                 Step::Close(_) | Step::Read(_) | Step::ReadMany(..) => {}
             }
             while gone + 1 < frames.len() {
-                let unread = readers.iter().any(|judged| judged.next < frames[gone].1);
+                let unread = readers.iter().any(|reader| reader.next < frames[gone].1);
                 let held: usize = frames[gone..].iter().map(|(from, to)| bytes_of_lines((to - from) as usize)).sum();
                 if unread && held <= limits.bytes {
                     break;

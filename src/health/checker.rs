@@ -36,7 +36,7 @@ pub struct Limits {
     pub max_load: f64,
 }
 
-/// The snapshots of all stages at one moment.
+/// What all stages say of themselves at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Since any fixed origin, never running backwards.
@@ -106,8 +106,8 @@ impl Snapshot {
 #[derive(Debug)]
 pub struct Checker {
     limits: Limits,
-    /// What was found last, each with the time since when it holds, in milliseconds since the UNIX epoch.
-    known: Vec<(Found, i64)>,
+    /// What was found last, each behind the time since when it holds, in milliseconds since the UNIX epoch.
+    known: Vec<(i64, Found)>,
     losses: [Loss; LOSSES.len()],
     lines: Moving,
     lines_late: bool,
@@ -182,20 +182,14 @@ impl Checker {
     /// as counts do, is known by its subject.
     fn dated(&mut self, found: Vec<Found>, snapshot: &Snapshot) -> Vec<Condition> {
         let since_ms = |one: &Found| {
-            let same_code = || self.known.iter().filter(|(known, _)| known.rule.code == one.rule.code);
-            let same_words = same_code().find(|(known, _)| known.what == one.what);
-            let known = same_words.or_else(|| same_code().find(|(known, _)| known.subject == one.subject));
-            known.map_or(snapshot.now_ms, |(_, since_ms)| *since_ms)
+            let same_code = || self.known.iter().filter(|(_, known)| known.rule.code == one.rule.code);
+            let same_words = same_code().find(|(_, known)| known.what == one.what);
+            let known = same_words.or_else(|| same_code().find(|(_, known)| known.subject == one.subject));
+            known.map_or(snapshot.now_ms, |(since_ms, _)| *since_ms)
         };
-        let known: Vec<_> = found
-            .into_iter()
-            .map(|one| {
-                let since_ms = since_ms(&one);
-                (one, since_ms)
-            })
-            .collect();
+        let known: Vec<_> = found.into_iter().map(|one| (since_ms(&one), one)).collect();
         let mut conditions: Vec<Condition> = Vec::with_capacity(known.len());
-        for (Found { rule, subject, what }, since_ms) in &known {
+        for (since_ms, Found { rule, subject, what }) in &known {
             if !conditions.iter().any(|told| (told.code, &told.what) == (rule.code, what)) {
                 conditions.push(Condition {
                     code: rule.code,

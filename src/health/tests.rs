@@ -167,7 +167,7 @@ fn connections_refused_in_the_same_words_are_one_condition_that_lasts_as_long_as
 }
 
 #[test]
-fn an_account_that_is_off_to_one_side_is_told_and_one_that_swings_is_not() {
+fn a_book_that_is_off_to_one_side_is_told_and_one_that_swings_is_not() {
     let book = |left, right, has_waiting| Book { what: "b", left, right, has_waiting };
     let one_missing = |a: &mut Snapshot| a.books = vec![book(1000, 999, false)];
     assert_eq!(after(9000, one_missing).0, Vec::new());

@@ -188,14 +188,21 @@ impl Jobs {
     async fn start_reserved(&self, id: &str, plan: JobPlan, host: Option<String>) -> Result<Arc<Job>, Refusal> {
         let views = plan.views(id);
         let feeds = Feed::of_job_within(&self.shared.site, plan.feed_limits(), views.len(), &self.shared.share);
-        let port = self.shared.grpc.open_port(feeds.clone()).await.map_err(|error| {
+        let grpc_port = self.shared.grpc.open_port(feeds.clone()).await.map_err(|error| {
             warn!(%error, "no port for the streams of a job");
             Refusal::Over(Limit::Ports(self.registry().port_count()))
         })?;
         let host = self.shared.public_host.clone().or(host).unwrap_or_else(|| self.own_host());
-        let address = Address { scheme: self.shared.scheme, host, port: port.port };
-        let job =
-            Arc::new(Job::new(id.to_owned(), plan, feeds, address, port, now_ms(), Arc::clone(&self.shared.share)));
+        let address = Address { scheme: self.shared.scheme, host, port: grpc_port.port };
+        let job = Arc::new(Job::new(
+            id.to_owned(),
+            plan,
+            feeds,
+            address,
+            grpc_port,
+            now_ms(),
+            Arc::clone(&self.shared.share),
+        ));
         // Before the pipeline knows it: its first frame may come before the answer.
         self.live_mut().insert(id.to_owned(), Arc::clone(&job));
         let opened = tokio::time::timeout(PIPELINE_TIME_LIMIT, self.shared.control.open(id, views)).await;

@@ -186,7 +186,8 @@ impl Engine {
         self.guard = budget.map(Guard::new);
     }
 
-    /// Takes one block from raw samples to frames. The lease goes back to the pool as soon as its samples are no longer needed.
+    /// Takes one block from raw samples to frames. The lease goes back to the pool as soon as its samples are no longer
+    /// needed.
     pub fn process(&mut self, lease: Lease) {
         let began = Instant::now();
         let counters = Arc::clone(&self.status.counters.pipeline);

@@ -51,7 +51,7 @@ impl Lane {
         }
         for before in old.alone {
             let own = Own { since: Some(before.own.since.unwrap_or(old.run_start)), ..before.own };
-            let wanted = self.values.iter().any(|values| values.want.channels.contains(&before.channel));
+            let wanted = self.values.iter().any(|values| values.lane_output.channels.contains(&before.channel));
             if let Some(alone) = self.alone.iter_mut().find(|alone| alone.channel == before.channel) {
                 alone.own = own;
             } else if self.plan.keeps_own() && wanted {

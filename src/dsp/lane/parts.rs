@@ -105,10 +105,10 @@ pub(super) struct Alone {
 }
 
 /// Which groups and which single channels a lane is made of.
-pub(super) fn parts(plan: &Plan, wants: &[LaneOutput], max_block_traces: usize) -> (Vec<Group>, Vec<Alone>) {
+pub(super) fn parts(plan: &Plan, lane_outputs: &[LaneOutput], max_block_traces: usize) -> (Vec<Group>, Vec<Alone>) {
     let lanes = Worker::lanes();
-    let wanted = |channel: usize| wants.iter().any(|w| w.channels.contains(&channel));
-    let end = wants.iter().map(|w| w.channels.end).max().unwrap_or(0);
+    let wanted = |channel: usize| lane_outputs.iter().any(|w| w.channels.contains(&channel));
+    let end = lane_outputs.iter().map(|w| w.channels.end).max().unwrap_or(0);
     let (mut groups, mut alone) = (Vec::new(), Vec::new());
     for (number, first) in (0..end).step_by(lanes).enumerate() {
         let channels = first..first + lanes;
@@ -183,12 +183,12 @@ impl Group {
         let Some((slot, windows)) = finish else { return };
         let gain = self.own.as_ref().zip(window).map_or(1.0, |(own, taken)| taken.gain(plan, own));
         for out in values {
-            let common = overlap(&out.want.channels, &self.channels);
+            let common = overlap(&out.lane_output.channels, &self.channels);
             if common.is_empty() {
                 continue;
             }
             let lanes = common.start - self.channels.start..common.end - self.channels.start;
-            let (per_channel, output) = (out.per_channel, out.want.output);
+            let (per_channel, output) = (out.per_channel, out.lane_output.output);
             let (places, form) = (&plan.places[output], plan.form(output, windows, gain));
             let (values, extrema) = out.channels_mut(slot, common);
             match (&plan.spec().outputs[output], form) {
@@ -330,8 +330,8 @@ impl Alone {
         let gain = window.filter(|_| windows == 1).map_or(1.0, |taken| taken.gain(plan, &self.own));
         let first_bin = plan.bins().start;
         let sums = |range: &Range<usize>| &self.sums[range.start - first_bin..range.end - first_bin];
-        for out in values.iter_mut().filter(|out| out.want.channels.contains(&self.channel)) {
-            let output = out.want.output;
+        for out in values.iter_mut().filter(|out| out.lane_output.channels.contains(&self.channel)) {
+            let output = out.lane_output.output;
             let (values, extrema) = out.channels_mut(slot, self.channel..self.channel + 1);
             match &plan.spec().outputs[output] {
                 Output::BandEnergy(bands) => {

@@ -49,7 +49,8 @@ impl Worker {
     ) {
         let from = lanes.iter().map(|lane| lane.reads_from(traces.end())).min().unwrap_or(u64::MAX);
         // A job of a few channels must not pay for the table of all.
-        let wanted = lanes.iter().flat_map(Lane::lane_outputs).map(|want| want.channels.end).max().unwrap_or(0);
+        let wanted =
+            lanes.iter().flat_map(Lane::lane_outputs).map(|lane_output| lane_output.channels.end).max().unwrap_or(0);
         let cells = Cells::new(traces, from, &(channels.start..channels.start + wanted), &mut self.cells);
         for lane in lanes {
             lane.advance(History::Counts(&cells), self);

@@ -27,7 +27,7 @@ pub(super) trait BrokerClient: Send {
     fn ended(&mut self, fault: Option<&Fault>);
 }
 
-/// Attends to a client until `stop` comes.
+/// Keeps `client` connected until `stop` comes.
 pub(super) async fn keep_connected<E: BrokerClient>(
     mut client: E,
     config: &BrokerConfig,

@@ -1,11 +1,11 @@
-//! Shows the judge right runs and wrong ones: a judge that cannot condemn is none.
+//! Shows the checker right runs and wrong ones: a checker that cannot condemn is none.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use fiberd::bench::observe::Metrics;
 
-use crate::judge::{Broken, Judge, Sample, Violations, at_the_end};
+use crate::rules::{Broken, Checker, Sample, Violations, at_the_end};
 use crate::script::Origin;
 use crate::shape::Shape;
 use crate::watch::EVERY;
@@ -49,7 +49,7 @@ fn metric(sample: &mut Sample, line: &str) {
 
 /// The rules that are broken within two minutes in which `change` makes the second one what it is.
 fn judged(change: impl Fn(&mut Sample, &mut Truth)) -> Vec<&'static str> {
-    let (mut judge, mut violations) = (Judge::default(), Violations::default());
+    let (mut checker, mut violations) = (Checker::default(), Violations::default());
     let looks = 2 * MINUTE * 1000 / EVERY.as_millis() as u64;
     for look in 0..looks {
         let at_s = look as f64 * EVERY.as_secs_f64();
@@ -57,7 +57,7 @@ fn judged(change: impl Fn(&mut Sample, &mut Truth)) -> Vec<&'static str> {
         if at_s >= MINUTE as f64 {
             change(&mut sample, &mut truth);
         }
-        let broken = judge.look(&sample, &truth);
+        let broken = checker.look(&sample, &truth);
         violations.note(sample.at, broken);
     }
     violations.all.iter().map(|violation| violation.rule).collect()
@@ -143,12 +143,12 @@ fn moments() {
 
 fn quiet_times() {
     let quiet = |change: &dyn Fn(&mut Sample)| {
-        let mut judge = Judge::default();
+        let mut checker = Checker::default();
         let (first, second) = (sample(10.0, 10.0), sample(20.0, 20.0));
-        assert_eq!(judge.quiet(&first, &second), Vec::<Broken>::new());
+        assert_eq!(checker.quiet(&first, &second), Vec::<Broken>::new());
         let mut last = sample(30.0, 30.0);
         change(&mut last);
-        judge.quiet(&second, &last).into_iter().map(|(rule, _)| rule).collect::<Vec<_>>()
+        checker.quiet(&second, &last).into_iter().map(|(rule, _)| rule).collect::<Vec<_>>()
     };
     assert_eq!(quiet(&|_| {}), [""; 0]);
     assert_eq!(quiet(&|last| last.launched += 5000), ["traces launched are traces read"]);

@@ -1,4 +1,4 @@
-//! The rules, as a pure judge over what the watch has seen and what the script knows to be true. No clock, no process.
+//! The rules, as a pure checker over what the watch has seen and what the script knows to be true. No clock, no process.
 //!
 //! Every limit is generous, because the machine may be busy: a daemon that is right is right within a tenth of it, and
 //! one that is deaf stays so for ever.
@@ -86,7 +86,7 @@ pub type Broken = (&'static str, String);
 
 /// What has to be remembered from look to look.
 #[derive(Default)]
-pub struct Judge {
+pub struct Checker {
     lines: (f64, Duration),
     ready_since: Option<Duration>,
     /// Since when it does not acquire.
@@ -97,7 +97,7 @@ pub struct Judge {
     start: Option<Sample>,
 }
 
-impl Judge {
+impl Checker {
     /// What must hold at every moment.
     pub fn look(&mut self, sample: &Sample, truth: &Truth) -> Vec<Broken> {
         let mut broken = Vec::new();
