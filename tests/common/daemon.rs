@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use fiberd::bench::observe::Metrics;
@@ -28,6 +29,8 @@ pub fn simulator(dir: &Path, channels: usize) -> Process {
 pub struct Process {
     pub child: Child,
     lines: Arc<Mutex<Vec<String>>>,
+    /// One for stdout and one for stderr, each until the end of its pipe.
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Process {
@@ -46,15 +49,16 @@ impl Process {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let stdout = child.stdout.take().map(|stream| Box::new(stream) as Box<dyn Read + Send>);
         let stderr = child.stderr.take().map(|stream| Box::new(stream) as Box<dyn Read + Send>);
-        for stream in stdout.into_iter().chain(stderr) {
+        let read = |stream| {
             let lines = Arc::clone(&lines);
             std::thread::spawn(move || {
                 for line in BufReader::new(stream).lines().map_while(Result::ok) {
                     lines.lock().unwrap().push(line);
                 }
-            });
-        }
-        Self { child, lines }
+            })
+        };
+        let readers = stdout.into_iter().chain(stderr).map(read).collect();
+        Self { child, lines, readers }
     }
 
     /// `fiberd ARGS`.
@@ -80,10 +84,12 @@ impl Process {
     /// Waits for a line with `text`; an end before that is shown with all that was said.
     pub fn must_say(&mut self, text: &str) {
         wait_for(text, || {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            let ended = self.try_ended();
+            let said = self.lines_with(text) > 0;
+            if let (false, Some(status)) = (said, ended) {
                 panic!("ended ({status}) before it said {text:?}: {:#?}", self.lines());
             }
-            (self.lines_with(text) > 0).then_some(())
+            said.then_some(())
         });
     }
 
@@ -91,12 +97,16 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits for its own end.
+    /// How it ended, once all that it said has been read: its last lines may be in a pipe when it is gone.
+    fn try_ended(&mut self) -> Option<ExitStatus> {
+        let status = self.child.try_wait().unwrap()?;
+        self.readers.iter().all(JoinHandle::is_finished).then_some(status)
+    }
+
+    /// Waits for its own end and for the end of what it said.
     pub fn ended(&mut self) -> ExitStatus {
         let lines = Arc::clone(&self.lines);
-        wait_for(&format!("the end of a process that said {:#?}", lines.lock().unwrap()), || {
-            self.child.try_wait().unwrap()
-        })
+        wait_for(&format!("the end of a process that said {:#?}", lines.lock().unwrap()), || self.try_ended())
     }
 
     /// Asks it to stop and waits.
@@ -162,7 +172,7 @@ impl Daemon {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fiberd"));
         let mut process = Process::spawn(command.args(["run", "--config"]).arg(file).env("FIBERD_LOG", log));
         let port = wait_for("the daemon listens", || {
-            if let Some(status) = process.child.try_wait().unwrap() {
+            if let Some(status) = process.try_ended() {
                 panic!("the daemon ended with {status}: {:#?}", process.lines());
             }
             process.lines().iter().find(|line| line.contains("the control API listens")).map(|line| port_in(line))
