@@ -25,12 +25,14 @@ fn full_pipe() -> (PipeReader, PipeWriter) {
     (reader, writer)
 }
 
-/// The daemon on the ring in `dir`, logging every request; and its log, read as far as the line that names its port.
+/// The daemon on the ring in `dir`, logging every request, of which it takes as many as come; and its log, read as far as
+/// the line that names its port.
 fn daemon(dir: &Path) -> (Daemon, BufReader<PipeReader>) {
     let file = dir.join("fiberd.toml");
     let config = format!(
         "[source]\npath = \"{}\"\n[capture]\nprr_hz = 1000\n[fiber]\nchannels = 100\n[broker]\nenabled = false\n\
-         [http]\nlisten = \"127.0.0.1:0\"\n[[view]]\nkind = \"waterfall\"\nname = \"whole\"\n",
+         [http]\nlisten = \"127.0.0.1:0\"\nrate_reads_per_s = 1000000\n\
+         rate_reads_burst = 1000000\n[[view]]\nkind = \"waterfall\"\nname = \"whole\"\n",
         dir.join("ring").display()
     );
     fs::write(&file, config).unwrap();
