@@ -1,6 +1,7 @@
 //! The command line: what may be asked, and the help that teaches it. Knows clap and the types it parses into; does
 //! nothing itself.
 
+mod access;
 mod bench;
 mod status;
 mod watch;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+pub use access::Access;
 pub use bench::{Bench, ServiceBench};
 pub use status::Status;
 
@@ -59,7 +61,8 @@ Environment:
   FIBERD__SECTION__KEY=VALUE   goes over a key of the configuration: FIBERD__CAPTURE__PRR_HZ=1000
   FIBERD_LOG                   level of log lines, over the configuration: debug, fiberd::capture=trace
   CREDENTIALS_DIRECTORY        where systemd puts the broker's password; may stand in password_file
-  FIBERD_TOKEN                 token for the control API of another daemon: fiberd watch
+  FIBERD_TOKEN                 token for the control API of a daemon: fiberd status, fiberd watch
+  FIBERD_TOKEN_FILE            the same, in a file: as --token-file
   NO_COLOR                     when set, no colours in the terminal
 
 Exit codes:

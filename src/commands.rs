@@ -1,5 +1,6 @@
 //! What each command does: arguments → one call into the library → an exit code and a sentence. No logic of its own.
 
+mod client;
 mod watch;
 
 use std::fmt::Display;
@@ -14,8 +15,7 @@ use std::time::{Duration, Instant};
 use fiberd::app::{self, AppError, DemoOptions, RunOptions, Show};
 use fiberd::bench::{self, BenchError, BenchOptions, Broker, Case};
 use fiberd::cli;
-use fiberd::client::{self, Client};
-use fiberd::config::{BrokerConfig, Config, DEFAULT_RING, Environment, Problems, ReplaySpeed, Secret, SourceConfig};
+use fiberd::config::{BrokerConfig, Config, DEFAULT_RING, Environment, Problems, ReplaySpeed, SourceConfig};
 use fiberd::record::{self, Progress};
 use fiberd::source::replay::{self, Replay};
 use fiberd::source::ring::{self, Ring, RingError, RingOptions};
@@ -23,6 +23,7 @@ use fiberd::source::synthetic::{self, Scene, SceneError, SceneSource, SimulateEr
 use fiberd::source::{Interrogator, SourceError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+pub(crate) use client::status;
 pub(crate) use watch::watch;
 
 /// How long the last sign of progress may take to be taken away.
@@ -281,26 +282,6 @@ fn info_ring(path: &Path, json: bool) -> Result<(), Failure> {
         1 => Err(Failure::new(65, format_args!("{}: something is wrong with this ring", path.display()))),
         many => Err(Failure::new(65, format_args!("{}: {many} things are wrong with this ring", path.display()))),
     }
-}
-
-/// The exit code is that of the verdict.
-pub(crate) fn status(args: &cli::Status) -> Result<u8, Failure> {
-    all_there(args.token_file.iter().chain(&args.ca))?;
-    let token = args.token_file.as_ref().map(std::fs::read_to_string).transpose()?;
-    let token = token.map(|text| one_word(&text)).transpose()?;
-    let ca = args.ca.as_ref().map(std::fs::read).transpose()?;
-    let client = Client::new(&args.url, token, ca.as_deref()).map_err(|text| Failure::new(64, text))?;
-    let (verdict, text) = client::status::ask(&client, args.json);
-    say(text)?;
-    Ok(verdict as u8)
-}
-
-fn one_word(text: &str) -> Result<Secret, Failure> {
-    let word = text.trim();
-    if word.is_empty() || word.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(Failure::new(64, "the token file must hold one token and nothing else, not its role or its name"));
-    }
-    Ok(Secret::new(word))
 }
 
 /// What transforms are computed with on this machine.

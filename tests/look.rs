@@ -22,7 +22,7 @@ const REQUEST_AT: u64 = 1280;
 
 fn start(args: &[&str]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fiberd"));
-    command.args(args).env_remove("FIBERD_TOKEN_FILE").stdin(Stdio::null());
+    command.args(args).env_remove("FIBERD_TOKEN_FILE").env_remove("FIBERD_TOKEN").stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 

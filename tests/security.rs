@@ -202,7 +202,7 @@ fn tokens_open_what_their_role_may_do_over_tls() {
     let status = |more: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fiberd"));
         command.arg("status").arg(format!("https://localhost:{}", daemon.port)).args(more);
-        let output = command.env_remove("FIBERD_TOKEN_FILE").output().unwrap();
+        let output = command.env_remove("FIBERD_TOKEN_FILE").env_remove("FIBERD_TOKEN").output().unwrap();
         (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
     };
     private(dir.path(), "token", &format!("{LOOKS}\n"));

@@ -101,7 +101,7 @@ fn who_cannot_look_is_told_why() {
     let mut reader = watch(&[&url, "--ca", &certificate, "--token-file", &token]);
     reader.must_say("waiting for fiber — ");
     let _simulator = simulator(dir.path(), 100);
-    reader.must_say("for pictures its role must be `control`");
+    reader.must_say("for this its role must be `control`");
     assert!(reader.stop().success());
     assert!(reader.lines().iter().all(|line| !line.contains("looks-looks")), "{:?}", reader.lines());
 }

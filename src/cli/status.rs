@@ -1,13 +1,14 @@
 //! `fiberd status`: which daemon to ask, and with which token.
 
-use std::path::PathBuf;
-
 use clap::Args;
+
+use super::access::Access;
 
 pub(super) const HELP: &str = "\
 Examples:
   fiberd status
   fiberd status https://das.example:5000 --token-file token --ca ca.pem
+  FIBERD_TOKEN=... fiberd status https://das.example:5000
   fiberd status --json | jq .conditions
 
 Shows state and reason, source and rate, what was lost, broker, jobs, and every condition with what to do \
@@ -23,15 +24,9 @@ Exit codes, as plugins of Nagios have them:
 /// `fiberd status`.
 #[derive(Debug, Args)]
 pub struct Status {
-    /// The daemon: HOST:PORT, or a URL with http or https
-    #[arg(value_name = "URL", default_value = "127.0.0.1:5000")]
-    pub url: String,
-    /// File that holds one token of the daemon and nothing else
-    #[arg(long, value_name = "FILE", env = "FIBERD_TOKEN_FILE")]
-    pub token_file: Option<PathBuf>,
-    /// CA of the daemon's certificate, PEM [default: those of the system]
-    #[arg(long, value_name = "FILE")]
-    pub ca: Option<PathBuf>,
+    /// Which daemon, and as whom
+    #[command(flatten)]
+    pub access: Access,
     /// For programs: the daemon's own answer, one JSON object
     #[arg(long)]
     pub json: bool,

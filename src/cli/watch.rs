@@ -1,18 +1,17 @@
 //! `fiberd watch`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
+use super::access::Access;
 use super::seconds;
-use crate::watch::Target;
 
 pub(super) const AFTER: &str = "\
 Examples:
   fiberd watch                                 the daemon on this host
   fiberd watch https://das.example:5000 --token-file token
-  FIBERD_TOKEN=... fiberd watch http://das.example:5000 --channel 1200
+  FIBERD_TOKEN=... fiberd watch https://das.example:5000 --channel 1200
   fiberd watch --for 10 --plain > watch.txt    lines of text, for a log or a pipe
 
 The same screen as the demo's, over the control API: state, numbers, what is wrong, and two live jobs (a \
@@ -25,15 +24,9 @@ on when it is back. Exit code 69 when it does not answer in the beginning, or wa
 /// `fiberd watch`.
 #[derive(Debug, Args)]
 pub struct Watch {
-    /// The control API of a daemon
-    #[arg(value_name = "URL", default_value = "http://127.0.0.1:5000", value_parser = Target::parse)]
-    pub url: Target,
-    /// File that holds the token and nothing else [default: the token is in `FIBERD_TOKEN`]
-    #[arg(long, value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
-    /// Certificates of the authorities to trust, PEM [default: those of this host]
-    #[arg(long, value_name = "FILE")]
-    pub ca: Option<PathBuf>,
+    /// Which daemon, and as whom
+    #[command(flatten)]
+    pub access: Access,
     /// The channel of the spectrogram, from 1 [default: the one in the middle]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub channel: Option<u32>,

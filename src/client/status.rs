@@ -64,20 +64,21 @@ struct Condition {
 }
 
 /// Asks, and says what to print. `json`: the daemon's own answer instead of words.
-pub fn ask(client: &Client, json: bool) -> (Verdict, String) {
-    match answer(client) {
+pub async fn ask(client: &Client, json: bool) -> (Verdict, String) {
+    match answer(client).await {
         Ok((report, raw)) => (report.verdict(), if json { raw } else { report.words() }),
         Err(error) if json => (Verdict::Unknown, serde_json::json!({ "error": error.to_string() }).to_string()),
         Err(error) => (Verdict::Unknown, format!("{}: {error}", Verdict::Unknown.word())),
     }
 }
 
-fn answer(client: &Client) -> Result<(Report, String), ClientError> {
-    let body = client.get("/status")?;
-    let not_fiberd = |error: &dyn std::error::Error| client.not_fiberd(error.to_string());
-    let raw = String::from_utf8(body).map_err(|error| not_fiberd(&error))?;
-    let report = serde_json::from_str(&raw).map_err(|error| not_fiberd(&error))?;
-    Ok((report, raw))
+async fn answer(client: &Client) -> Result<(Report, String), ClientError> {
+    let (status, body) = client.look("/status").await?;
+    if !status.is_success() {
+        return Err(client.stranger(format!("it answers /status with {status}")));
+    }
+    let report = serde_json::from_slice(&body).map_err(|error| client.stranger(error.to_string()))?;
+    Ok((report, String::from_utf8_lossy(&body).into_owned()))
 }
 
 impl Report {

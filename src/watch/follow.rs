@@ -15,9 +15,9 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::client::{Client, ClientError, Socket};
 use super::lines::Joiner;
 use super::{Shared, lock};
+use crate::client::{Client, ClientError, Socket};
 use crate::wire::{Decoded, decode};
 
 /// From one attempt to the next.

@@ -5,10 +5,8 @@
 //! A daemon that does not answer in the beginning is an error, one that stops answering later is waited for.
 
 mod answers;
-mod client;
 mod follow;
 mod lines;
-mod target;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,15 +19,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::config::Secret;
+use crate::client::{Client, ClientError};
 use crate::status::now_ms;
 use crate::terminal::{self, Facts, LogTail, Pictures, Rates, ScreenSource};
 
-pub use client::ClientError;
-pub use target::Target;
-
 use answers::Metrics;
-use client::Client;
 use follow::{Wanted, follow};
 
 /// From one look at the facts to the next.
@@ -41,12 +35,6 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// What `fiberd watch` is told.
 #[derive(Clone, Debug)]
 pub struct WatchOptions {
-    /// Which daemon.
-    pub target: Target,
-    /// Shown to it with each request.
-    pub token: Option<Secret>,
-    /// Certificates of authorities, PEM, instead of those that this host trusts.
-    pub ca: Option<Vec<u8>>,
     /// The channel of the spectrogram, from 1; `None` is the one in the middle.
     pub channel: Option<u32>,
     /// End by itself after this time.
@@ -85,16 +73,15 @@ struct Shared {
     said: Mutex<String>,
 }
 
-/// Shows the daemon until a person leaves or `stop` is raised.
+/// Shows the daemon that `client` asks until a person leaves or `stop` is raised.
 ///
 /// # Errors
 /// When the daemon does not answer in the beginning, wants another token, or the terminal refuses.
-pub fn watch(options: &WatchOptions, stop: &Arc<AtomicBool>) -> Result<(), WatchError> {
-    let client = Client::new(options.target.clone(), options.token.clone(), options.ca.as_deref())?;
+pub fn watch(client: &Client, options: &WatchOptions, stop: &Arc<AtomicBool>) -> Result<(), WatchError> {
     let runtime = runtime().map_err(|error| WatchError::Io { what: "starting the network thread", error })?;
     let shared = Arc::<Shared>::default();
     let mut rates = Rates::default();
-    let first = runtime.block_on(facts(&client, &mut rates))?;
+    let first = runtime.block_on(facts(client, &mut rates))?;
     shared.set_facts(first);
     let (stop_tx, stop_rx) = watch::channel(());
     let mut tasks = JoinSet::new();

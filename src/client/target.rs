@@ -1,8 +1,11 @@
-//! Which daemon is meant: `http://host:port`, with or without the scheme and a path in front of all routes.
+//! Which daemon is meant: `http://host:port`, with or without the scheme and a path in front of all routes. A URL without a
+//! port has that of its scheme, as everywhere.
+
+use std::net::IpAddr;
 
 use hyper::Uri;
 
-/// The port of the control API when none is given.
+/// The port of the control API when neither a scheme nor a port is given.
 const DEFAULT_PORT: u16 = 5000;
 
 /// A control API.
@@ -24,13 +27,17 @@ impl Target {
     /// # Errors
     /// What would be right.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("{text:?} is not the address of a control API; write http://host:port or https://host:port");
+        let wrong = || {
+            format!(
+                "{text:?} is not the address of a control API; write HOST:PORT, http://HOST:PORT or https://HOST:PORT"
+            )
+        };
         let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         let uri: Uri = whole.parse().map_err(|_| wrong())?;
-        let https = match uri.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
+        let (https, default_port) = match uri.scheme_str() {
+            Some("http") if whole != text => (false, DEFAULT_PORT),
+            Some("http") => (false, 80),
+            Some("https") => (true, 443),
             _ => return Err(wrong()),
         };
         let authority = uri.authority().ok_or_else(wrong)?;
@@ -39,7 +46,7 @@ impl Target {
         }
         // The parser lets a port that is none pass.
         let port = match &authority.as_str()[authority.host().len()..] {
-            "" => DEFAULT_PORT,
+            "" => default_port,
             port => port.strip_prefix(':').and_then(|port| port.parse().ok()).ok_or_else(wrong)?,
         };
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
@@ -58,6 +65,12 @@ impl Target {
         }
     }
 
+    /// Whether what is sent there can be read on its way: no TLS, and not to this host alone.
+    pub fn is_open_to_others(&self) -> bool {
+        let loopback = self.host.parse().map_or(self.host == "localhost", |address: IpAddr| address.is_loopback());
+        !self.https && !loopback
+    }
+
     /// As a person reads it.
     pub fn url(&self) -> String {
         format!("http{}://{}{}", if self.https { "s" } else { "" }, self.authority(), self.prefix)
@@ -69,12 +82,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_token_is_safe_with_tls_and_on_this_host() {
+        let open = |text: &str| Target::parse(text).unwrap().is_open_to_others();
+        assert!(
+            ["localhost:5000", "127.0.0.2", "http://[::1]:5000", "https://das.example"].iter().all(|url| !open(url))
+        );
+        assert!(["das.example", "http://192.168.1.7:5000"].iter().all(|url| open(url)));
+    }
+
+    #[test]
     fn an_address_is_read_as_people_write_it() {
         let read = |text: &str| Target::parse(text).map(|target| target.url());
         let cases = [
             ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
             ("127.0.0.1:5001", "http://127.0.0.1:5001"),
             ("das.example", "http://das.example:5000"),
+            ("http://das.example", "http://das.example:80"),
+            ("https://das.example", "https://das.example:443"),
             ("https://das.example:443/focus-server/", "https://das.example:443/focus-server"),
             ("http://[::1]:5000/", "http://[::1]:5000"),
         ];
