@@ -106,7 +106,8 @@ impl Service {
         let (stop, stop_rx) = bounded(0);
         let (egress, outlet) = fence(4096, Arc::clone(&status.counters.egress));
         let processing = ProcessingConfig { condition: ConditionSpec::default(), threads: 1, egress_frames: 4096 };
-        let engine = Engine::new(views, &processing, egress, Arc::clone(&status));
+        let engine =
+            Engine::new(views, &processing, egress, Arc::clone(&status.counters.pipeline), status.finding_reporter());
         let limits = SignalLimits::default();
         let capture = Capture { source: Box::new(source), config, limits, status, filled_tx, stop_rx };
         capture.spawn().expect("a thread");

@@ -15,7 +15,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 pub use self::books::Book;
-pub use self::condition::{Condition, FindingKind, Findings, Severity};
+pub use self::condition::{Condition, FindingKind, FindingReporter, Findings, Severity};
 pub use self::counters::{
     ApiCounters, CaptureCounters, CommandCounters, Counters, EgressCounters, JobCounters, JobFrameCounters,
     LogCounters, PipelineCounters, PublishCounters, StreamCounters,
@@ -89,7 +89,7 @@ pub struct Status {
     phase_tx: watch::Sender<PhaseSince>,
     broker: Mutex<BrokerState>,
     stuck: Mutex<Vec<Stage>>,
-    findings: Mutex<Findings>,
+    findings: FindingReporter,
     conditions_tx: watch::Sender<Arc<[Condition]>>,
     lines_late: AtomicBool,
     last_trace_utc_ns: AtomicU64,
@@ -109,7 +109,7 @@ impl Status {
             phase_tx: watch::Sender::new(first),
             broker: Mutex::default(),
             stuck: Mutex::default(),
-            findings: Mutex::default(),
+            findings: FindingReporter::default(),
             conditions_tx: watch::Sender::new(Arc::default()),
             lines_late: AtomicBool::new(false),
             last_trace_utc_ns: AtomicU64::new(0),
@@ -159,22 +159,27 @@ impl Status {
 
     /// Says that something stands in the way until it is [taken back](Self::take_back): why, in words for everybody.
     pub fn found(&self, kind: FindingKind, subject: &str, why: impl Into<String>) {
-        self.findings_slot().insert((kind, subject.to_owned()), why.into());
+        self.findings.found(kind, subject, why);
     }
 
     /// What was found of this subject no longer holds.
     pub fn take_back(&self, kind: FindingKind, subject: &str) {
-        self.findings_slot().remove(&(kind, subject.to_owned()));
+        self.findings.take_back(kind, subject);
     }
 
     /// Nothing of this kind holds any longer.
     pub fn take_back_all(&self, kind: FindingKind) {
-        self.findings_slot().retain(|(of, _), _| *of != kind);
+        self.findings.take_back_all(kind);
     }
 
     /// What stands now.
     pub fn findings(&self) -> Findings {
-        self.findings_slot().clone()
+        self.findings.findings()
+    }
+
+    /// For a stage that has findings to say and no other business here.
+    pub fn finding_reporter(&self) -> FindingReporter {
+        self.findings.clone()
     }
 
     /// What is not as it should be, as health last saw it; the worst first.
@@ -219,10 +224,6 @@ impl Status {
             }
             _ => (phase.name(), None),
         }
-    }
-
-    fn findings_slot(&self) -> MutexGuard<'_, Findings> {
-        self.findings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn broker_slot(&self) -> MutexGuard<'_, BrokerState> {

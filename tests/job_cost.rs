@@ -262,7 +262,8 @@ async fn an_overload_costs_the_costliest_jobs_and_not_one_trace() {
         processing,
         budget: Some(budget),
         history_bytes: 40 << 20,
-        status: Arc::clone(&status),
+        counters: Arc::clone(&counters.pipeline),
+        findings: status.finding_reporter(),
     };
     let dsp = pipeline.spawn().unwrap();
     let source = Box::new(Live { acquisition: acquisition(), began: Instant::now(), next: 0 });

@@ -12,7 +12,7 @@ use fiberd::frame::{Frame, ValueKind, View};
 use fiberd::pipeline::Engine;
 use fiberd::source::replay::Replay;
 use fiberd::source::{Interrogator, Probe, ReadOutcome, ReplaySpeed};
-use fiberd::status::Status;
+use fiberd::status::FindingReporter;
 use fiberd::units::Rational;
 
 /// Plays a fixture through the engine and returns the mean amplitude over all whole lines at the tone's bin, per channel.
@@ -33,10 +33,9 @@ fn tone_amplitudes(name: &str, condition: ConditionSpec, frequency_hz: f64) -> V
         bands_hz: Vec::new(),
         ..ViewConfig::waterfall()
     };
-    let status = Status::new("test", None);
-    let (egress, outlet) = fence(1000, Arc::clone(&status.counters.egress));
+    let (egress, outlet) = fence(1000, Arc::default());
     let processing = ProcessingConfig { condition, threads: 1, egress_frames: 1000 };
-    let mut engine = Engine::new(vec![view], &processing, egress, status);
+    let mut engine = Engine::new(vec![view], &processing, egress, Arc::default(), FindingReporter::default());
     let pool = BlockPool::new(BlockLayout::for_acquisition(&acquisition, Duration::from_millis(70)), 4, &acquisition);
     loop {
         let mut blank = pool.take().unwrap();

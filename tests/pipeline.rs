@@ -11,7 +11,7 @@ use fiberd::config::{ProcessingConfig, ViewConfig};
 use fiberd::dsp::{
     CommonMode, ConditionSpec, Lane, LaneOutput, Output, Plan, PlanSpec, Raw, Samples, Spare, Traces, Window,
 };
-use fiberd::egress::{Outlet, fence};
+use fiberd::egress::{Egress, Outlet, fence};
 use fiberd::frame::{
     Dtype, FLAG_CLOCK_STEP, FLAG_EPOCH_START, FLAG_GAP_BEFORE, FLAG_NONFINITE_INPUT, FLAG_PARTIAL_LINE, Frame,
     ValueKind, View,
@@ -64,6 +64,10 @@ fn views() -> Vec<ViewConfig> {
     vec![waterfall, welch, single]
 }
 
+fn engine_of(views: Vec<ViewConfig>, processing: &ProcessingConfig, egress: Egress, status: &Status) -> Engine {
+    Engine::new(views, processing, egress, Arc::clone(&status.counters.pipeline), status.finding_reporter())
+}
+
 struct Rig {
     engine: Engine,
     outlet: Outlet,
@@ -80,7 +84,7 @@ impl Rig {
         let status = Status::new("test", None);
         let (egress, outlet) = fence(100_000, Arc::clone(&status.counters.egress));
         let processing = ProcessingConfig { condition, threads, egress_frames: 0 };
-        let engine = Engine::new(views, &processing, egress, Arc::clone(&status));
+        let engine = engine_of(views, &processing, egress, &status);
         let layout = BlockLayout::for_acquisition(acquisition, Duration::from_millis(100));
         Self { engine, outlet, status, pool: BlockPool::new(layout, 4, acquisition) }
     }
@@ -279,7 +283,7 @@ fn views_that_do_not_fit_are_left_out_and_the_others_stay() {
     let all = vec![beyond, too_fast, views().remove(0)];
     let status = Arc::clone(&rig.status);
     std::thread::spawn(move || {
-        rig.engine = Engine::new(all, &processing, egress, status);
+        rig.engine = engine_of(all, &processing, egress, &status);
         (0..3).for_each(|i| rig.feed(&acquisition, i * 100, 100, |_| {}));
     })
     .join()

@@ -11,7 +11,7 @@ use fiberd::dsp::ConditionSpec;
 use fiberd::egress::{Outlet, fence};
 use fiberd::frame::{Dtype, ValueKind, View};
 use fiberd::pipeline::Engine;
-use fiberd::status::Status;
+use fiberd::status::FindingReporter;
 use fiberd::units::{Rational, TraceIndex};
 
 /// Blocks of 20 ms in a measured pass: two seconds.
@@ -52,10 +52,10 @@ struct Stage {
 
 impl Stage {
     fn new(jobs: usize) -> Self {
-        let status = Status::new("bench", None);
-        let (egress, outlet) = fence(4096, Arc::clone(&status.counters.egress));
+        let (egress, outlet) = fence(4096, Arc::default());
         let processing = ProcessingConfig { condition: ConditionSpec::default(), threads: 1, egress_frames: 4096 };
-        let engine = Engine::new((0..jobs).map(job).collect(), &processing, egress, status);
+        let engine =
+            Engine::new((0..jobs).map(job).collect(), &processing, egress, Arc::default(), FindingReporter::default());
         let acquisition = Arc::new(Acquisition::example());
         let layout = BlockLayout::for_acquisition(&acquisition, Duration::from_millis(20));
         Self { engine, outlet, pool: BlockPool::new(layout, 4, &acquisition), acquisition, next: 0 }

@@ -278,7 +278,8 @@ fn start_threads(
         processing: config.processing.clone(),
         budget,
         history_bytes: config.jobs.history_bytes,
-        status: Arc::clone(status),
+        counters: Arc::clone(&status.counters.pipeline),
+        findings: status.finding_reporter(),
     };
     let capture = Capture {
         source,

@@ -19,7 +19,7 @@ use crate::frame::{ValueKind, View};
 use crate::pipeline::Engine;
 use crate::pipeline::control::{Command, Control};
 use crate::pipeline::cost::{Rates, StepCost, WindowCost};
-use crate::status::Status;
+use crate::status::FindingReporter;
 use crate::units::{Rational, TraceIndex};
 
 /// Channels of the fiber that is played: rows of many blocks then lie about as far apart as an instrument's.
@@ -75,8 +75,7 @@ struct Took {
 
 impl Bench {
     fn new() -> Self {
-        let status = Status::new("calibration", None);
-        let (egress, outlet) = fence(1024, Arc::clone(&status.counters.egress));
+        let (egress, outlet) = fence(1024, Arc::default());
         let prr = Rational::new(PRR_HZ, 1).expect("a thousand pulses a second");
         let acquisition = Arc::new(Acquisition { prr, channels: CHANNELS, ..Acquisition::example() });
         let processing = ProcessingConfig { condition: ConditionSpec::default(), threads: 1, egress_frames: 0 };
@@ -85,7 +84,7 @@ impl Bench {
         let pool = BlockPool::new(layout, 2, &acquisition);
         // Any samples that are neither zero nor the same.
         let row = (0..CHANNELS).map(|c| (c.wrapping_mul(0x9E37) % 4001) as i16 - 2000).collect();
-        let engine = Engine::new(Vec::new(), &processing, egress, status);
+        let engine = Engine::new(Vec::new(), &processing, egress, Arc::default(), FindingReporter::default());
         let mut bench = Self { engine, outlet, pool, acquisition, next: 0, row };
         // As far as whole windows look back.
         (0..8400 / BLOCK).for_each(|_| bench.feed());

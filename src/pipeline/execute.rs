@@ -24,7 +24,7 @@ pub(super) struct Opening {
 impl Engine {
     /// Does what is asked, between two blocks.
     pub fn execute(&mut self, command: Command) {
-        self.status.counters.pipeline.ticks.add(1);
+        self.counters.ticks.add(1);
         match command {
             Command::Open { job, streams, reply } => {
                 self.held.push_back(Opening { job, streams, reply });

@@ -36,7 +36,7 @@ use crate::config::{ProcessingConfig, ViewConfig};
 use crate::dsp::ConditionSpec;
 use crate::egress::Egress;
 use crate::frame::{FLAG_CLOCK_STEP, FLAG_EPOCH_START, FLAG_GAP_BEFORE};
-use crate::status::{FindingKind, Status};
+use crate::status::{FindingKind, FindingReporter, PipelineCounters};
 use clock::TimeBase;
 use control::{Command, EndedJob};
 use execute::Opening;
@@ -75,8 +75,10 @@ pub struct Pipeline {
     pub history_bytes: usize,
     /// What it may take; `None` where the source waits for the pipeline, so that nothing can be lost.
     pub budget: Option<Budget>,
-    /// Where to say what happens.
-    pub status: Arc<Status>,
+    /// What it counts.
+    pub counters: Arc<PipelineCounters>,
+    /// Where to say what stands in its way.
+    pub findings: FindingReporter,
 }
 
 impl Pipeline {
@@ -87,7 +89,7 @@ impl Pipeline {
     pub fn spawn(self) -> std::io::Result<JoinHandle<()>> {
         Builder::new().name("das-dsp".into()).spawn(move || {
             let mut command_rx = self.command_rx;
-            let mut engine = Engine::new(self.views, &self.processing, self.egress, self.status);
+            let mut engine = Engine::new(self.views, &self.processing, self.egress, self.counters, self.findings);
             engine.limit(self.budget);
             engine.keep_history(self.history_bytes);
             loop {
@@ -120,7 +122,8 @@ pub struct Engine {
     condition: ConditionSpec,
     workers: Workers,
     egress: Egress,
-    status: Arc<Status>,
+    counters: Arc<PipelineCounters>,
+    findings: FindingReporter,
     input: Option<Arc<Acquisition>>,
     plans: Option<Plans>,
     /// Why there are no plans although there is an acquisition.
@@ -145,15 +148,23 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine that will plan for the first block it sees. The calling thread becomes worker 0 of the pool.
-    pub fn new(views: Vec<ViewConfig>, processing: &ProcessingConfig, egress: Egress, status: Arc<Status>) -> Self {
+    /// An engine that will plan for the first block it sees. The calling thread becomes worker 0 of the pool. `counters` and
+    /// `findings` are for this engine alone.
+    pub fn new(
+        views: Vec<ViewConfig>,
+        processing: &ProcessingConfig,
+        egress: Egress,
+        counters: Arc<PipelineCounters>,
+        findings: FindingReporter,
+    ) -> Self {
         let mut engine = Self {
             views,
             jobs: Vec::new(),
             condition: processing.condition,
             workers: Workers::with_this_thread(processing.threads),
             egress,
-            status,
+            counters,
+            findings,
             input: None,
             plans: None,
             impossible: None,
@@ -190,7 +201,7 @@ impl Engine {
     /// needed.
     pub fn process(&mut self, lease: Lease) {
         let began = Instant::now();
-        let counters = Arc::clone(&self.status.counters.pipeline);
+        let counters = Arc::clone(&self.counters);
         counters.ticks.add(1);
 
         let mut flags = 0;
@@ -284,7 +295,7 @@ impl Engine {
         let percent = |load: f64| (100.0 * load).round();
         for (job, own) in load::costliest(loads, verdict, demand, max_load) {
             self.close(&job);
-            self.status.counters.pipeline.jobs_overloaded.add(1);
+            self.counters.jobs_overloaded.add(1);
             let (needed, allowed, own) = (percent(demand.max(load)), percent(max_load), percent(own));
             warn!(job, needed, allowed, own, waiting, "the pipeline is over its budget: the costliest job ends");
             let reason = format!(
@@ -300,9 +311,9 @@ impl Engine {
     pub fn idle(&mut self) {
         (self.beginning, self.waiting) = (0, 0);
         self.begin_held();
-        self.status.counters.pipeline.ticks.add(1);
+        self.counters.ticks.add(1);
         self.load = 0.0;
-        self.status.counters.pipeline.load.set(0.0);
+        self.counters.load.set(0.0);
         // A frame of several lines must not wait for light to return.
         self.flush();
     }
@@ -324,12 +335,12 @@ impl Engine {
         self.time = TimeBase::default();
         self.replaced.prepare(block.layout().capacity_traces, self.condition.strain_rate);
         self.input = Some(Arc::clone(&block.acquisition));
-        self.status.counters.pipeline.plans.add(1);
+        self.counters.plans.add(1);
         let before = self.plans.take();
         self.impossible = None;
         let max_block_traces = block.layout().capacity_traces;
         for kind in [FindingKind::ConditioningImpossible, FindingKind::ViewLeftOut, FindingKind::NoViewFits] {
-            self.status.take_back_all(kind);
+            self.findings.take_back_all(kind);
         }
         match Plans::new(&self.condition, &block.acquisition, max_block_traces, self.history_bytes) {
             Ok(mut plans) => {
@@ -343,8 +354,8 @@ impl Engine {
             }
             Err(why) => {
                 warn!(%why, "this acquisition cannot be conditioned as configured: nothing is shown");
-                self.status.found(FindingKind::ConditioningImpossible, "", why.to_string());
-                self.status.counters.pipeline.lines_due_s.set(0.0);
+                self.findings.found(FindingKind::ConditioningImpossible, "", why.to_string());
+                self.counters.lines_due_s.set(0.0);
                 self.impossible = Some(why.to_string());
             }
         }
@@ -362,12 +373,12 @@ impl Engine {
             let added = planned.and_then(|planned| plans.add(planned, before, now).map_err(|why| why.to_string()));
             if let Err(why) = added {
                 unfit(&view.name, &why);
-                self.status.found(FindingKind::ViewLeftOut, &view.name, why.as_str());
+                self.findings.found(FindingKind::ViewLeftOut, &view.name, why.as_str());
                 left_out.push(why);
             }
         }
         if let Some(why) = left_out.first().filter(|_| left_out.len() == self.views.len()) {
-            self.status.found(FindingKind::NoViewFits, "", why.as_str());
+            self.findings.found(FindingKind::NoViewFits, "", why.as_str());
         }
         self.jobs.retain(|(job, streams)| {
             let added = plans.open(job, streams, before, now);
@@ -390,7 +401,7 @@ impl Engine {
         let standing = plans.views.iter().flat_map(ViewOut::streams).filter(|stream| stream.job.is_empty());
         let prr_hz = plans.output.prr.to_f64();
         let due_s = standing.map(|stream| 2.0 * stream.line_period_s.to_f64() + stream.nfft as f64 / prr_hz);
-        self.status.counters.pipeline.lines_due_s.set(due_s.reduce(f64::min).unwrap_or(0.0));
+        self.counters.lines_due_s.set(due_s.reduce(f64::min).unwrap_or(0.0));
         let rows = self.kept.keep(plans.counts().then(|| plans.reach()));
         self.workers.reserve(&plans.transforms(), rows);
     }

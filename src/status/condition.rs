@@ -1,6 +1,7 @@
 //! What is not as it should be: what stages find, and the conditions that health makes of it and of all counts.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
@@ -66,3 +67,35 @@ pub enum FindingKind {
 
 /// What stages have found and not taken back, by kind and subject. Set at changes, never on the hot path.
 pub type Findings = BTreeMap<(FindingKind, String), String>;
+
+/// Where a stage says what it finds: all that it needs of the daemon's [`Status`](super::Status) for that. Clones speak at
+/// the same place; a new one is heard by nobody but who has a clone of it. Two stages that say the same kinds of things, as
+/// two engines do, need one each: what one takes back altogether would be the other's, too.
+#[derive(Clone, Debug, Default)]
+pub struct FindingReporter(Arc<Mutex<Findings>>);
+
+impl FindingReporter {
+    /// Says that something stands in the way until it is [taken back](Self::take_back): why, in words for everybody.
+    pub fn found(&self, kind: FindingKind, subject: &str, why: impl Into<String>) {
+        self.slot().insert((kind, subject.to_owned()), why.into());
+    }
+
+    /// What was found of this subject no longer holds.
+    pub fn take_back(&self, kind: FindingKind, subject: &str) {
+        self.slot().remove(&(kind, subject.to_owned()));
+    }
+
+    /// Nothing of this kind holds any longer.
+    pub fn take_back_all(&self, kind: FindingKind) {
+        self.slot().retain(|(of, _), _| *of != kind);
+    }
+
+    /// What stands now.
+    pub fn findings(&self) -> Findings {
+        self.slot().clone()
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Findings> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

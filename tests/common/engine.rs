@@ -12,7 +12,7 @@ use fiberd::frame::Frame;
 use fiberd::pipeline::Engine;
 use fiberd::pipeline::control::{Command, Opened};
 use fiberd::refusal::Refusal;
-use fiberd::status::Status;
+use fiberd::status::{FindingReporter, PipelineCounters};
 use fiberd::units::TraceIndex;
 use tokio::sync::oneshot;
 
@@ -29,6 +29,7 @@ pub fn fill(block: &mut RawBlock, first: u64, sample: Sample) {
 
 pub struct EngineRig {
     pub engine: Engine,
+    pub counters: Arc<PipelineCounters>,
     /// The next trace.
     pub next: u64,
     outlet: Outlet,
@@ -46,12 +47,13 @@ impl EngineRig {
         capacity_traces: usize,
         sample: Sample,
     ) -> Self {
-        let status = Status::new("test", None);
-        let (egress, outlet) = fence(100_000, Arc::clone(&status.counters.egress));
+        let (egress, outlet) = fence(100_000, Arc::default());
         let processing = ProcessingConfig { condition, threads: 1, egress_frames: 0 };
         let layout = BlockLayout { capacity_traces, ..BlockLayout::for_acquisition(&acquisition, Duration::ZERO) };
         let pool = BlockPool::new(layout, 4, &acquisition);
-        Self { engine: Engine::new(views, &processing, egress, status), next: 0, outlet, pool, acquisition, sample }
+        let counters = Arc::<PipelineCounters>::default();
+        let engine = Engine::new(views, &processing, egress, Arc::clone(&counters), FindingReporter::default());
+        Self { engine, counters, next: 0, outlet, pool, acquisition, sample }
     }
 
     /// The next block, of so many traces; what the engine took for it.
