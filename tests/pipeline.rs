@@ -18,7 +18,7 @@ use fiberd::frame::{
 };
 use fiberd::pipeline::Engine;
 use fiberd::pipeline::tile::{TILE_CHANNELS, Tile};
-use fiberd::pipeline::workers::Workers;
+use fiberd::pipeline::workers::{WorkerPool, Workers};
 use fiberd::status::Status;
 use fiberd::units::{Rational, TraceIndex};
 use proptest::prelude::*;
@@ -363,7 +363,7 @@ fn lines_are_the_same_whichever_thread_made_them() {
     let stride = 1024;
     let samples: Vec<i16> = (0..600).flat_map(|t| (0..stride).map(move |c| sample(t, c))).collect();
     let lines = |threads: usize, all: bool| {
-        let mut workers = Workers::apart(threads);
+        let mut workers = Workers::leading(WorkerPool::apart(threads));
         workers.reserve(&std::iter::once(&plan), 600);
         let tile = |first: usize| {
             let channels = first..(first + TILE_CHANNELS).min(1000);

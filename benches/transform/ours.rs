@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fiberd::dsp::{ConditionSpec, Lane, LaneOutput, Plan, Raw, Samples, Spare, Traces};
 use fiberd::pipeline::tile::{TILE_CHANNELS, Tile};
-use fiberd::pipeline::workers::Workers;
+use fiberd::pipeline::workers::{WorkerPool, Workers};
 
 use crate::work::{Contender, Recording, Workload};
 
@@ -47,7 +47,7 @@ impl Ours {
             let tile = Tile::new(&condition, &acquisition, channels, lanes, BLOCK).expect("plain counts");
             (tile, Part { lines, done: 0 })
         };
-        let mut workers = Workers::apart(threads);
+        let mut workers = Workers::leading(WorkerPool::apart(threads));
         let (tiles, parts): (Vec<Tile>, _) = (0..workload.channels).step_by(TILE_CHANNELS).map(part).unzip();
         let reach = tiles.iter().flat_map(|tile| &tile.lanes).map(Lane::reach).max().unwrap_or(0);
         let mut rows = Spare::default();

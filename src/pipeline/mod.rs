@@ -1,4 +1,4 @@
-//! The dsp thread (`das-dsp`) and its pool (`das-fft-N`): from raw blocks to frames.
+//! The dsp thread (`das-dsp`) and the pool that it leads (`das-fft-N`): from raw blocks to frames.
 //!
 //! Takes leases from the full queue in order; for each block, tile by tile, alone or with all [`workers`]: condition the
 //! samples and put them into the [`tile`]'s store, or leave plain counts where they are (`kept` holds their blocks for as
@@ -48,7 +48,7 @@ use planned::PlannedView;
 use replaced::Replaced;
 use tile::Tile;
 use view::{LineContext, ViewOut};
-use workers::Workers;
+use workers::{WorkerPool, Workers};
 
 /// Less work than this in a block, in nanoseconds, is done by the dsp thread alone: waking the pool would cost more.
 const WORTH_SHARING_NS: f64 = 1e6;
@@ -157,11 +157,24 @@ impl Engine {
         counters: Arc<PipelineCounters>,
         findings: FindingReporter,
     ) -> Self {
+        let workers = Workers::leading(WorkerPool::with_this_thread(processing.threads));
+        Self::with(views, processing.condition, egress, counters, findings, workers)
+    }
+
+    /// As [`new`](Self::new), with a share of a pool that is there already.
+    pub fn with(
+        views: Vec<ViewConfig>,
+        condition: ConditionSpec,
+        egress: Egress,
+        counters: Arc<PipelineCounters>,
+        findings: FindingReporter,
+        workers: Workers,
+    ) -> Self {
         let mut engine = Self {
             views,
             jobs: Vec::new(),
-            condition: processing.condition,
-            workers: Workers::with_this_thread(processing.threads),
+            condition,
+            workers,
             egress,
             counters,
             findings,

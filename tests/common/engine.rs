@@ -7,7 +7,7 @@ use fiberd::acquisition::Acquisition;
 use fiberd::block::{BlockLayout, BlockPool, RawBlock};
 use fiberd::config::{ProcessingConfig, ViewConfig};
 use fiberd::dsp::ConditionSpec;
-use fiberd::egress::{Outlet, fence};
+use fiberd::egress::{Egress, Outlet, fence};
 use fiberd::frame::Frame;
 use fiberd::pipeline::Engine;
 use fiberd::pipeline::control::{Command, Opened};
@@ -47,12 +47,23 @@ impl EngineRig {
         capacity_traces: usize,
         sample: Sample,
     ) -> Self {
-        let (egress, outlet) = fence(100_000, Arc::default());
         let processing = ProcessingConfig { condition, threads: 1, egress_frames: 0 };
+        let engine = |egress, counters| Engine::new(views, &processing, egress, counters, FindingReporter::default());
+        Self::of(engine, acquisition, capacity_traces, sample)
+    }
+
+    /// The same, with an engine that is made by `engine`.
+    pub fn of(
+        engine: impl FnOnce(Egress, Arc<PipelineCounters>) -> Engine,
+        acquisition: Arc<Acquisition>,
+        capacity_traces: usize,
+        sample: Sample,
+    ) -> Self {
+        let (egress, outlet) = fence(100_000, Arc::default());
         let layout = BlockLayout { capacity_traces, ..BlockLayout::for_acquisition(&acquisition, Duration::ZERO) };
         let pool = BlockPool::new(layout, 4, &acquisition);
         let counters = Arc::<PipelineCounters>::default();
-        let engine = Engine::new(views, &processing, egress, Arc::clone(&counters), FindingReporter::default());
+        let engine = engine(egress, Arc::clone(&counters));
         Self { engine, counters, next: 0, outlet, pool, acquisition, sample }
     }
 
