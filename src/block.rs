@@ -181,6 +181,38 @@ impl Returns {
 }
 
 impl Lease {
+    /// A way to let this pool have more blocks.
+    pub fn grower(&self) -> PoolGrower {
+        let (returns, layout, acquisition) = (self.returns.clone(), self.layout(), Arc::clone(&self.acquisition));
+        PoolGrower { returns, layout, acquisition }
+    }
+
+    /// See [`PoolGrower::keep_for_long`].
+    pub fn keep_for_long(&self, blocks: usize) {
+        self.grower().keep_for_long(blocks);
+    }
+
+    /// A second share for another consumer; allocates nothing.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self { block: self.block.clone(), returns: self.returns.clone() }
+    }
+}
+
+/// Lets a pool have more blocks, from any thread, and holds none.
+#[derive(Clone)]
+pub struct PoolGrower {
+    returns: Returns,
+    layout: BlockLayout,
+    acquisition: Arc<Acquisition>,
+}
+
+impl PoolGrower {
+    /// Shape of the blocks.
+    pub const fn layout(&self) -> BlockLayout {
+        self.layout
+    }
+
     /// Says that a consumer will hold on to up to `blocks` leases of this pool at any time, up to [`MAX_KEPT`]. The pool
     /// gets so many more blocks, if it has not got them yet, so that there are as many free ones for capture as before.
     /// Allocates; not for the hot path.
@@ -189,15 +221,9 @@ impl Lease {
         let before = self.returns.kept.fetch_max(blocks, Ordering::Relaxed);
         for number in before..blocks {
             let number = self.returns.own + number;
-            let block = Arc::new(RawBlock::numbered(self.layout(), Arc::clone(&self.acquisition), number));
+            let block = Arc::new(RawBlock::numbered(self.layout, Arc::clone(&self.acquisition), number));
             self.returns.take_in(block);
         }
-    }
-
-    /// A second share for another consumer; allocates nothing.
-    #[must_use]
-    pub fn share(&self) -> Self {
-        Self { block: self.block.clone(), returns: self.returns.clone() }
     }
 }
 

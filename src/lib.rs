@@ -5,7 +5,8 @@
 //!    ([`source::ring`]; [`source::synthetic`] is a stand-in with physics, [`source::replay`] plays captures).
 //! 1. [`capture`] (thread `das-capture`) has the source copy traces into a leased [`block`], exactly as they came.
 //! 2. The full queue carries the lease on; it cannot be full. A second consumer shares the lease, never copies.
-//! 3. [`pipeline`] (threads `das-dsp`, `das-fft-N`) conditions, windows, transforms: [`dsp`]. The lease goes back.
+//! 3. [`pipeline`] (threads `das-dsp`, `das-fft-N`; `das-plan` prepares jobs) conditions, windows, transforms: [`dsp`]. The
+//!    lease goes back to the pool.
 //! 4. The sample is now part of a [`frame`], offered at [`egress`]: the fence, threads before it, tokio after it.
 //! 5. [`wire`] encodes. 6. [`publish`] sends and gathers confirms. 7. [`api`] shows how it all goes and takes clients'
 //!    requests; the lines of their [`jobs`] go into [`feed`]s, which [`streams`] give out. What cannot be had is a

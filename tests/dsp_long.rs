@@ -187,8 +187,8 @@ fn who_is_joined_and_left_keeps_what_it_knows() {
     {
         let mut lane = Lane::new(Arc::clone(&plan), wants, BLOCK);
         lane.keep_time(&rig.lane.clock());
-        let before = std::mem::replace(&mut rig.lane, lane);
-        rig.lane.look_back(Some(before), Some(History::Conditioned(&rig.store)));
+        let mut before = std::mem::replace(&mut rig.lane, lane);
+        rig.lane.look_back(Some(&mut before), Some(History::Conditioned(&rig.store)));
         rig.lane.begin_early(true);
         while rig.next < until {
             rig.push(BLOCK);

@@ -121,7 +121,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn jobs_have_what_standing_views_have_and_nobody_notices(acts in acts(), conditioned in any::<bool>()) {
+    fn jobs_have_what_standing_views_have_and_nobody_notices(
+        acts in acts(), conditioned in any::<bool>(), apart in any::<bool>(),
+    ) {
         let condition =
             ConditionSpec { high_pass_hz: if conditioned { 5.0 } else { 0.0 }, ..ConditionSpec::default() };
         let cuts: Vec<usize> = [BLOCK, BLOCK, BLOCK].into_iter().chain(acts.iter().filter_map(|act| match act {
@@ -131,6 +133,9 @@ proptest! {
         let script = acts.clone();
         let (frames, lives) = in_a_thread(move || {
             let mut rig = rig(standing(), condition);
+            if apart {
+                rig.plan_apart();
+            }
             for _ in 0..3 {
                 rig.feed(BLOCK);
             }
@@ -263,5 +268,96 @@ fn a_thousand_jobs_come_and_go_and_nothing_is_left() {
         let after = rig.last_frames();
         assert!(made > 1000 && after.iter().all(|frame| frame.stream.job.is_empty()), "{made}");
         assert_eq!(rig.engine.transforms(), 3, "one for each standing view");
+    });
+}
+
+/// Frames as far as anybody can tell them apart.
+fn essence(frames: &[Frame]) -> Vec<(String, u32, u64, u64, Vec<u32>)> {
+    let bits = |frame: &Frame| frame.values.flat().iter().map(|value| value.to_bits()).collect();
+    let of = |frame: &Frame| {
+        let stream = &frame.stream;
+        (format!("{} {}", stream.job, stream.name), stream.number, frame.sequence, frame.first_line, bits(frame))
+    };
+    frames.iter().map(of).collect()
+}
+
+/// What happens while something is prepared for a job.
+#[derive(Clone, Copy, Debug)]
+enum Meanwhile {
+    Nothing,
+    /// Another job, with which it would share, ends.
+    SharerEnds,
+    /// A new acquisition begins, with fewer channels.
+    NewEpoch,
+    /// It is cancelled, and asked for again.
+    AskedAgain,
+}
+
+#[test]
+fn what_is_prepared_for_a_job_is_what_it_would_have_got_on_the_spot() {
+    let run = |apart: bool, conditioned: bool, meanwhile: Meanwhile| {
+        let condition = ConditionSpec { high_pass_hz: if conditioned { 5.0 } else { 0.0 }, ..ConditionSpec::default() };
+        in_a_thread(move || {
+            let mut rig = rig(standing(), condition);
+            if apart {
+                rig.plan_apart();
+            }
+            for _ in 0..12 {
+                rig.feed(BLOCK);
+            }
+            let wider = ViewConfig { frequency_range_hz: None, ..multi("sharer", (1, 90), 256, 40) };
+            rig.open("sharer", vec![wider]).unwrap();
+            rig.feed(BLOCK);
+            let streams = || vec![multi("job", (20, 69), 256, 40), multi("job", (70, 120), 256, 40)];
+            let mut answer = apart.then(|| rig.ask("job", streams()));
+            match meanwhile {
+                Meanwhile::Nothing => {}
+                Meanwhile::SharerEnds => assert!(rig.close("sharer")),
+                Meanwhile::NewEpoch => {
+                    rig.acquire(Acquisition { epoch: 2, channels: 130, ..(*acquisition()).clone() });
+                    rig.feed(BLOCK);
+                }
+                Meanwhile::AskedAgain => {
+                    assert!(!rig.close("job"));
+                    if let Some(mut answer) = answer.replace(rig.ask("job", streams())).filter(|_| apart) {
+                        assert!(answer.try_recv().is_err());
+                    }
+                }
+            }
+            if !apart && answer.is_none() {
+                answer = Some(rig.ask("job", streams()));
+            }
+            let mut answer = answer.unwrap();
+            let opened = loop {
+                match answer.try_recv() {
+                    Ok(opened) => break opened.unwrap(),
+                    Err(_) => rig.put_in_place(),
+                }
+            };
+            for _ in 0..8 {
+                rig.feed(BLOCK);
+            }
+            (opened, essence(&rig.last_frames()))
+        })
+    };
+    for conditioned in [false, true] {
+        for meanwhile in [Meanwhile::Nothing, Meanwhile::SharerEnds, Meanwhile::NewEpoch, Meanwhile::AskedAgain] {
+            let (apart, here) = (run(true, conditioned, meanwhile), run(false, conditioned, meanwhile));
+            assert!(apart == here, "{meanwhile:?}, conditioned: {conditioned}");
+            assert!(apart.1.iter().any(|frame| frame.0.starts_with("job ")), "{meanwhile:?}");
+        }
+    }
+}
+
+#[test]
+fn a_planner_that_has_gone_is_done_without() {
+    in_a_thread(|| {
+        let mut rig = rig(standing(), ConditionSpec::default());
+        rig.plan_apart();
+        rig.feed(BLOCK);
+        let mut answer = rig.ask("job", vec![multi("job", (1, 30), 64, 25)]);
+        rig.engine.plan_here();
+        assert!(answer.try_recv().unwrap().is_ok());
+        assert!(rig.ask("other", vec![multi("other", (1, 30), 64, 25)]).try_recv().unwrap().is_ok());
     });
 }

@@ -33,6 +33,23 @@ impl Ring {
         }
     }
 
+    /// Writes consecutive traces, the first of them trace `first`, over the oldest ones: `put` makes a row of each.
+    pub(super) fn write_rows<T>(&mut self, first: u64, traces: impl Iterator<Item = T>, put: impl Fn(&mut [f32], T)) {
+        let mut at = self.place(first);
+        for trace in traces {
+            put(&mut self.samples[at..at + self.lanes], trace);
+            at += self.lanes;
+            if at >= self.samples.len() {
+                at = 0;
+            }
+        }
+    }
+
+    /// Writes to all of its memory.
+    pub(super) fn touch(&mut self) {
+        self.samples.fill(0.0);
+    }
+
     /// Traces `first .. first + len` of a ring of one lane, the older and the newer piece.
     fn read(&self, first: u64, len: usize) -> (&[f32], &[f32]) {
         debug_assert!(self.lanes == 1 && len <= self.samples.len());

@@ -233,6 +233,11 @@ impl Lane {
         self.values.iter().map(|values| &values.lane_output)
     }
 
+    /// Whether it computes exactly this, by this plan.
+    pub fn is_of(&self, plan: &Arc<Plan>, outputs: &[LaneOutput]) -> bool {
+        Arc::ptr_eq(&self.plan, plan) && self.lane_outputs().eq(outputs)
+    }
+
     /// Where it stands.
     pub const fn clock(&self) -> Clock {
         Clock { run_start: self.run_start, position: self.position, pending: self.pending }
@@ -279,7 +284,7 @@ impl Lane {
         self.lines.clear();
         self.spent = Spent::default();
         for (channels, own) in owns(&mut self.groups, &mut self.alone) {
-            own.take(&channels, self.position, history);
+            own.take(&channels, self.position..u64::MAX, history);
         }
         self.position = history.position();
         while self.pending.window_end(&self.plan) <= self.position && self.pending.end < u64::MAX {

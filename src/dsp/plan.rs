@@ -323,6 +323,11 @@ pub enum Path {
 }
 
 impl PlanSpec {
+    /// Whether it has the same window and line grid, so that one transform does for both.
+    pub fn has_grid_of(&self, other: &Self) -> bool {
+        (self.nfft, self.window, self.period_traces) == (other.nfft, other.window, other.period_traces)
+    }
+
     /// The way that channels side by side take.
     pub fn path(&self) -> Path {
         let (nfft, (_, hop)) = (self.nfft, self.hops());

@@ -10,6 +10,9 @@
 //! Memory holds about twice what must be kept; when it is full the part that is still needed moves to the front, which
 //! costs at most one more copy of each sample.
 
+use std::ops::Range;
+
+use super::lanes::lanes;
 use super::rows::Rows;
 
 /// See the module.
@@ -51,6 +54,33 @@ impl Store {
         self
     }
 
+    /// An empty store for another to [move to](Self::move_to), which keeps `keep` traces: all its memory is written to.
+    pub fn roomier(channels: usize, keep: usize, max_block_traces: usize) -> Self {
+        let mut store = Self::new(channels, lanes(), keep, max_block_traces);
+        store.groups.iter_mut().for_each(|group| group.fill(0.0));
+        store
+    }
+
+    /// Moves everything into `roomier`, which then stands here. Returns the memory that was used before.
+    ///
+    /// # Panics
+    /// When that is of other channels, or has less room.
+    #[must_use]
+    pub fn move_to(&mut self, mut roomier: Self) -> Self {
+        assert!(roomier.channels == self.channels && roomier.capacity >= self.capacity, "room for {} rows", self.rows);
+        (roomier.first_trace, roomier.rows) = (self.first_trace, self.rows);
+        for (to, from) in roomier.groups.iter_mut().zip(&self.groups) {
+            let used = self.rows * self.lanes;
+            to[..used].copy_from_slice(&from[..used]);
+        }
+        std::mem::replace(self, roomier)
+    }
+
+    /// Traces before a push that are kept.
+    pub const fn keeps(&self) -> usize {
+        self.keep
+    }
+
     /// The oldest trace that is here.
     pub const fn first_trace(&self) -> u64 {
         self.first_trace
@@ -89,10 +119,12 @@ impl Store {
         &self.groups[group][(first - self.first_trace) as usize * self.lanes..][..traces * self.lanes]
     }
 
-    /// The samples of one channel from trace `first` on, oldest first.
-    pub(super) fn channel(&self, channel: usize, first: u64) -> impl Iterator<Item = f32> {
-        let rows = first.saturating_sub(self.first_trace) as usize..self.rows;
-        rows.map(move |row| self.groups[channel / self.lanes][row * self.lanes + channel % self.lanes])
+    /// The same for `channels` of one group, trace by trace.
+    pub(super) fn rows_of(&self, channels: &Range<usize>, first: u64, traces: usize) -> impl Iterator<Item = &[f32]> {
+        let place = channels.start % self.lanes;
+        let lanes = place..place + channels.len();
+        let window = self.window(channels.start / self.lanes, first, traces);
+        window.chunks_exact(self.lanes).map(move |row| &row[lanes.clone()])
     }
 
     /// Room for `traces` more; returns the row of the first.

@@ -162,16 +162,23 @@ impl<'a> History<'a> {
         }
     }
 
-    /// Writes the samples of one channel from trace `first` on to a lane of a ring.
-    pub(super) fn copy_channel(self, channel: usize, first: u64, ring: &mut Ring, lane: usize) {
+    /// Writes those of `traces` that are here, of `channels`, one alone or a group, to the lanes of a ring.
+    pub(super) fn copy(self, channels: &Range<usize>, traces: Range<u64>, ring: &mut Ring) {
+        let first = traces.start.max(self.first_trace());
+        let Some(traces) = self.position().min(traces.end).checked_sub(first) else { return };
+        let traces = traces as usize;
         match self {
             Self::Counts(cells) => {
-                let first = first.max(cells.first_trace);
-                let traces = (self.position() - first) as usize;
-                let cells = cells.rows(channel / CELL_CHANNELS, first, traces);
-                ring.write(first, lane, cells.iter().map(|cell| f32::from(cell[channel % CELL_CHANNELS])));
+                let place = channels.start % CELL_CHANNELS;
+                let cells = cells.rows(channels.start / CELL_CHANNELS, first, traces);
+                ring.write_rows(first, cells.iter(), |row, cell| {
+                    let counts = &cell[place..place + channels.len()];
+                    row.iter_mut().zip(counts).for_each(|(sample, &count)| *sample = f32::from(count));
+                });
             }
-            Self::Conditioned(store) => ring.write(first, lane, store.channel(channel, first)),
+            Self::Conditioned(store) => {
+                ring.write_rows(first, store.rows_of(channels, first, traces), <[f32]>::copy_from_slice);
+            }
         }
     }
 }

@@ -1,11 +1,23 @@
 //! What is asked of the dsp thread, between two blocks: jobs begin, change and end.
+//!
+//! Where there is a `planner`, it makes what a job needs first, and this thread puts that into its place; otherwise this
+//! thread makes it. Jobs begin one after the other, in the order in which they were asked for. When the plans have changed
+//! while something was made for them, it is made again; in the end this thread makes what no longer fits, so that nobody
+//! waits for ever.
+//!
+//! What the planner cannot do, because data flows meanwhile: to read the plans for their outline, to take over samples and
+//! sums from lanes and stores that are there, and to copy what has been kept into windows that are too long to be read
+//! where that lies. The last is the most, and no more than the traces that are kept for jobs to come, of the job's channels.
 
+use crossbeam_channel::Receiver;
 use tokio::sync::oneshot;
 
 use super::Engine;
 use super::control::{Command, Opened};
 use super::load::Guard;
-use super::plan::Now;
+use super::plan::{Now, Stock};
+use super::planned::PlannedView;
+use super::planner::{Order, Planner, Prepared};
 use crate::config::ViewConfig;
 use crate::refusal::Refusal;
 
@@ -14,6 +26,9 @@ use crate::refusal::Refusal;
 const LONG: usize = 8192;
 const BEGINNING_BLOCKS: u32 = 4;
 
+/// So often parts are made for plans that have changed meanwhile; then what still fits is used.
+const TRIES: u32 = 3;
+
 /// A job that has yet to begin.
 pub(super) struct Opening {
     job: String,
@@ -21,7 +36,39 @@ pub(super) struct Opening {
     reply: oneshot::Sender<Result<Opened, Refusal>>,
 }
 
+/// The job that begins next.
+pub(super) struct Next {
+    opening: Opening,
+    /// Tells what is made for it from what was made for another.
+    ticket: u64,
+    /// The plans that it is made for.
+    generation: u64,
+    tries: u32,
+    /// What was made; `None` while the planner is at it.
+    stock: Option<Stock>,
+}
+
 impl Engine {
+    /// Lets a thread make what jobs need, and free what they leave, from now on. What it makes comes by the queue, to be
+    /// given to [`begin_prepared`](Self::begin_prepared); when the queue closes, to [`plan_here`](Self::plan_here).
+    ///
+    /// # Errors
+    /// When the system cannot start a thread.
+    pub fn plan_apart(&mut self) -> std::io::Result<Receiver<Prepared>> {
+        let (planner, prepared_rx) = Planner::start()?;
+        self.planner = Some(planner);
+        Ok(prepared_rx)
+    }
+
+    /// Does it all on this thread from now on, also what the planner was asked for.
+    pub fn plan_here(&mut self) {
+        self.planner = None;
+        if let Some(next) = self.next.take_if(|next| next.stock.is_none()) {
+            self.prepare(next.opening, next.tries);
+        }
+        self.begin_held();
+    }
+
     /// Does what is asked, between two blocks.
     pub fn execute(&mut self, command: Command) {
         self.counters.ticks.add(1);
@@ -33,23 +80,40 @@ impl Engine {
             Command::Close { job, reply } => {
                 // One that has not begun is told so: its reply drops.
                 self.held.retain(|opening| opening.job != job);
+                if let Some(Next { stock: Some(stock), .. }) = self.next.take_if(|next| next.opening.job == job) {
+                    self.free(stock);
+                }
                 let there = self.close(&job);
                 let _ = reply.send(there);
+                self.begin_held();
             }
         }
+    }
+
+    /// Puts into place what was made for a job, between two blocks.
+    pub fn begin_prepared(&mut self, Prepared { ticket, stock }: Prepared) {
+        match self.next.as_mut().filter(|next| next.ticket == ticket) {
+            Some(next) => next.stock = Some(stock),
+            None => self.free(stock),
+        }
+        self.begin_held();
     }
 
     /// Begins jobs while there is time for what they may cost at their beginning.
     pub(super) fn begin_held(&mut self) {
         while self.may_begin() {
-            let Some(Opening { job, streams, reply }) = self.held.pop_front() else { return };
-            // Whoever does not wait for the answer any more has no use for the job either.
-            if reply.is_closed() {
-                continue;
-            }
-            let answer = self.open(&job, streams);
-            if reply.send(answer).is_err_and(|answer| answer.is_ok()) {
-                self.close(&job);
+            match self.next.take() {
+                Some(next @ Next { stock: None, .. }) => {
+                    self.next = Some(next);
+                    return;
+                }
+                Some(Next { opening, generation, tries, stock: Some(stock), .. }) => {
+                    self.begin_or_again(opening, stock, generation, tries);
+                }
+                None => match self.held.pop_front() {
+                    Some(opening) => self.prepare(opening, 0),
+                    None => return,
+                },
             }
         }
     }
@@ -61,25 +125,68 @@ impl Engine {
         self.guard.as_ref().is_none_or(time)
     }
 
-    fn open(&mut self, job: &str, streams: Vec<ViewConfig>) -> Result<Opened, Refusal> {
+    /// Lets the planner make what a job needs, or begins it right now.
+    fn prepare(&mut self, opening: Opening, tries: u32) {
+        // Whoever does not wait for the answer any more has no use for the job either.
+        if opening.reply.is_closed() {
+            return;
+        }
+        let generation = self.generation;
+        let (Some(plans), Some(planner)) = (&self.plans, &self.planner) else {
+            return self.begin(opening, Stock::default());
+        };
+        self.tickets += 1;
+        let order = Order {
+            ticket: self.tickets,
+            outline: plans.outline(self.kept.provider(), self.workers.scratch()),
+            job: opening.job.clone(),
+            streams: opening.streams.clone(),
+        };
+        if planner.prepare(order) {
+            self.next = Some(Next { opening, ticket: self.tickets, generation, tries, stock: None });
+        } else {
+            self.begin(opening, Stock::default());
+        }
+    }
+
+    fn begin_or_again(&mut self, opening: Opening, stock: Stock, generation: u64, tries: u32) {
+        let same_acquisition = generation >= self.planned_at;
+        if generation == self.generation || same_acquisition && tries + 1 >= TRIES {
+            return self.begin(opening, stock);
+        }
+        self.free(stock);
+        self.prepare(opening, tries + u32::from(same_acquisition));
+    }
+
+    fn begin(&mut self, opening: Opening, mut stock: Stock) {
+        let Opening { job, streams, reply } = opening;
+        if !reply.is_closed() {
+            let answer = self.open(&job, streams, &mut stock);
+            if reply.send(answer).is_err_and(|answer| answer.is_ok()) {
+                self.close(&job);
+            }
+        }
+        self.free(stock);
+    }
+
+    fn open(&mut self, job: &str, streams: Vec<ViewConfig>, stock: &mut Stock) -> Result<Opened, Refusal> {
         if let Some(why) = &self.impossible {
             return Err(Refusal::NotConditioned(why.clone()));
         }
         let (Some(plans), Some(input)) = (&mut self.plans, &self.input) else { return Err(Refusal::Waiting) };
-        let old = plans.streams_of(job);
-        let next_trace = self.next_trace;
-        let first_trace = self.kept.recall(|kept| {
-            let now = Now { next_trace, kept };
-            let first_trace = plans.open(job, &streams, &[], now)?;
-            plans.remove(&old, now);
-            Ok(first_trace)
-        });
-        let opened = Opened { epoch: input.epoch, first_trace: first_trace.map_err(Refusal::DoesNotFit)? };
+        let come = PlannedView::all_of_job(job, &streams, &plans.output).map_err(Refusal::DoesNotFit)?;
+        let (old, next_trace) = (plans.streams_of(job), self.next_trace);
+        let first_trace = self.kept.recall(|kept| plans.exchange(come, &old, &[], Now { next_trace, kept }, stock));
+        let opened = Opened { epoch: input.epoch, first_trace };
+        self.generation += 1;
         self.jobs.retain(|(other, _)| other != job);
         if streams.iter().any(|stream| stream.nfft > LONG) {
             self.beginning = BEGINNING_BLOCKS;
         }
         self.jobs.push((job.to_owned(), streams));
+        if let Some(scratch) = stock.workers() {
+            stock.retire_workers(self.workers.exchange(scratch));
+        }
         self.make_room();
         Ok(opened)
     }
@@ -87,11 +194,21 @@ impl Engine {
     pub(super) fn close(&mut self, job: &str) -> bool {
         let count = self.jobs.len();
         self.jobs.retain(|(other, _)| other != job);
+        let mut stock = Stock::default();
         if let Some(plans) = &mut self.plans {
-            let gone = plans.streams_of(job);
-            self.kept.recall(|kept| plans.remove(&gone, Now { next_trace: self.next_trace, kept }));
+            let (gone, next_trace) = (plans.streams_of(job), self.next_trace);
+            self.kept.recall(|kept| plans.exchange(Vec::new(), &gone, &[], Now { next_trace, kept }, &mut stock));
+            self.generation += 1;
             self.make_room();
         }
+        self.free(stock);
         self.jobs.len() < count
+    }
+
+    /// Frees memory on another thread, if there is one.
+    fn free(&self, stock: Stock) {
+        if let Some(planner) = &self.planner {
+            planner.free(stock);
+        }
     }
 }

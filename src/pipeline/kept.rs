@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use crate::block::{Lease, MAX_KEPT};
+use crate::block::{BlockLayout, Lease, MAX_KEPT, PoolGrower};
 use crate::dsp::{Raw, Spare, Traces};
 
 /// Traces that are kept for jobs to come, if memory allows: as far as windows look back that are read here, and enough of
@@ -27,6 +27,51 @@ pub(super) struct KeptBlocks {
     rows: Spare<[i16]>,
 }
 
+/// What it takes that windows look back.
+struct Needs {
+    /// Traces before the newest block.
+    keep: usize,
+    /// Blocks that the pool must have for that.
+    blocks: usize,
+    /// Rows that a table can have at most.
+    rows: usize,
+}
+
+impl Needs {
+    /// For windows that reach back `reach` traces, when up to `bytes` may be kept for jobs to come.
+    fn of(reach: usize, bytes: usize, layout: BlockLayout) -> Self {
+        // Blocks that a pool gets for this are not without end.
+        let most = (MAX_KEPT - 8) * layout.capacity_traces;
+        let keep = reach.max(FOR_LATER.min(bytes / layout.stride_bytes().max(1)).min(most));
+        let blocks = keep.div_ceil(layout.capacity_traces) + 3;
+        Self { keep, blocks, rows: keep + 2 * layout.capacity_traces }
+    }
+}
+
+/// Gets blocks for windows that reach back further than those of today.
+#[derive(Clone)]
+pub(super) struct Provider {
+    grower: PoolGrower,
+    bytes: usize,
+    keep: usize,
+}
+
+impl Provider {
+    /// Gets the blocks for windows that reach back `reach` traces.
+    pub(super) fn provide(&self, reach: usize) {
+        self.grower.keep_for_long(self.needs(reach).blocks);
+    }
+
+    /// Rows that a table can then have at most.
+    pub(super) fn rows(&self, reach: usize) -> usize {
+        self.needs(reach).rows
+    }
+
+    fn needs(&self, reach: usize) -> Needs {
+        Needs::of(reach.max(self.keep), self.bytes, self.grower.layout())
+    }
+}
+
 impl KeptBlocks {
     /// A new epoch begins with this block.
     pub(super) fn prepare(&mut self, first: &Lease) {
@@ -44,13 +89,17 @@ impl KeptBlocks {
     pub(super) fn keep(&mut self, reach: Option<usize>) -> usize {
         self.pool = self.pool.take().filter(|_| reach.is_some());
         let (Some(reach), Some(layout)) = (reach, self.pool.as_ref().map(|lease| lease.layout())) else { return 0 };
-        // Blocks that a pool gets for this are not without end.
-        let blocks = (MAX_KEPT - 8) * layout.capacity_traces;
-        self.keep = reach.max(FOR_LATER.min(self.bytes / layout.stride_bytes().max(1)).min(blocks));
-        let rows = self.keep + 2 * layout.capacity_traces;
-        self.provide(self.keep.div_ceil(layout.capacity_traces) + 3);
-        self.rows.reserve(rows);
-        rows
+        let needs = Needs::of(reach, self.bytes, layout);
+        self.keep = needs.keep;
+        self.provide(needs.blocks);
+        self.rows.reserve(needs.rows);
+        needs.rows
+    }
+
+    /// A way for another thread to get the blocks for windows to come, where there are any to keep.
+    pub(super) fn provider(&self) -> Option<Provider> {
+        let (bytes, keep) = (self.bytes, self.keep);
+        self.pool.as_ref().map(|lease| Provider { grower: lease.grower(), bytes, keep })
     }
 
     fn provide(&mut self, blocks: usize) {

@@ -4,7 +4,8 @@
 //! samples and put them into the [`tile`]'s store, or leave plain counts where they are (`kept` holds their blocks for as
 //! long as windows reach into them), and run the lanes that read there. Lines that became whole are gathered into frames and offered at the fence ([`Egress`]), which
 //! never waits. What an acquisition needs is planned once ([`plan`]), each thing once however many views ask for it;
-//! while it lasts nothing is allocated here. A gap resets stores and lanes and marks the next frames. What each transform
+//! while it lasts nothing is allocated here. What a client's job needs beside is made by the `planner` (thread `das-plan`)
+//! and put into place between two blocks (`execute`). A gap resets stores and lanes and marks the next frames. What each transform
 //! costs is measured (`load`); when it is more than the budget, the costliest jobs end before a trace is lost.
 
 pub mod calibrate;
@@ -16,7 +17,9 @@ mod kept;
 mod load;
 pub mod plan;
 mod planned;
+mod planner;
 mod replaced;
+mod replan;
 pub mod tile;
 mod values;
 mod view;
@@ -28,7 +31,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, never, select};
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::acquisition::Acquisition;
 use crate::block::Lease;
@@ -36,18 +39,19 @@ use crate::config::{ProcessingConfig, ViewConfig};
 use crate::dsp::ConditionSpec;
 use crate::egress::Egress;
 use crate::frame::{FLAG_CLOCK_STEP, FLAG_EPOCH_START, FLAG_GAP_BEFORE};
-use crate::status::{FindingKind, FindingReporter, PipelineCounters};
+use crate::status::{FindingReporter, PipelineCounters};
 use clock::TimeBase;
 use control::{Command, EndedJob};
-use execute::Opening;
+use execute::{Next, Opening};
 use kept::KeptBlocks;
 pub use load::Budget;
 use load::{Guard, Look};
-use plan::{Now, Plans};
-use planned::PlannedView;
+use plan::Plans;
+use planner::Planner;
+pub use planner::Prepared;
 use replaced::Replaced;
 use tile::Tile;
-use view::{LineContext, ViewOut};
+use view::LineContext;
 use workers::{WorkerPool, Workers};
 
 /// Less work than this in a block, in nanoseconds, is done by the dsp thread alone: waking the pool would cost more.
@@ -92,6 +96,10 @@ impl Pipeline {
             let mut engine = Engine::new(self.views, &self.processing, self.egress, self.counters, self.findings);
             engine.limit(self.budget);
             engine.keep_history(self.history_bytes);
+            let mut prepared_rx = engine.plan_apart().unwrap_or_else(|error| {
+                warn!(%error, "there is no thread that plans: the dsp thread stands while jobs begin");
+                never()
+            });
             loop {
                 select! {
                     recv(self.filled_rx) -> lease => match lease {
@@ -106,6 +114,15 @@ impl Pipeline {
                         // Nobody is left who could ask.
                         Err(_) => command_rx = never(),
                     },
+                    recv(prepared_rx) -> prepared => {
+                        if let Ok(prepared) = prepared {
+                            engine.begin_prepared(prepared);
+                        } else {
+                            // The planner has died.
+                            prepared_rx = never();
+                            engine.plan_here();
+                        }
+                    }
                     default(IDLE_TURN) => engine.idle(),
                 }
             }
@@ -143,6 +160,14 @@ pub struct Engine {
     waiting: usize,
     /// Jobs that begin as soon as there is time.
     held: VecDeque<Opening>,
+    /// The one before them, for which something is made or has been.
+    next: Option<Next>,
+    planner: Option<Planner>,
+    /// Counts changes of the plans; its value at the last acquisition's beginning.
+    generation: u64,
+    planned_at: u64,
+    /// Orders to prepare.
+    tickets: u64,
     /// Of the last block: its length in seconds, and its time divided by that.
     last_block: (f64, f64),
 }
@@ -192,6 +217,11 @@ impl Engine {
             beginning: 0,
             waiting: 0,
             held: VecDeque::new(),
+            next: None,
+            planner: None,
+            generation: 0,
+            planned_at: 0,
+            tickets: 0,
             last_block: (0.0, 0.0),
         };
         engine.keep_history(HISTORY_BYTES);
@@ -282,6 +312,11 @@ impl Engine {
         if self.busy > 0.0 { (self.load / self.busy).clamp(1.0 / self.workers.threads() as f64, 1.0) } else { 1.0 }
     }
 
+    /// How many different transforms there are at the moment.
+    pub fn transforms(&self) -> usize {
+        self.plans.as_ref().map_or(0, |plans| plans.transforms().count())
+    }
+
     /// What each job costs, as a share of one thread's time.
     pub fn job_loads(&self) -> Vec<(String, f64)> {
         let loads = self.plans.as_ref().map(Plans::job_loads).unwrap_or_default();
@@ -339,92 +374,6 @@ impl Engine {
     fn flush(&mut self) {
         for view in self.plans.iter_mut().flat_map(|plans| &mut plans.views) {
             view.flush(&self.egress);
-        }
-    }
-
-    fn replan(&mut self, block: &Lease) {
-        self.flush();
-        self.kept.clear();
-        self.time = TimeBase::default();
-        self.replaced.prepare(block.layout().capacity_traces, self.condition.strain_rate);
-        self.input = Some(Arc::clone(&block.acquisition));
-        self.counters.plans.add(1);
-        let before = self.plans.take();
-        self.impossible = None;
-        let max_block_traces = block.layout().capacity_traces;
-        for kind in [FindingKind::ConditioningImpossible, FindingKind::ViewLeftOut, FindingKind::NoViewFits] {
-            self.findings.take_back_all(kind);
-        }
-        match Plans::new(&self.condition, &block.acquisition, max_block_traces, self.history_bytes) {
-            Ok(mut plans) => {
-                let before = before.map(|plans| plans.views).unwrap_or_default();
-                self.add_all(&mut plans, &before, Now { next_trace: block.first_trace.0, kept: None });
-                let (tiles, views) = (plans.tiles.len(), plans.views.len());
-                info!(epoch = block.acquisition.epoch, tiles, views, "planned");
-                self.plans = Some(plans);
-                self.kept.prepare(block);
-                self.make_room();
-            }
-            Err(why) => {
-                warn!(%why, "this acquisition cannot be conditioned as configured: nothing is shown");
-                self.findings.found(FindingKind::ConditioningImpossible, "", why.to_string());
-                self.counters.lines_due_s.set(0.0);
-                self.impossible = Some(why.to_string());
-            }
-        }
-    }
-
-    /// Standing views, and the jobs that were there before. What does not fit is left out.
-    fn add_all(&mut self, plans: &mut Plans, before: &[ViewOut], now: Now<'_>) {
-        let output = Arc::clone(&plans.output);
-        let unfit = |view: &str, why: &dyn std::fmt::Display| {
-            warn!(view, %why, "this view does not fit the acquisition and is left out");
-        };
-        let mut left_out = Vec::new();
-        for view in &self.views {
-            let planned = PlannedView::new(view, &output);
-            let added = planned.and_then(|planned| plans.add(planned, before, now).map_err(|why| why.to_string()));
-            if let Err(why) = added {
-                unfit(&view.name, &why);
-                self.findings.found(FindingKind::ViewLeftOut, &view.name, why.as_str());
-                left_out.push(why);
-            }
-        }
-        if let Some(why) = left_out.first().filter(|_| left_out.len() == self.views.len()) {
-            self.findings.found(FindingKind::NoViewFits, "", why.as_str());
-        }
-        self.jobs.retain(|(job, streams)| {
-            let added = plans.open(job, streams, before, now);
-            added.as_ref().err().iter().for_each(|why| unfit(job, why));
-            added.is_ok()
-        });
-        // A new epoch is seen from its first trace on, whole or not.
-        plans.views.iter_mut().for_each(ViewOut::show_all);
-    }
-
-    /// How many different transforms there are at the moment.
-    pub fn transforms(&self) -> usize {
-        self.plans.as_ref().map_or(0, |plans| plans.transforms().count())
-    }
-
-    /// Memory for what is planned, so that the next block needs none.
-    fn make_room(&mut self) {
-        let Some(plans) = &self.plans else { return };
-        // A job may wait long for its first window, and nobody waits for it alone.
-        let standing = plans.views.iter().flat_map(ViewOut::streams).filter(|stream| stream.job.is_empty());
-        let prr_hz = plans.output.prr.to_f64();
-        let due_s = standing.map(|stream| 2.0 * stream.line_period_s.to_f64() + stream.nfft as f64 / prr_hz);
-        self.counters.lines_due_s.set(due_s.reduce(f64::min).unwrap_or(0.0));
-        let rows = self.kept.keep(plans.counts().then(|| plans.reach()));
-        self.workers.reserve(&plans.transforms(), rows);
-    }
-
-    /// Traces are missing: no window and no difference may reach over the gap.
-    fn bridge_gap(&mut self, next_trace: u64) {
-        self.flush();
-        self.kept.clear();
-        for tile in self.plans.iter_mut().flat_map(|plans| &mut plans.tiles) {
-            tile.restart(next_trace, false);
         }
     }
 }

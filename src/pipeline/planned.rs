@@ -18,11 +18,19 @@ pub(super) struct PlannedView {
 }
 
 impl PlannedView {
+    /// Plans all streams of a client's job.
+    ///
+    /// # Errors
+    /// Why one of them does not fit.
+    pub(super) fn all_of_job(job: &str, streams: &[ViewConfig], output: &Acquisition) -> Result<Vec<Self>, String> {
+        streams.iter().enumerate().map(|(number, view)| Self::of_job(job, number, view, output)).collect()
+    }
+
     /// Plans stream `number` of a client's job.
     ///
     /// # Errors
     /// As [`new`](Self::new), and when it is more than one stream.
-    pub(super) fn of_job(job: &str, number: usize, view: &ViewConfig, output: &Acquisition) -> Result<Self, String> {
+    fn of_job(job: &str, number: usize, view: &ViewConfig, output: &Acquisition) -> Result<Self, String> {
         let mut planned = Self::new(view, output)?;
         let [stream] = planned.streams.as_mut_slice() else { return Err("a job has one band".into()) };
         (stream.job, stream.number) = (job.to_owned(), number as u32);

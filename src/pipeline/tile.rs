@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::acquisition::{Acquisition, SampleFormat};
 use crate::dsp::{CommonMode, ConditionError, ConditionSpec, Conditioner, Lane, Raw, Store, Traces, Worker};
 use crate::pipeline::load::Stopwatch;
+use crate::pipeline::plan::Stock;
 
 /// Channels of a tile: what one worker takes at a time. Many enough that the memory of one group of channels is asked for
 /// while another is transformed, few enough that tiles share out evenly.
@@ -65,9 +66,20 @@ impl Tile {
         (&mut self.lanes, self.conditioned.as_ref().filter(|_| !self.idle).map(|(_, store)| store))
     }
 
+    /// Traces that the store keeps, if there is one.
+    pub(super) fn keeps(&self) -> Option<usize> {
+        self.conditioned.as_ref().map(|(_, store)| store.keeps())
+    }
+
     /// Lets the store keep what its lanes may reach, and `later` traces for jobs to come. A tile without lanes rests, unless
-    /// it is `needed` by others; the next sample is of trace `next_trace`.
-    pub fn settle(&mut self, (later, max_block_traces): (usize, usize), needed: bool, next_trace: u64) {
+    /// it is `needed` by others; the next sample is of trace `next_trace`. More memory may be in `stock`.
+    pub(super) fn settle(
+        &mut self,
+        (later, max_block_traces): (usize, usize),
+        needed: bool,
+        next_trace: u64,
+        stock: &mut Stock,
+    ) {
         let rested = std::mem::replace(&mut self.idle, self.lanes.is_empty() && !needed);
         let Some((mut conditioner, mut store)) = self.conditioned.take() else { return };
         if rested && !self.idle {
@@ -76,6 +88,11 @@ impl Tile {
         }
         let later = if self.idle { 0 } else { later };
         let reach = self.lanes.iter().map(Lane::reach).max().unwrap_or(0).max(later);
+        if reach > store.keeps()
+            && let Some(roomier) = stock.store(self.channels.len(), reach)
+        {
+            stock.retire_store(store.move_to(roomier));
+        }
         self.conditioned = Some((conditioner, store.keeping(reach, max_block_traces)));
     }
 

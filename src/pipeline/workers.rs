@@ -122,14 +122,22 @@ impl Workers {
         if self.leads { self.pool.threads() } else { self.pool.helpers + 1 }
     }
 
+    /// The shape of the scratch memory, to make some elsewhere.
+    pub(super) const fn scratch(&self) -> Scratch {
+        Scratch { threads: self.scratch.len() }
+    }
+
+    /// Works with `scratch` from now on. Returns what was used before.
+    pub(super) fn exchange(&mut self, scratch: Vec<Worker>) -> Vec<Worker> {
+        let fresh = scratch.into_iter().map(Mutex::new).collect();
+        let old = std::mem::replace(&mut self.scratch, fresh);
+        old.into_iter().map(|worker| worker.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
+    }
+
     /// Makes every worker's scratch memory large enough for `plans`, and for tables of `traces` traces of a tile.
     pub fn reserve<'a>(&mut self, plans: &(impl Iterator<Item = &'a Arc<Plan>> + Clone), traces: usize) {
         for worker in &mut self.scratch {
-            let worker = worker.get_mut().unwrap_or_else(PoisonError::into_inner);
-            worker.reserve_cells(TILE_CHANNELS, traces);
-            for plan in plans.clone() {
-                worker.reserve(plan);
-            }
+            make_room(worker.get_mut().unwrap_or_else(PoisonError::into_inner), plans.clone(), traces);
         }
     }
 
@@ -172,6 +180,29 @@ impl Workers {
         let number = self.pool.pool.current_thread_index().unwrap_or(self.scratch.len() - 1);
         work(&mut self.scratch[number].lock().unwrap_or_else(PoisonError::into_inner));
     }
+}
+
+/// How many pieces of scratch memory an engine has.
+#[derive(Clone, Copy)]
+pub(super) struct Scratch {
+    threads: usize,
+}
+
+impl Scratch {
+    /// Memory that is large enough for `plans`, and for tables of `traces` traces of a tile.
+    pub(super) fn make<'a>(self, plans: &(impl Iterator<Item = &'a Arc<Plan>> + Clone), traces: usize) -> Vec<Worker> {
+        let worker = |_| {
+            let mut worker = Worker::default();
+            make_room(&mut worker, plans.clone(), traces);
+            worker
+        };
+        (0..self.threads).map(worker).collect()
+    }
+}
+
+fn make_room<'a>(worker: &mut Worker, plans: impl Iterator<Item = &'a Arc<Plan>>, traces: usize) {
+    worker.reserve_cells(TILE_CHANNELS, traces);
+    plans.for_each(|plan| worker.reserve(plan));
 }
 
 fn builder(threads: usize) -> ThreadPoolBuilder {

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Receiver;
 use fiberd::acquisition::Acquisition;
 use fiberd::block::{BlockLayout, BlockPool, RawBlock};
 use fiberd::config::{ProcessingConfig, ViewConfig};
 use fiberd::dsp::ConditionSpec;
 use fiberd::egress::{Egress, Outlet, fence};
 use fiberd::frame::Frame;
-use fiberd::pipeline::Engine;
 use fiberd::pipeline::control::{Command, Opened};
+use fiberd::pipeline::{Engine, Prepared};
 use fiberd::refusal::Refusal;
 use fiberd::status::{FindingReporter, PipelineCounters};
 use fiberd::units::TraceIndex;
@@ -36,7 +37,14 @@ pub struct EngineRig {
     pool: BlockPool,
     acquisition: Arc<Acquisition>,
     sample: Sample,
+    /// What the planner has made, if there is one.
+    prepared_rx: Option<Receiver<Prepared>>,
+    /// The longest that a piece of work between two blocks took.
+    pub longest_stand: Duration,
 }
+
+/// An answer that is still to come.
+pub type Answer = oneshot::Receiver<Result<Opened, Refusal>>;
 
 impl EngineRig {
     /// With blocks of at most `capacity_traces` and one thread.
@@ -64,7 +72,8 @@ impl EngineRig {
         let pool = BlockPool::new(layout, 4, &acquisition);
         let counters = Arc::<PipelineCounters>::default();
         let engine = engine(egress, Arc::clone(&counters));
-        Self { engine, counters, next: 0, outlet, pool, acquisition, sample }
+        let (prepared_rx, longest_stand) = (None, Duration::ZERO);
+        Self { engine, counters, next: 0, outlet, pool, acquisition, sample, prepared_rx, longest_stand }
     }
 
     /// The next block, of so many traces; what the engine took for it.
@@ -81,15 +90,48 @@ impl EngineRig {
         began.elapsed()
     }
 
+    /// Lets a thread of its own prepare jobs.
+    pub fn plan_apart(&mut self) {
+        self.prepared_rx = Some(self.engine.plan_apart().unwrap());
+    }
+
+    /// Another acquisition from the next block on.
+    pub fn acquire(&mut self, acquisition: Acquisition) {
+        (self.acquisition, self.next) = (Arc::new(acquisition), 0);
+    }
+
     pub fn open(&mut self, job: &str, streams: Vec<ViewConfig>) -> Result<Opened, Refusal> {
-        let (reply, mut answer) = oneshot::channel();
-        self.engine.execute(Command::Open { job: job.into(), streams, reply });
-        answer.try_recv().expect("answered at once")
+        let mut answer = self.ask(job, streams);
+        loop {
+            match answer.try_recv() {
+                Ok(answer) => return answer,
+                Err(_) => self.put_in_place(),
+            }
+        }
+    }
+
+    /// Asks for a job.
+    pub fn ask(&mut self, job: &str, streams: Vec<ViewConfig>) -> Answer {
+        let (reply, answer) = oneshot::channel();
+        self.stand(|engine| engine.execute(Command::Open { job: job.into(), streams, reply }));
+        answer
+    }
+
+    /// Waits for what the planner makes and puts it into its place.
+    pub fn put_in_place(&mut self) {
+        let prepared = self.prepared_rx.as_ref().expect("answered at once").recv().unwrap();
+        self.stand(|engine| engine.begin_prepared(prepared));
+    }
+
+    fn stand(&mut self, work: impl FnOnce(&mut Engine)) {
+        let began = Instant::now();
+        work(&mut self.engine);
+        self.longest_stand = self.longest_stand.max(began.elapsed());
     }
 
     pub fn close(&mut self, job: &str) -> bool {
         let (reply, mut answer) = oneshot::channel();
-        self.engine.execute(Command::Close { job: job.into(), reply });
+        self.stand(|engine| engine.execute(Command::Close { job: job.into(), reply }));
         answer.try_recv().expect("answered at once")
     }
 

@@ -1,32 +1,63 @@
 //! How a lane comes into its place while data flows: what it takes over from the lane before it, what it makes of the samples
 //! that have been kept, and from which line on it is whole.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::super::plan::{Output, Plan};
 use super::super::traces::History;
 use super::parts::{Alone, Own, owns};
-use super::{Lane, Pending, Worker};
+use super::{Lane, Pending, Worker, overlap};
+
+/// Traces that are taken over for all channels before the next ones are: as many as a processor finds again in its caches,
+/// that of addresses above all. Rows lie thousands of bytes apart.
+const AT_ONCE: usize = 32;
 
 impl Lane {
+    /// Writes to all memory of a new lane, so that who runs it does not wait for the system's pages; but for samples of
+    /// channels `taken_over`, which a lane before it has.
+    pub fn touch(&mut self, taken_over: &[Range<usize>]) {
+        let slots = self.values.iter_mut().flat_map(|values| &mut values.slots).map(|slot| &mut slot.values);
+        let sums = self.groups.iter_mut().map(|group| &mut group.sums);
+        let sums = sums.chain(self.alone.iter_mut().map(|alone| &mut alone.sums));
+        slots.chain(sums).for_each(|memory| memory.fill(0.0));
+        for (channels, own) in owns(&mut self.groups, &mut self.alone) {
+            if taken_over.iter().all(|known| overlap(known, &channels).is_empty()) {
+                own.ring.touch();
+            }
+        }
+    }
+
     /// Takes over what `old` has of the line that is being gathered: the lane in whose place this one is, which keeps the
     /// same time. What only this one needs is made of what `history` holds, and whole from
-    /// [`whole_from`](Self::whole_from) on.
-    pub fn look_back(&mut self, old: Option<Self>, history: Option<History<'_>>) {
+    /// [`whole_from`](Self::whole_from) on. Memory that this one does not need is in `old` afterwards.
+    pub fn look_back(&mut self, old: Option<&mut Self>, history: Option<History<'_>>) {
         self.seen_from = match old {
             Some(old) => self.take_over(old),
             None => history.map_or(self.position, History::first_trace),
         };
-        let (run, nfft) = ((self.run_start, self.position), self.plan.nfft());
-        for (channels, own) in owns(&mut self.groups, &mut self.alone) {
-            own.look_back(&channels, run, nfft, history);
+        // As far as windows before `position` reach, and no further than the run.
+        let oldest = self.position.saturating_sub(self.plan.nfft() as u64).max(self.run_start);
+        let since = history.map_or(self.position, |history| history.first_trace().max(oldest));
+        let mut owns: Vec<_> = owns(&mut self.groups, &mut self.alone).filter(|(_, own)| own.since.is_none()).collect();
+        for first in (since..self.position).step_by(AT_ONCE) {
+            let traces = first..(first + AT_ONCE as u64).min(self.position);
+            for (channels, own) in &mut owns {
+                if let Some(history) = history {
+                    own.take(channels, traces.clone(), history);
+                }
+            }
+        }
+        for (_, own) in owns {
+            own.since = Some(since);
         }
     }
 
-    fn take_over(&mut self, old: Self) -> u64 {
+    fn take_over(&mut self, old: &mut Self) -> u64 {
+        let run_start = old.run_start;
         let same_plan = Arc::ptr_eq(&self.plan, &old.plan);
         if self.plan.averages() && self.pending.used > 0 {
-            self.take_sums(&old, same_plan);
+            self.take_sums(old, same_plan);
         }
         // A channel that is alone now may have been in a group.
         for alone in self.alone.iter_mut().filter(|alone| !old.alone.iter().any(|old| old.channel == alone.channel)) {
@@ -38,24 +69,26 @@ impl Lane {
             alone.own.ring.write(since, 0, (since..old.position).map(|trace| before.ring.row(trace)[lane]));
             alone.own.since = Some(since);
         }
-        for mut before in old.groups {
+        for before in &mut old.groups {
             let here = self.groups.iter_mut().find(|group| group.number == before.number);
             let Some(group) = here else { continue };
             if same_plan {
                 group.slid_to = before.slid_to.take();
                 std::mem::swap(&mut group.sums, &mut before.sums);
             }
-            if let (Some(own), Some(before)) = (&mut group.own, before.own) {
-                *own = Own { since: Some(before.since.unwrap_or(old.run_start)), ..before };
+            if let (Some(own), Some(before)) = (&mut group.own, &mut before.own) {
+                before.since.get_or_insert(run_start);
+                std::mem::swap(own, before);
             }
         }
-        for before in old.alone {
-            let own = Own { since: Some(before.own.since.unwrap_or(old.run_start)), ..before.own };
+        for before in &mut old.alone {
+            before.own.since.get_or_insert(run_start);
             let wanted = self.values.iter().any(|values| values.lane_output.channels.contains(&before.channel));
             if let Some(alone) = self.alone.iter_mut().find(|alone| alone.channel == before.channel) {
-                alone.own = own;
+                std::mem::swap(&mut alone.own, &mut before.own);
             } else if self.plan.keeps_own() && wanted {
                 // Its group has just begun and knows less: it stays alone as well, and its values are what counts.
+                let own = std::mem::replace(&mut before.own, Own::new(0, 1));
                 self.alone.push(Alone { own, channel: before.channel, sums: vec![0.0; self.plan.bins().len()] });
             }
         }

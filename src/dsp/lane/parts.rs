@@ -34,35 +34,13 @@ pub(super) struct Own {
 }
 
 impl Own {
-    fn new(traces: usize, lanes: usize) -> Self {
+    pub(super) fn new(traces: usize, lanes: usize) -> Self {
         Self { ring: Ring::new(traces, lanes), since: None }
     }
 
-    /// Takes the samples of `channels` from trace `first` on.
-    pub(super) fn take(&mut self, channels: &Range<usize>, first: u64, history: History<'_>) {
-        for (lane, channel) in channels.clone().enumerate() {
-            history.copy_channel(channel, first, &mut self.ring, lane);
-        }
-    }
-
-    /// Looks back as far as windows of `nfft` traces before `position` reach, and no further than `run_start`; nowhere when
-    /// this has samples already.
-    pub(super) fn look_back(
-        &mut self,
-        channels: &Range<usize>,
-        (run_start, position): (u64, u64),
-        nfft: usize,
-        history: Option<History<'_>>,
-    ) {
-        if self.since.is_some() {
-            return;
-        }
-        let oldest = position.saturating_sub(nfft as u64).max(run_start);
-        let since = history.map_or(position, |history| history.first_trace().max(oldest));
-        if let Some(history) = history.filter(|_| since < position) {
-            self.take(channels, since, history);
-        }
-        self.since = Some(since);
+    /// Takes those of `traces` that `history` holds, of `channels`.
+    pub(super) fn take(&mut self, channels: &Range<usize>, traces: Range<u64>, history: History<'_>) {
+        history.copy(channels, traces, &mut self.ring);
     }
 
     /// The oldest trace of the run that is here.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::dsp::{Lane, LaneOutput, Output};
+use crate::dsp::{Lane, LaneOutput, Output, PlanSpec};
 use crate::pipeline::tile::Tile;
 
 /// What all views of a transform want.
@@ -14,7 +14,19 @@ pub(super) struct Requested {
 }
 
 impl Requested {
-    pub(super) fn add(&mut self, output: &Output, channels: &Range<usize>) {
+    /// What these views want: each an output, of channels.
+    pub(super) fn of_all<'v>(views: impl Iterator<Item = (&'v Output, &'v Range<usize>)>) -> Self {
+        let mut all = Self::default();
+        views.for_each(|(output, channels)| all.add(output, channels));
+        all
+    }
+
+    /// What the transform is made from, that has the grid of `grid`.
+    pub(super) fn spec(&self, grid: &PlanSpec) -> PlanSpec {
+        PlanSpec { outputs: self.outputs.clone(), ..*grid }
+    }
+
+    fn add(&mut self, output: &Output, channels: &Range<usize>) {
         let number = self.outputs.iter().position(|known| known == output).unwrap_or_else(|| {
             self.outputs.push(output.clone());
             self.channels.push(Vec::new());
