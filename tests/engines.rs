@@ -17,7 +17,7 @@ use fiberd::frame::Frame;
 use fiberd::pipeline::Engine;
 use fiberd::pipeline::tile::Tile;
 use fiberd::pipeline::workers::{WorkerPool, Workers};
-use fiberd::status::{FindingKind, FindingReporter, Findings, PipelineCounters};
+use fiberd::status::{Counter, FindingKind, FindingReporter, Findings, PipelineCounters};
 use fiberd::units::Rational;
 
 const CHANNELS: usize = 1000;
@@ -71,7 +71,7 @@ impl Part {
             rig.feed(self.traces);
             between();
         }
-        Outcome::of(rig.last_frames(), &rig.counters, findings.findings())
+        Outcome::of(&rig.last_frames(), &rig.counters, findings.findings())
     }
 
     fn alone(self) -> Outcome {
@@ -88,12 +88,12 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn of(frames: Vec<Frame>, counters: &PipelineCounters, findings: Findings) -> Self {
+    fn of(frames: &[Frame], counters: &PipelineCounters, findings: Findings) -> Self {
         let bits = |frame: &Frame| frame.values.flat().iter().map(|value| value.to_bits()).collect();
         let c = counters;
         Self {
             frames: frames.iter().map(|frame| (frame.stream.number, frame.first_line, bits(frame))).collect(),
-            counts: [&c.ticks, &c.blocks_processed, &c.traces_processed, &c.lines, &c.plans].map(|count| count.get()),
+            counts: [&c.ticks, &c.blocks_processed, &c.traces_processed, &c.lines, &c.plans].map(Counter::get),
             findings,
         }
     }
