@@ -12,6 +12,8 @@ use super::registry::Seen;
 use super::rows::{Answers, PolledRows};
 use super::send_policy::{Pass, SendPolicy};
 use crate::feed::{Feed, Poll, Share};
+use crate::pipeline::control::Control;
+use crate::status::now_ms;
 use crate::streams::grpc::OpenPort;
 
 /// It is not polled.
@@ -27,7 +29,9 @@ pub struct Job {
     pub address: Address,
     /// When it was asked for, milliseconds since the UNIX epoch.
     pub created_ms: i64,
-    /// Held by whoever asks the pipeline to change or to end it: one after the other.
+    /// Who makes its lines: today always the live pipeline.
+    pub(super) player: Control,
+    /// Held by whoever asks the player to change or to end it: one after the other.
     pub(super) turn: tokio::sync::Mutex<()>,
     now: RwLock<Now>,
     /// Of what its readers may be behind.
@@ -77,13 +81,14 @@ impl Job {
     pub(super) fn new(
         id: String,
         plan: JobPlan,
+        player: Control,
         feeds: Vec<Arc<Feed>>,
         address: Address,
         grpc_port: OpenPort,
-        created_ms: i64,
         share: Arc<Share>,
     ) -> Self {
         Self {
+            player,
             turn: tokio::sync::Mutex::new(()),
             now: RwLock::new(Now::new(&id, Arc::new(plan), &address, share.get())),
             share,
@@ -94,7 +99,7 @@ impl Job {
             id,
             feeds,
             address,
-            created_ms,
+            created_ms: now_ms(),
             running: AtomicBool::new(false),
             touched_ms: AtomicU64::new(0),
             polled_ms: AtomicU64::new(NEVER),

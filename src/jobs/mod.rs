@@ -1,10 +1,11 @@
 //! Jobs: views that clients ask for while the daemon runs. Runs on tokio (`das-io-N`), behind the fence.
 //!
 //! A request becomes a [`plan`] by the pure rules of [`requests`]; the [`registry`], pure as well, says whether there is
-//! room ([`cost`]) and when a job ends. [`Jobs`] does what they decide: it opens the port and asks the pipeline, and takes
-//! everything back when a step fails or the job ends; what is done when a limit is met is in `limits`, what jobs take of
-//! [`memory`] is reckoned there. The lines of a job go into its [`feed`](crate::feed)s, from where clients read them over
-//! gRPC, WebSocket and polls, for which `rows` makes them JSON. No frame is made here and none is changed.
+//! room ([`cost`]) and when a job ends. [`Jobs`] does what they decide: it opens the port and asks the job's player, which
+//! is the pipeline that makes its lines, and takes everything back when a step fails or the job ends; what is done when a
+//! limit is met is in `limits`, what jobs take of [`memory`] is reckoned there. The lines of a job go into its
+//! [`feed`](crate::feed)s, from where clients read them over gRPC, WebSocket and polls, for which `rows` makes them JSON.
+//! No frame is made here and none is changed.
 //! [`commands`] from the bus change a job that runs; [`live`] hands frames to the broker, as many as [`send_policy`] finds worth
 //! it.
 
@@ -70,7 +71,8 @@ pub struct Jobs {
 }
 
 struct Shared {
-    control: Control,
+    /// The player of live jobs.
+    live_player: Control,
     status: Arc<Status>,
     config: Config,
     site: Arc<str>,
@@ -119,8 +121,8 @@ pub enum Standing {
 }
 
 impl Jobs {
-    /// No jobs yet; they will be asked of the pipeline through `control`, and their lines be read at ports of `grpc`.
-    pub fn new(config: &Config, status: Arc<Status>, control: Control, grpc: GrpcPorts) -> Self {
+    /// No jobs yet; `live_player` will be asked for their lines, which are read at ports of `grpc`.
+    pub fn new(config: &Config, status: Arc<Status>, live_player: Control, grpc: GrpcPorts) -> Self {
         let standing = config.views.iter().map(Transform::of_view).collect();
         // No id of a daemon before this one comes again, unless that made more than one job a second all its life.
         let counter = u64::try_from(now_ms() / 1000).unwrap_or_default();
@@ -128,7 +130,7 @@ impl Jobs {
         let shared = Shared {
             broker: LiveQueue::new(Arc::clone(&status.counters.job_frames)),
             config: config.clone(),
-            control,
+            live_player,
             status,
             site: config.site.as_str().into(),
             host: config.http.listen.ip(),
@@ -173,7 +175,7 @@ impl Jobs {
         if let Some(name) = name.as_deref().filter(|name| self.registry().is_named(name)) {
             self.end(name, How::Cancelled, "configured anew").await;
         }
-        let cost = plan.cost(self.shared.control.rates());
+        let cost = plan.cost(self.shared.live_player.rates());
         self.make_room(&cost).await;
         let load = self.measured_load();
         let id = self.registry().reserve(self.now(), cost, name.as_deref(), load)?;
@@ -197,15 +199,15 @@ impl Jobs {
         let job = Arc::new(Job::new(
             id.to_owned(),
             plan,
+            self.shared.live_player.clone(),
             feeds,
             address,
             grpc_port,
-            now_ms(),
             Arc::clone(&self.shared.share),
         ));
         // Before the pipeline knows it: its first frame may come before the answer.
         self.live_mut().insert(id.to_owned(), Arc::clone(&job));
-        let opened = tokio::time::timeout(PIPELINE_TIME_LIMIT, self.shared.control.open(id, views)).await;
+        let opened = tokio::time::timeout(PIPELINE_TIME_LIMIT, job.player.open(id, views)).await;
         let refusal = match opened {
             Ok(Ok(opened)) => {
                 self.registry().started(id, self.now());
@@ -217,7 +219,7 @@ impl Jobs {
             Ok(Err(refusal)) => refusal,
             Err(_) => {
                 // It may still be started when nobody waits for it any more.
-                let _ = tokio::time::timeout(PIPELINE_TIME_LIMIT, self.shared.control.close(id)).await;
+                let _ = tokio::time::timeout(PIPELINE_TIME_LIMIT, job.player.close(id)).await;
                 Refusal::Busy
             }
         };
@@ -242,9 +244,9 @@ impl Jobs {
             Some(job) => Some(job.turn.lock().await),
             None => None,
         };
-        // When the pipeline is gone, so is its part of the job.
-        let _ = tokio::time::timeout(PIPELINE_TIME_LIMIT, self.shared.control.close(id)).await;
         if let Some(job) = &job {
+            // When the player is gone, so is its part of the job.
+            let _ = tokio::time::timeout(PIPELINE_TIME_LIMIT, job.player.close(id)).await;
             self.take_apart(job).await;
             let (view_type, created_ms) = (job.plan().view() as u8, job.created_ms);
             debug!(job = id, ?how, reason, "a job has ended");
@@ -287,7 +289,7 @@ impl Jobs {
                         tokio::task::spawn_blocking(give_back);
                     }
                 }
-                ended = self.shared.control.ended() => self.follow(ended),
+                ended = self.shared.live_player.ended() => self.follow(ended),
             }
         }
         self.end_all().await;

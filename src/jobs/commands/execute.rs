@@ -81,9 +81,9 @@ impl Jobs {
             return Err(Refusal::UnknownJob);
         }
         let plan = region::change(&job.plan(), channels.clone(), &self.facts())?;
-        let (cost, load) = (plan.cost(self.shared.control.rates()), self.measured_load());
+        let (cost, load) = (plan.cost(job.player.rates()), self.measured_load());
         let before = self.registry().exchange(self.now(), &job.id, cost, load).map_err(Refusal::Over)?;
-        let opening = self.shared.control.open(&job.id, plan.views(&job.id));
+        let opening = job.player.open(&job.id, plan.views(&job.id));
         let refusal = match tokio::time::timeout(PIPELINE_TIME_LIMIT, opening).await {
             Ok(Ok(Opened { epoch, first_trace })) => {
                 let streams = plan.stream_count;
