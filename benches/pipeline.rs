@@ -102,14 +102,14 @@ impl Service {
     fn start(source: Round, views: Vec<ViewConfig>) -> Self {
         let status = Status::new("bench", None);
         let config = CaptureConfig::default();
-        let (filled_tx, filled_rx) = bounded(filled_queue_blocks(&config));
+        let (filled_tx, filled_rx) = bounded(filled_queue_blocks(&config, None));
         let (stop, stop_rx) = bounded(0);
         let (egress, outlet) = fence(4096, Arc::clone(&status.counters.egress));
         let processing = ProcessingConfig { condition: ConditionSpec::default(), threads: 1, egress_frames: 4096 };
         let engine =
             Engine::new(views, &processing, egress, Arc::clone(&status.counters.pipeline), status.finding_reporter());
         let limits = SignalLimits::default();
-        let capture = Capture { source: Box::new(source), config, limits, status, filled_tx, stop_rx };
+        let capture = Capture { source: Box::new(source), config, limits, status, filled_tx, tee: None, stop_rx };
         capture.spawn().expect("a thread");
         Self { engine, filled_rx, outlet, sink: Memory::new("bench", 64), _stop: stop }
     }

@@ -4,9 +4,11 @@
 //! the full queue, which has room for every block. While traces flow it allocates nothing and waits for nobody
 //! downstream for longer than the source itself has room: then, without a free block, it goes on reading into one spare
 //! block, so that the hardware never backs up, and the next block that gets through says how many traces are missing; `account` counts them at once. Whether there is
-//! signal is decided by [`SignalMonitor`]; this thread tells it what it saw, and tells [`Status`] what it answered.
+//! signal is decided by [`SignalMonitor`]; this thread tells it what it saw, and tells [`Status`] what it answered. A second
+//! consumer gets the same blocks by a [`Tee`].
 
 mod account;
+mod tee;
 
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
@@ -18,6 +20,7 @@ use thread_priority::{RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedu
 use tracing::{info, warn};
 
 use self::account::{Account, Place};
+pub use self::tee::{SharedBlock, Tee, tee};
 use crate::acquisition::{Acquisition, DarkReason, Event, Phase, SampleFormat, SignalLimits, SignalMonitor};
 use crate::block::{Blank, BlockLayout, BlockPool, Lease, MAX_KEPT, RawBlock};
 use crate::config::CaptureConfig;
@@ -53,6 +56,8 @@ pub struct Capture {
     pub status: Arc<Status>,
     /// The full queue, towards the pipeline.
     pub filled_tx: Sender<Lease>,
+    /// A second consumer, if there is one.
+    pub tee: Option<Tee>,
     /// Nothing is ever sent here: when the other end drops, capture ends.
     pub stop_rx: Receiver<()>,
 }
@@ -87,10 +92,10 @@ impl Capture {
     }
 }
 
-/// Queue depth that lets a send never fail while one pool is in use.
-pub const fn filled_queue_blocks(config: &CaptureConfig) -> usize {
+/// Queue depth that lets a send never fail while one pool is in use; `tee` is the one that capture has.
+pub fn filled_queue_blocks(config: &CaptureConfig, tee: Option<&Tee>) -> usize {
     // At an epoch change blocks of two pools may be under way, and the pipeline may let go of all that it kept.
-    2 * (config.pool_blocks + MAX_KEPT)
+    2 * (config.pool_blocks + tee.map_or(0, Tee::max_blocks) + MAX_KEPT)
 }
 
 fn take_rights(config: &CaptureConfig) {
@@ -127,6 +132,7 @@ struct Running {
     monitor: SignalMonitor,
     status: Arc<Status>,
     filled_tx: Sender<Lease>,
+    tee: Option<Tee>,
     stop_rx: Receiver<()>,
     started: Instant,
     pool: Option<(BlockPool, Blank)>,
@@ -146,6 +152,7 @@ impl Running {
             monitor: SignalMonitor::new(capture.limits),
             status: capture.status,
             filled_tx: capture.filled_tx,
+            tee: capture.tee,
             stop_rx: capture.stop_rx,
             started: Instant::now(),
             pool: None,
@@ -225,7 +232,8 @@ impl Running {
         let acquisition = Arc::new(acquisition);
         let layout = BlockLayout::for_acquisition(&acquisition, self.config.block);
         if self.pool.as_ref().is_none_or(|(pool, _)| pool.layout() != layout) {
-            let pool = BlockPool::new(layout, self.config.pool_blocks + 1, &acquisition);
+            let of_tee = self.tee.as_ref().map_or(0, Tee::max_blocks);
+            let pool = BlockPool::new(layout, self.config.pool_blocks + of_tee + 1, &acquisition);
             let spare = pool.take().expect("a new pool has free blocks");
             self.pool = Some((pool, spare));
         }
@@ -240,6 +248,9 @@ impl Running {
                 return Ok(Some(CaptureEnd::Stopped));
             }
             self.status.counters.capture.ticks.add(1);
+            if !self.source.is_live() && self.tee.as_ref().is_some_and(|tee| !tee.has_room_within(READ_DEADLINE)) {
+                continue;
+            }
             let (pool, spare) = self.pool.as_mut().expect("adopt made a pool");
             let free = pool.take();
             show_blocks(&self.status.counters.capture, pool);
@@ -285,7 +296,7 @@ impl Running {
         let place = match blank {
             Some(_) if !light => Some(Place::Dark),
             // Not sent: epochs change faster than the pipeline drains two whole pools, or it is gone.
-            Some(blank) => self.filled_tx.try_send(blank.seal()).err().map(|_| Place::NoBlock),
+            Some(blank) => (!self.send(blank.seal())).then_some(Place::NoBlock),
             None => Some(Place::NoBlock),
         };
         match place {
@@ -299,6 +310,17 @@ impl Running {
             self.status.counters.capture.prr_measured_hz.set(measured);
         }
         self.settle();
+    }
+
+    /// Sends a block to the pipeline, and to a second consumer what the pipeline gets. Whether it was sent.
+    fn send(&self, lease: Lease) -> bool {
+        let traces = lease.traces as u64;
+        let share = self.tee.as_ref().and_then(|tee| tee.share(&lease));
+        let sent = self.filled_tx.try_send(lease).is_ok();
+        if let Some(tee) = self.tee.as_ref().filter(|_| sent) {
+            tee.pass_on(share, traces);
+        }
+        sent
     }
 
     fn tell(&mut self, event: Event) {

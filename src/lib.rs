@@ -4,7 +4,8 @@
 //! 0. The interrogator measures one value at (trace, channel); its driver puts the trace into the hardware ring
 //!    ([`source::ring`]; [`source::synthetic`] is a stand-in with physics, [`source::replay`] plays captures).
 //! 1. [`capture`] (thread `das-capture`) has the source copy traces into a leased [`block`], exactly as they came.
-//! 2. The full queue carries the lease on; it cannot be full. A second consumer shares the lease, never copies.
+//! 2. The full queue carries the lease on; it cannot be full. A second consumer shares the lease by a [tee](capture::tee()),
+//!    never copies.
 //! 3. [`pipeline`] (threads `das-dsp`, `das-fft-N`; `das-plan` prepares jobs) conditions, windows, transforms: [`dsp`]. The
 //!    lease goes back to the pool.
 //! 4. The sample is now part of a [`frame`], offered at [`egress`]: the fence, threads before it, tokio after it.
@@ -12,7 +13,8 @@
 //!    requests; the lines of their [`jobs`] go into [`feed`]s, which [`streams`] give out. What cannot be had is a
 //!    [`refusal`], the same over HTTP and over the bus.
 //!
-//! Two places may drop, both counted and marked: step 1 without a free block, step 4 in front of a slow publisher.
+//! Two places may drop, both counted and marked: step 1 without a free block, step 4 in front of a slow publisher. A block
+//! may pass a second consumer by that is too slow; that is counted for it alone.
 //! Whether there is signal is one pure state machine, [`acquisition::SignalMonitor`]; what everybody knows about the
 //! daemon is [`status`]. [`app`] builds the rooms and names them all; arrows between rooms point down only, and a test
 //! holds that. [`mod@bench`] starts all of this as processes of its own and measures from outside what a host can do.

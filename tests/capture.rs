@@ -2,7 +2,7 @@
 //! like: every block comes home or is held, and every trace is counted once.
 #![allow(clippy::unwrap_used)] // helpers of tests, as their tests
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,16 +10,18 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use fiberd::acquisition::{Acquisition, DarkReason, Phase, SampleFormat, SignalLimits, SourceKind};
 use fiberd::block::{Lease, RawBlock};
-use fiberd::capture::{Capture, CaptureEnd, filled_queue_blocks};
+use fiberd::capture::{Capture, CaptureEnd, SharedBlock, Tee, filled_queue_blocks, tee};
 use fiberd::config::CaptureConfig;
 use fiberd::source::ring::{Producer, Ring, RingOptions, RingSpec};
 use fiberd::source::{Interrogator, Probe, ReadOutcome, SourceError};
-use fiberd::status::{Book, Status};
+use fiberd::status::{Book, Status, TeeCounters};
 use fiberd::units::{Rational, TraceIndex};
 use proptest::prelude::*;
 
 const PRR_HZ: u64 = 1000;
 const POOL: usize = 5;
+/// Blocks that the second consumer may hold.
+const OF_TEE: usize = 3;
 const UTC_NS: i64 = 1_790_000_000_000_000_000;
 /// Generous: what has not happened by then will not happen.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -55,6 +57,8 @@ struct Turn {
     /// The consumer lets go of so many leases, from that end.
     let_go: usize,
     newest_first: bool,
+    /// So many that the second consumer lets go of.
+    tee_lets_go: usize,
 }
 
 fn turns() -> impl Strategy<Value = Vec<Turn>> {
@@ -69,8 +73,13 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
     ];
     // Now and then none for a long time, so that all blocks are out.
     let let_go = prop_oneof![2 => Just(0usize), 1 => 0usize..7];
-    let turn =
-        (step, let_go, any::<bool>()).prop_map(|(step, let_go, newest_first)| Turn { step, let_go, newest_first });
+    let tee_lets_go = prop_oneof![1 => Just(0usize), 2 => 0usize..=OF_TEE];
+    let turn = (step, let_go, any::<bool>(), tee_lets_go).prop_map(|(step, let_go, newest_first, tee_lets_go)| Turn {
+        step,
+        let_go,
+        newest_first,
+        tee_lets_go,
+    });
     prop::collection::vec(turn, 1..120)
 }
 
@@ -82,7 +91,17 @@ struct Seen {
     arrived: u64,
     gaps_marked: u64,
     held: VecDeque<Lease>,
+    /// Epoch, first trace and memory of what the pipeline got since the last look.
+    passed_on: VecDeque<(u64, u64, usize)>,
+    of_tee: VecDeque<SharedBlock>,
+    tee_arrived: u64,
+    /// Whether the second consumer may have the next block.
+    tee_has_room: bool,
     faults: Vec<String>,
+}
+
+fn key(block: &RawBlock) -> (u64, u64, usize) {
+    (block.acquisition.epoch, block.first_trace.0, block.bytes().as_ptr() as usize)
 }
 
 /// Plays turns, and looks at the books before each.
@@ -93,6 +112,8 @@ struct Played {
     waiting: usize,
     left_behind: u64,
     filled_rx: Receiver<Lease>,
+    tee_rx: Receiver<SharedBlock>,
+    tee_counters: Arc<TeeCounters>,
     status: Arc<Status>,
     seen: Arc<Mutex<Seen>>,
     /// The first epoch of the present pool: a new shape makes a new one.
@@ -107,8 +128,22 @@ impl Played {
             seen.arrived += lease.traces as u64;
             seen.gaps_marked += lease.gap_before;
             drop(lease.share());
+            seen.passed_on.push_back(key(&lease));
             seen.held.push_back(lease);
         }
+        let (arrived, at_tee) = (seen.passed_on.len(), seen.of_tee.len());
+        for block in self.tee_rx.try_iter() {
+            // What passed it by lies before it, in the same order.
+            if !std::iter::from_fn(|| seen.passed_on.pop_front()).any(|of_pipeline| of_pipeline == key(&block)) {
+                seen.faults.push(format!("{:?} was not the pipeline's, or out of order", key(&block)));
+            }
+            seen.tee_arrived += block.traces as u64;
+            seen.of_tee.push_back(block);
+        }
+        if seen.tee_has_room && arrived > 0 && seen.of_tee.len() == at_tee {
+            seen.faults.push("a block passed the second consumer by that had room".into());
+        }
+        seen.passed_on.clear();
         let counters = &self.status.counters;
         let mut faults = Vec::new();
         let unequal = counters.traces_books().into_iter().take(3).filter(|book| !book.balances());
@@ -117,11 +152,20 @@ impl Played {
         if known != seen.launched {
             faults.push(format!("{} launched, {known} known", seen.launched));
         }
-        let out = seen.held.iter().filter(|lease| lease.acquisition.epoch >= self.pool_since).count();
-        let free = counters.capture.free_blocks.get() as usize;
+        let out = seen.held.iter().map(|lease| &**lease).chain(seen.of_tee.iter().map(|block| &**block));
+        let out: HashSet<_> = out.filter(|block| block.acquisition.epoch >= self.pool_since).map(key).collect();
+        let (free, out) = (counters.capture.free_blocks.get() as usize, out.len());
         // One more is being filled, unless all are out and it is the spare one.
-        if free + out + 1 != POOL && (free, out) != (0, POOL) {
-            faults.push(format!("{free} free and {out} out of {POOL} blocks"));
+        if free + out + 1 != POOL + OF_TEE && (free, out) != (0, POOL + OF_TEE) {
+            faults.push(format!("{free} free and {out} out of {POOL} + {OF_TEE} blocks"));
+        }
+        if seen.of_tee.len() > OF_TEE {
+            faults.push(format!("the second consumer holds {} blocks", seen.of_tee.len()));
+        }
+        let (given, dropped) = (self.tee_counters.traces_passed_on.get(), self.tee_counters.traces_dropped.get());
+        if (given, given + dropped) != (seen.tee_arrived, counters.capture.traces_passed_on.get()) {
+            faults
+                .push(format!("{} traces at the second consumer, {given} given, {dropped} dropped", seen.tee_arrived));
         }
         seen.faults.extend(faults);
     }
@@ -135,6 +179,9 @@ impl Played {
                 seen.held.pop_front()
             };
         }
+        let count = turn.tee_lets_go.min(seen.of_tee.len());
+        seen.of_tee.drain(..count);
+        seen.tee_has_room = seen.of_tee.len() < OF_TEE;
     }
 
     fn fill(&mut self, block: &mut RawBlock, part: u64, gap: u64, lit: bool) {
@@ -167,8 +214,10 @@ impl Interrogator for Played {
         self.check();
         let Some(turn) = self.turns.next() else {
             // Once everything has been given back, all blocks are home.
-            let held = std::mem::take(&mut self.seen.lock().unwrap().held);
-            return Ok(if held.is_empty() { ReadOutcome::EndOfStream } else { ReadOutcome::TimedOut });
+            let mut seen = self.seen.lock().unwrap();
+            let (held, of_tee) = (std::mem::take(&mut seen.held), std::mem::take(&mut seen.of_tee));
+            let all_home = held.is_empty() && of_tee.is_empty();
+            return Ok(if all_home { ReadOutcome::EndOfStream } else { ReadOutcome::TimedOut });
         };
         self.let_go(&turn);
         Ok(match turn.step {
@@ -218,19 +267,27 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         let config = CaptureConfig { pool_blocks: POOL, ..CaptureConfig::default() };
-        let (filled_tx, filled_rx) = bounded(filled_queue_blocks(&config));
+        let (filled_tx, filled_rx) = bounded(filled_queue_blocks(&config, None));
         Self { status: Status::new("test", None), filled_tx, filled_rx, config }
     }
 
-    fn capture(&self, source: impl Interrogator + 'static, limits: SignalLimits, stop_rx: Receiver<()>) -> Capture {
+    fn capture(
+        &self,
+        source: impl Interrogator + 'static,
+        limits: SignalLimits,
+        tee: Option<Tee>,
+        stop_rx: Receiver<()>,
+    ) -> Capture {
         let (status, filled_tx) = (Arc::clone(&self.status), self.filled_tx.clone());
-        Capture { source: Box::new(source), config: self.config.clone(), limits, status, filled_tx, stop_rx }
+        Capture { source: Box::new(source), config: self.config.clone(), limits, status, filled_tx, tee, stop_rx }
     }
 }
 
 fn play(turns: Vec<Turn>) -> (Result<CaptureEnd, String>, Seen, Arc<Status>) {
     let rig = Rig::new();
     let seen = Arc::<Mutex<Seen>>::default();
+    let tee_counters = Arc::<TeeCounters>::default();
+    let (tee, tee_rx) = tee(OF_TEE, Arc::clone(&tee_counters));
     let source = Played {
         turns: turns.into_iter(),
         acquisition: acquisition(1, 2),
@@ -238,12 +295,14 @@ fn play(turns: Vec<Turn>) -> (Result<CaptureEnd, String>, Seen, Arc<Status>) {
         waiting: 0,
         left_behind: 0,
         filled_rx: rig.filled_rx.clone(),
+        tee_rx,
+        tee_counters: Arc::clone(&tee_counters),
         status: Arc::clone(&rig.status),
         seen: Arc::clone(&seen),
         pool_since: 1,
     };
     let (_stop_tx, stop_rx) = bounded(0);
-    let end = rig.capture(source, limits(), stop_rx).run().map_err(|error| error.to_string());
+    let end = rig.capture(source, limits(), Some(tee), stop_rx).run().map_err(|error| error.to_string());
     let mut seen = std::mem::take(&mut *seen.lock().unwrap());
     // After an error the queue holds what was read before it.
     seen.arrived += rig.filled_rx.try_iter().map(|lease| lease.traces as u64).sum::<u64>();
@@ -258,7 +317,7 @@ proptest! {
     fn all_blocks_come_home_and_the_books_balance(turns in turns(), error in prop::bool::weighted(0.2)) {
         let mut turns = turns;
         if error {
-            turns.push(Turn { step: Step::Error, let_go: 0, newest_first: false });
+            turns.push(Turn { step: Step::Error, let_go: 0, newest_first: false, tee_lets_go: 0 });
         }
         let (end, seen, status) = play(turns);
         prop_assert_eq!(end.is_err(), error);
@@ -344,7 +403,8 @@ fn slow_slots_and_restarts_of_the_producer_leave_capture_with_all_its_blocks() {
     let path = dir.path().join("ring");
     let rig = Rig::new();
     let (stop_tx, stop_rx) = bounded(0);
-    let capture = rig.capture(Ring::new(RingOptions::new(&path)), SignalLimits::default(), stop_rx).spawn().unwrap();
+    let capture =
+        rig.capture(Ring::new(RingOptions::new(&path)), SignalLimits::default(), None, stop_rx).spawn().unwrap();
     let consumer = {
         let (filled_rx, status) = (rig.filled_rx.clone(), Arc::clone(&rig.status));
         std::thread::spawn(move || {

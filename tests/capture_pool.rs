@@ -11,10 +11,10 @@ use common::engine::fill;
 use crossbeam_channel::{Receiver, bounded};
 use fiberd::acquisition::{Acquisition, Phase, SignalLimits};
 use fiberd::block::{Lease, RawBlock};
-use fiberd::capture::{Capture, CaptureEnd, filled_queue_blocks};
+use fiberd::capture::{Capture, CaptureEnd, filled_queue_blocks, tee};
 use fiberd::config::CaptureConfig;
 use fiberd::source::{Interrogator, Probe, ReadOutcome, SourceError};
-use fiberd::status::Status;
+use fiberd::status::{Status, TeeCounters};
 use fiberd::units::{Rational, TraceIndex};
 
 fn acquisition() -> Acquisition {
@@ -62,11 +62,12 @@ fn capture(
 ) -> (Capture, Receiver<Lease>, crossbeam_channel::Sender<()>, Arc<Status>) {
     let config = CaptureConfig { pool_blocks, ..CaptureConfig::default() };
     let status = Status::new("test", None);
-    let (filled_tx, filled_rx) = bounded(filled_queue_blocks(&config));
+    let (filled_tx, filled_rx) = bounded(filled_queue_blocks(&config, None));
     let (stop_tx, stop_rx) = bounded(0);
     let source = Box::new(Scripted { acquisition: acquisition(), next: 0, end: blocks * 20, live });
     let limits = SignalLimits::default();
-    (Capture { source, config, limits, status: Arc::clone(&status), filled_tx, stop_rx }, filled_rx, stop_tx, status)
+    let capture = Capture { source, config, limits, status: Arc::clone(&status), filled_tx, tee: None, stop_rx };
+    (capture, filled_rx, stop_tx, status)
 }
 
 #[test]
@@ -126,11 +127,53 @@ fn a_source_that_can_wait_loses_nothing() {
 fn capturing_a_block_allocates_nothing() {
     let allocations = |blocks| {
         let (capture, filled_rx, stop, status) = capture(blocks, true, 8);
+        let (tee, tee_rx) = tee(2, Arc::default());
+        let capture = Capture { tee: Some(tee), ..capture };
         let info = allocation_counter::measure(move || {
             let _ = capture.run();
         });
-        drop((filled_rx, stop, status));
+        drop((filled_rx, tee_rx, stop, status));
         info.count_total
     };
     assert_eq!(allocations(1000), allocations(10), "what is allocated is allocated at the beginning");
+}
+
+#[test]
+fn a_source_that_can_wait_does_so_for_a_second_consumer_and_a_live_one_does_not() {
+    for live in [false, true] {
+        let (capture, filled_rx, stop, status) = capture(500, live, 64);
+        let counters = Arc::<TeeCounters>::default();
+        let (tee, tee_rx) = tee(2, Arc::clone(&counters));
+        let running = Capture { tee: Some(tee), ..capture }.spawn().unwrap();
+        let pipeline = std::thread::spawn(move || filled_rx.into_iter().map(|lease| lease.traces as u64).sum::<u64>());
+        let (mut next, mut missing) = (0, 0);
+        for (turn, block) in tee_rx.into_iter().enumerate() {
+            missing += block.first_trace.0 - next;
+            assert_eq!(block.row_as::<i16>(3)[5], sample(block.first_trace.0 + 3, 5));
+            next = block.end_trace().0;
+            if turn % 100 == 0 {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        assert_eq!(running.join().unwrap().unwrap(), CaptureEnd::EndOfStream);
+        let passed_on = pipeline.join().unwrap();
+        let (given, dropped) = (counters.traces_passed_on.get(), counters.traces_dropped.get());
+        assert_eq!((passed_on, given + dropped), (status.counters.capture.traces_passed_on.get(), passed_on));
+        assert_eq!(given, next - missing, "live: {live}");
+        assert!(if live { dropped > 0 } else { (dropped, missing) == (0, 0) }, "{dropped} dropped, live: {live}");
+        drop(stop);
+    }
+}
+
+#[test]
+fn a_second_consumer_that_has_gone_costs_the_pipeline_nothing() {
+    let (capture, filled_rx, _stop, status) = capture(500, false, 3);
+    let counters = Arc::<TeeCounters>::default();
+    let (tee, tee_rx) = tee(2, Arc::clone(&counters));
+    drop(tee_rx);
+    let running = Capture { tee: Some(tee), ..capture }.spawn().unwrap();
+    assert_eq!(filled_rx.into_iter().map(|lease| lease.traces).sum::<usize>(), 10_000);
+    assert_eq!(running.join().unwrap().unwrap(), CaptureEnd::EndOfStream);
+    assert_eq!(counters.traces_dropped.get(), 10_000);
+    assert_eq!(status.counters.capture.gap_traces.get(), 0);
 }

@@ -248,7 +248,7 @@ async fn an_overload_costs_the_costliest_jobs_and_not_one_trace() {
     let counters = Arc::clone(&status.counters);
     // A long queue, for the sake of a machine that others use as well.
     let config = CaptureConfig { pool_blocks: 256, ..CaptureConfig::default() };
-    let (filled_tx, filled_rx) = bounded(filled_queue_blocks(&config));
+    let (filled_tx, filled_rx) = bounded(filled_queue_blocks(&config, None));
     let (stop_tx, stop_rx) = bounded(0);
     let (egress, outlet) = fence(10_000, Arc::clone(&counters.egress));
     let (control, command_rx) = control();
@@ -267,7 +267,7 @@ async fn an_overload_costs_the_costliest_jobs_and_not_one_trace() {
     };
     let dsp = pipeline.spawn().unwrap();
     let source = Box::new(Live { acquisition: acquisition(), began: Instant::now(), next: 0 });
-    let capture = Capture { source, config, limits: SignalLimits::default(), status, filled_tx, stop_rx };
+    let capture = Capture { source, config, limits: SignalLimits::default(), status, filled_tx, tee: None, stop_rx };
     let capture = capture.spawn().unwrap();
     // Frames by job.
     let seen: Arc<Mutex<BTreeMap<String, u64>>> = Arc::default();

@@ -269,7 +269,7 @@ fn start_threads(
     status: &Arc<Status>,
     stop_rx: Receiver<()>,
 ) -> Result<Threads, AppError> {
-    let (filled_tx, filled_rx) = bounded(filled_queue_blocks(&config.capture));
+    let (filled_tx, filled_rx) = bounded(filled_queue_blocks(&config.capture, None));
     let pipeline = Pipeline {
         filled_rx,
         command_rx,
@@ -287,6 +287,7 @@ fn start_threads(
         limits: config.signal,
         status: Arc::clone(status),
         filled_tx,
+        tee: None,
         stop_rx,
     };
     let dsp = pipeline.spawn().map_err(|error| io_error("starting das-dsp", error))?;

@@ -92,6 +92,15 @@ pub struct CaptureCounters {
     pub pool_blocks: Gauge,
 }
 
+/// What is counted of a second consumer of blocks.
+#[derive(Debug, Default)]
+pub struct TeeCounters {
+    /// Traces in the blocks that it was given.
+    pub traces_passed_on: Counter,
+    /// Traces in blocks that passed it by, because it held as many as it may or has gone.
+    pub traces_dropped: Counter,
+}
+
 /// What the dsp thread counts.
 #[derive(Debug, Default)]
 pub struct PipelineCounters {
