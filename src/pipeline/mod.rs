@@ -118,7 +118,7 @@ impl Pipeline {
                         if let Ok(prepared) = prepared {
                             engine.begin_prepared(prepared);
                         } else {
-                            // The planner has died.
+                            warn!("the thread that plans has ended: the dsp thread stands while jobs begin");
                             prepared_rx = never();
                             engine.plan_here();
                         }
