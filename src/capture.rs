@@ -8,6 +8,7 @@
 //! consumer gets the same blocks by a [`Tee`].
 
 mod account;
+mod instrument;
 mod tee;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use thread_priority::{RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedu
 use tracing::{info, warn};
 
 use self::account::{Account, Place};
+use self::instrument::Instrument;
 pub use self::tee::{SharedBlock, Tee, tee};
 use crate::acquisition::{Acquisition, DarkReason, Event, Phase, SampleFormat, SignalLimits, SignalMonitor};
 use crate::block::{Blank, BlockLayout, BlockPool, Lease, MAX_KEPT, RawBlock};
@@ -138,6 +140,7 @@ struct Running {
     pool: Option<(BlockPool, Blank)>,
     acquisition: Option<Arc<Acquisition>>,
     account: Account,
+    instrument: Instrument,
     /// Changes of the phase on their way to the log.
     said: Throttle<Phase>,
     /// What is wrong with the source although traces come, as it was told last.
@@ -158,6 +161,7 @@ impl Running {
             pool: None,
             acquisition: None,
             account: Account::default(),
+            instrument: Instrument::default(),
             complaint: None,
             said: Throttle::new(PHASE_LINES),
         }
@@ -199,6 +203,7 @@ impl Running {
         let counters = &self.status.counters.capture;
         self.account.left_behind(self.source.missing_at_ends(), counters);
         counters.traces_lost_before_ring.raise_to(self.source.lost_before_source());
+        self.instrument.see(self.started.elapsed(), self.source.take_state(), &self.status);
         let complaint = self.source.complaint();
         if complaint != self.complaint {
             self.complaint = complaint;

@@ -147,7 +147,7 @@ pub(super) const LOSSES: [LossRule; 12] = [
 ];
 
 /// Every code that there is, for metrics.
-pub const CODES: [&str; 34] = [
+pub const CODES: [&str; 36] = [
     WAITING.code,
     DRAINING.code,
     STALLED.code,
@@ -166,6 +166,8 @@ pub const CODES: [&str; 34] = [
     finding(FindingKind::ViewLeftOut).code,
     finding(FindingKind::NoViewFits).code,
     finding(FindingKind::SourceFlawed).code,
+    finding(FindingKind::ReceiverOverloaded).code,
+    finding(FindingKind::Calibrating).code,
     finding(FindingKind::BrokerRefused).code,
     finding(FindingKind::FramesRefused).code,
     finding(FindingKind::FramesTooLarge).code,
@@ -196,6 +198,12 @@ const fn finding(kind: FindingKind) -> &'static Rule {
         FindingKind::ViewLeftOut => &const { degraded("view_left_out", "change the view or what the driver declares") },
         FindingKind::SourceFlawed => {
             &const { degraded("source_flawed", "see to the driver: it does something against the ring's interface") }
+        }
+        FindingKind::ReceiverOverloaded => {
+            &const { degraded("receiver_overloaded", "less laser power or gain, or see to a strong reflection of the fiber") }
+        }
+        FindingKind::Calibrating => {
+            &const { degraded("calibrating", "wait; when it does not end, see to the interrogator") }
         }
         FindingKind::ReadersShortened => {
             &const { degraded("job_memory_short", "fewer or smaller jobs, or more [jobs] memory_mib") }
@@ -277,6 +285,8 @@ pub(super) fn of_findings(findings: &Findings) -> impl Iterator<Item = Found> {
             FindingKind::ViewLeftOut => format!("view {subject} is left out: {why}"),
             FindingKind::NoViewFits => format!("none of the views fits the acquisition: {why}"),
             FindingKind::SourceFlawed
+            | FindingKind::ReceiverOverloaded
+            | FindingKind::Calibrating
             | FindingKind::FramesRefused
             | FindingKind::FramesTooLarge
             | FindingKind::ReadersShortened => why.clone(),

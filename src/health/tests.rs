@@ -88,6 +88,8 @@ fn each_fault_has_its_code_and_the_worst_stands_first() {
         (FindingKind::FramesRefused, "frames_refused", false),
         (FindingKind::FramesTooLarge, "frames_too_large", false),
         (FindingKind::SourceFlawed, "source_flawed", false),
+        (FindingKind::ReceiverOverloaded, "receiver_overloaded", false),
+        (FindingKind::Calibrating, "calibrating", false),
     ] {
         let (conditions, late) = after(3000, found(kind));
         assert_eq!(codes(&conditions), [code]);

@@ -68,6 +68,15 @@ pub enum ReadOutcome {
     EndOfStream,
 }
 
+/// What an interrogator says of itself beside its traces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InstrumentState {
+    /// Its receiver is overloaded.
+    pub overloaded: bool,
+    /// A calibration is running.
+    pub calibrating: bool,
+}
+
 /// An input that delivers one trace per pulse.
 pub trait Interrogator: Send {
     /// Looks for an acquisition. Cheap; called until it says [`Probe::Ready`], and again after
@@ -112,6 +121,11 @@ pub trait Interrogator: Send {
     /// since the source was opened. Never falls.
     fn missing_at_ends(&self) -> u64 {
         0
+    }
+
+    /// What the interrogator has said of itself since this was last asked.
+    fn take_state(&mut self) -> InstrumentState {
+        InstrumentState::default()
     }
 
     /// What is wrong with the source although traces come, in words for everybody.

@@ -54,6 +54,10 @@ pub enum FindingKind {
     NoViewFits,
     /// The source does something against its interface, although traces come.
     SourceFlawed,
+    /// The interrogator says that its receiver is overloaded.
+    ReceiverOverloaded,
+    /// The interrogator says that it calibrates.
+    Calibrating,
     /// Readers of jobs may be behind by less than usual because memory is short.
     ReadersShortened,
     /// The broker refuses what the configuration asks of it: login, virtual host, topology, certificate. The subject is

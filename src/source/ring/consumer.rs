@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::warn;
 
-use super::abi::{AT_EPOCH, AT_SLOTS_WRITTEN};
+use super::abi::{AT_EPOCH, AT_SLOTS_WRITTEN, AT_STATE, STATE_CALIBRATING, STATE_OVERLOAD};
 use super::attached::{Attached, Snapshot};
 use super::file::{self, Mapped};
 use super::header;
@@ -23,7 +23,7 @@ use super::rate::RateMeter;
 use super::reader::{Pull, Reader};
 use crate::acquisition::{Acquisition, DarkReason};
 use crate::block::RawBlock;
-use crate::source::{Interrogator, Probe, ReadOutcome, SourceError};
+use crate::source::{InstrumentState, Interrogator, Probe, ReadOutcome, SourceError};
 use crate::units::Rational;
 
 /// How long a ring that contradicted itself is left alone.
@@ -399,6 +399,13 @@ impl Interrogator for Ring {
 
     fn missing_at_ends(&self) -> u64 {
         self.missing_at_ends
+    }
+
+    fn take_state(&mut self) -> InstrumentState {
+        let slots = self.known.as_mut().map_or(0, |known| known.reader.take_flags());
+        let word = self.attached.as_ref().map_or(0, |attached| attached.memory().load_relaxed(AT_STATE));
+        let is_set = |flag: u32| (u64::from(slots) | word) & u64::from(flag) != 0;
+        InstrumentState { overloaded: is_set(STATE_OVERLOAD), calibrating: is_set(STATE_CALIBRATING) }
     }
 
     fn complaint(&self) -> Option<&'static str> {

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::abi::{AT_DECLARED, AT_HEARTBEAT, AT_SLOTS_WRITTEN, Declared};
+use super::abi::{AT_DECLARED, AT_HEARTBEAT, AT_SLOTS_WRITTEN, AT_STATE, Declared};
 use super::consumer::{Ring, RingOptions};
 use super::hostile::{block_for, small_spec};
 use super::memory::Memory;
-use super::{Producer, RingSpec, STATE_LASER_ON, STATE_LIGHT};
+use super::{Producer, RingSpec, STATE_CALIBRATING, STATE_LASER_ON, STATE_LIGHT, STATE_OVERLOAD};
 use crate::acquisition::{Acquisition, DarkReason};
 use crate::block::RawBlock;
-use crate::source::{Interrogator, Probe, ReadOutcome};
+use crate::source::{InstrumentState, Interrogator, Probe, ReadOutcome};
 
 const UTC_NS: i64 = 1_790_000_000_000_000_000;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -344,4 +344,25 @@ fn a_count_of_slots_that_jumps_to_the_end_of_numbers_is_survived() {
         let _ = bench.probe();
     }
     assert!(bench.ring.missing_at_ends() < 1 << 40, "{} traces", bench.ring.missing_at_ends());
+}
+
+#[test]
+fn what_an_interrogator_says_of_itself_is_heard_in_the_state_and_in_the_slots() {
+    let mut bench = Bench::new(&small_spec(4, 2, 8));
+    let none = InstrumentState::default();
+    bench.write(2);
+    let mut block = block_for(bench.probe().unwrap(), 20);
+    assert_eq!(bench.ring.take_state(), none);
+    let lit = u64::from(STATE_LIGHT);
+    bench.memory.store(AT_STATE, lit | u64::from(STATE_OVERLOAD));
+    assert_eq!(bench.ring.take_state(), InstrumentState { overloaded: true, ..none });
+    bench.memory.store(AT_STATE, lit);
+    assert_eq!(bench.ring.take_state(), none);
+    // A slot tells what was over before anybody looked.
+    bench.write(2);
+    let flags = 4096 + (bench.memory.len() - 4096) / 8 + 40;
+    bench.memory.store(flags, bench.memory.load(flags) | u64::from(STATE_CALIBRATING));
+    assert_eq!(bench.read(&mut block), ReadOutcome::Filled);
+    assert_eq!(bench.ring.take_state(), InstrumentState { calibrating: true, ..none });
+    assert_eq!(bench.ring.take_state(), none);
 }

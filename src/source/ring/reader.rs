@@ -60,6 +60,8 @@ pub(super) struct Reader {
     last_traces: u32,
     /// The producer sets the light flag in the slots that it writes with light.
     flags_tell: bool,
+    /// All flags of the slots since this was last taken.
+    flags_seen: u32,
     /// Another acquisition was read from this ring before: traces count from the first slot on, read or not.
     follows: bool,
     /// Traces left out since the last one read, going by the slots. The next trace read tells how many they were.
@@ -89,6 +91,7 @@ impl Reader {
             base: 0,
             last_traces: layout.traces,
             flags_tell: false,
+            flags_seen: 0,
             follows,
             left_out: 0,
             unmarked: 0,
@@ -126,6 +129,12 @@ impl Reader {
     /// A slot of this epoch has these flags.
     pub(super) const fn see_flags(&mut self, flags: u32) {
         self.flags_tell |= flags & STATE_LIGHT != 0;
+        self.flags_seen |= flags;
+    }
+
+    /// Flags that any slot has had since this was last asked.
+    pub(super) const fn take_flags(&mut self) -> u32 {
+        std::mem::replace(&mut self.flags_seen, 0)
     }
 
     /// Whether a trace has been read.
