@@ -260,7 +260,13 @@ pub(crate) fn info(args: &cli::Info) -> Result<(), Failure> {
     if ring::is_ring(file) {
         return info_ring(file, args.json);
     }
-    let info = replay::describe(file)?;
+    let info = replay::describe(file).map_err(|error| {
+        // The first mistake of a driver: nobody can see yet that this is a ring.
+        let hint = "; if this is a ring, its header is not written: the first 8 bytes should be FIBERDRG";
+        let mut failure = Failure::from(error);
+        failure.text.push_str(if ring::is_blank(file) { hint } else { "" });
+        failure
+    })?;
     if args.json {
         let json = serde_json::to_string_pretty(&info).map_err(|error| Failure::new(70, error))?;
         say(json)

@@ -63,6 +63,15 @@ fn a_good_ring_has_nothing_wrong_and_is_left_as_it_is() {
 #[test]
 fn the_mistakes_of_a_driver_are_told_in_words_and_by_the_exit_code() {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let blank = dir.path().join("blank");
+    fs::write(&blank, [0; 8192]).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_fiberd")).arg("info").arg(&blank).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        (output.status.code(), said.contains("the first 8 bytes should be FIBERDRG")),
+        (Some(65), true),
+        "{said}"
+    );
     let spec = RingSpec {
         sample_format: SampleFormat::I16,
         channels: 4,

@@ -64,12 +64,21 @@ pub(super) enum Seen {
 
 /// Whether a ring stands at `path`, or a device that may hold one.
 pub fn is_ring(path: &Path) -> bool {
-    let Ok(meta) = path.metadata() else { return false };
-    let mut magic = [0; MAGIC.len()];
-    meta.file_type().is_char_device()
-        || (meta.is_file()
-            && File::open(path).and_then(|file| file.read_exact_at(&mut magic, 0)).is_ok()
-            && magic == MAGIC)
+    path.metadata().is_ok_and(|meta| meta.file_type().is_char_device()) || first_bytes(path) == Some(MAGIC)
+}
+
+/// Whether the file at `path` may be a ring whose header has not been written yet.
+pub fn is_blank(path: &Path) -> bool {
+    first_bytes(path).is_some_and(|bytes| bytes == [0; MAGIC.len()])
+}
+
+/// Where the magic of a ring stands; `None` when there is no file of that length.
+fn first_bytes(path: &Path) -> Option<[u8; MAGIC.len()]> {
+    // A pipe would make whoever opens it wait.
+    path.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let mut bytes = [0; MAGIC.len()];
+    File::open(path).ok()?.read_exact_at(&mut bytes, 0).ok()?;
+    Some(bytes)
 }
 
 /// Maps the ring at `path`.

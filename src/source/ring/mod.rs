@@ -42,7 +42,7 @@ pub use abi::{
 };
 pub use check::{Inspection, RingHeader, inspect};
 pub use consumer::{Ring, RingOptions};
-pub use file::is_ring;
+pub use file::{is_blank, is_ring};
 pub use producer::Producer;
 
 use crate::acquisition::{ClockQuality, Quantity, SampleFormat, SourceKind};
