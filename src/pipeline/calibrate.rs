@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tracing::subscriber::NoSubscriber;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::acquisition::Acquisition;
 use crate::block::{BlockLayout, BlockPool};
@@ -44,7 +44,8 @@ pub fn start(control: &Control) {
     let started = Builder::new().name("das-calibrate".into()).spawn(move || {
         let began = Instant::now();
         let rates = measure();
-        info!(took_ms = began.elapsed().as_millis(), ?rates, "measured what work costs on this host, in nanoseconds");
+        info!(took_ms = began.elapsed().as_millis(), "measured what work costs on this host");
+        debug!(?rates, "what work costs on this host, in nanoseconds");
         control.calibrate(rates);
     });
     if let Err(error) = started {
