@@ -2,9 +2,9 @@
 //!
 //! A [`FrameSink`] takes frames from the fence's [`Outlet`] until it closes: [`amqp`] publishes them to RabbitMQ with
 //! confirms, [`memory`] encodes and keeps the last few for tests and benchmarks, [`drain`] forgets them. A spool on
-//! disk will stand between the fence and the broker: durable messages enter it before they are published and leave it
-//! on their confirm, with the same message id; its place is the window of [`amqp`]. No sink ever makes the pipeline
-//! wait: what is not taken in time is dropped at the fence, oldest first, and counted there.
+//! disk will stand in front of the publisher of [`amqp`]: durable messages enter it before they are published and leave
+//! it on their confirm, with the same message id; its place is described in `amqp/outbox.rs`. No sink ever makes the
+//! pipeline wait: what is not taken in time is dropped at the fence, oldest first, and counted there.
 
 pub mod amqp;
 pub mod memory;

@@ -12,12 +12,12 @@ use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicGetOptions, BasicRejectOptions};
 use lapin::types::{AMQPValue, ShortString};
-use lapin::{BasicProperties, Connection, Event};
+use lapin::{BasicProperties, Connection};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::inbox::{self, Inbox};
-use super::link::{Fault, Link, is_usable};
+use super::link::{Fault, Link, heard};
 use super::reconnect::BrokerClient;
 use super::reply::Replies;
 use crate::config::BrokerConfig;
@@ -101,12 +101,8 @@ impl Commands {
                     }
                     None => return Ok(()),
                 },
-                event = events.next() => match event {
-                    // Also that of a channel of others: a look for an exchange that is not there, an answer.
-                    Some(Event::Error(error)) if !is_usable(connection, &inbox.channel) => return Err(error.into()),
-                    Some(_) => {}
-                    None => return Err(Fault::Away("the connection has ended".into())),
-                },
+                // Also that of a channel of others: a look for an exchange that is not there, an answer.
+                event = events.next() => heard(event, connection, &inbox.channel)?,
             }
         }
     }

@@ -8,12 +8,12 @@
 //! Memory is bounded: when too many frames are held, the oldest of all is given up.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lapin::types::ShortString;
 
-use super::message::{Kind, Message, Number};
+use super::message::{Kind, Message};
+use super::window::Number;
 
 /// What may be held. One frame may be, however large it is.
 const MOST_FRAMES: usize = 4096;
@@ -36,7 +36,7 @@ pub(super) struct Held {
 
 /// A stream whose newest answer was a refusal, or that is catching up.
 struct Refused {
-    frames: BTreeMap<Number, Arc<Message>>,
+    frames: BTreeMap<Number, Message>,
     /// Those that are under way again.
     again: BTreeSet<Number>,
     /// How many may be; none while the queue is full, then there is only an attempt at `next_at`.
@@ -48,7 +48,7 @@ struct Refused {
 impl Held {
     /// The broker has refused `message`. Returns what is given up: the message itself when it is not durable, or the
     /// oldest when memory is short.
-    pub(super) fn refused(&mut self, number: Number, message: Arc<Message>, now: Instant) -> Vec<Arc<Message>> {
+    pub(super) fn refused(&mut self, number: Number, message: Message, now: Instant) -> Vec<Message> {
         let stream = self.streams.entry(message.key.clone()).or_insert_with(|| Refused {
             frames: BTreeMap::new(),
             again: BTreeSet::new(),
@@ -94,7 +94,7 @@ impl Held {
     }
 
     /// The next frame that is to be sent again at `now`; it is no longer held.
-    pub(super) fn next(&mut self, now: Instant) -> Option<(Number, Arc<Message>)> {
+    pub(super) fn next(&mut self, now: Instant) -> Option<(Number, Message)> {
         let is_due = |s: &&mut Refused| {
             if s.allowed > 0 { s.again.len() < s.allowed } else { s.again.is_empty() && now >= s.next_at }
         };
@@ -145,7 +145,7 @@ impl Held {
         std::mem::take(self).frames as u64
     }
 
-    fn take_oldest(&mut self) -> Option<Arc<Message>> {
+    fn take_oldest(&mut self) -> Option<Message> {
         let first = |s: &Refused| s.frames.first_key_value().map(|(&number, _)| number);
         let oldest = self.streams.values_mut().filter(|s| !s.frames.is_empty()).min_by_key(|s| first(s))?;
         let (_, message) = oldest.frames.pop_first()?;

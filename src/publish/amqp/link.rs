@@ -100,8 +100,11 @@ pub(super) struct Link {
     _socket: SocketGuard,
     pub(super) connection: Connection,
     pub(super) channel: Channel,
-    pub(super) events: Pin<Box<dyn Stream<Item = Event> + Send>>,
+    pub(super) events: Events,
 }
+
+/// What happens to a connection and its channels.
+pub(super) type Events = Pin<Box<dyn Stream<Item = Event> + Send>>;
 
 impl Link {
     /// Connects and makes everything ready, or says why not, within 10 s.
@@ -121,9 +124,21 @@ impl Link {
     }
 }
 
-/// Whether both still work.
-pub(super) fn is_usable(connection: &Connection, channel: &Channel) -> bool {
-    connection.status().connected() && channel.status().connected()
+/// Whether both still work after an event. One may be about a channel of others, which is theirs to bear.
+pub(super) fn heard(event: Option<Event>, connection: &Connection, channel: &Channel) -> Result<(), Fault> {
+    let is_usable = connection.status().connected() && channel.status().connected();
+    match event {
+        Some(Event::Error(error)) if !is_usable => Err(error.into()),
+        Some(_) => Ok(()),
+        None => Err(Fault::Away("the connection has ended".into())),
+    }
+}
+
+/// A channel on which the broker confirms what is published.
+pub(super) async fn confirming(connection: &Connection) -> Result<Channel, Fault> {
+    let channel = connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    Ok(channel)
 }
 
 /// `host:port/vhost` for logs; never more of the URI than that.
@@ -184,8 +199,7 @@ async fn connect(uri: AMQPUri, site: &str, slot: Arc<Mutex<Slot>>) -> Result<Con
 }
 
 async fn prepare(connection: &Connection, config: &BrokerConfig) -> Result<Channel, Fault> {
-    let channel = connection.create_channel().await?;
-    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    let channel = confirming(connection).await?;
     for name in [&config.frames_exchange, &config.status_exchange] {
         let long = |_| Fault::wrong("the name of an exchange has more than 255 bytes");
         let exchange = ShortString::try_new(name.as_str()).map_err(long)?;

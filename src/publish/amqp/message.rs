@@ -2,14 +2,16 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldArray, FieldTable, ShortString};
 
+use crate::config::BrokerConfig;
 use crate::frame::{Frame, Stream};
 use crate::status::{Report, now_ms};
 use crate::wire;
 
-/// Which of the two exchanges a message goes to, and what its confirm means.
+/// Which exchange a message goes to, and what its confirm means.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     /// A frame whose last trace was in hand at this moment. A durable one is sent again when the broker refuses it.
@@ -18,16 +20,13 @@ pub(super) enum Kind {
     Status,
 }
 
-/// Number of a message in the order of its first publishing.
-pub(super) type Number = u64;
-
-/// One message, kept until it is confirmed so that it can be sent again with the same id.
-#[derive(Debug)]
+/// One message. Sent again it has the same id. A copy shares its body.
+#[derive(Clone, Debug)]
 pub(super) struct Message {
     pub(super) kind: Kind,
     pub(super) key: ShortString,
     pub(super) properties: BasicProperties,
-    pub(super) body: Vec<u8>,
+    pub(super) body: Bytes,
 }
 
 impl Message {
@@ -35,7 +34,7 @@ impl Message {
     pub(super) fn frame(frame: &Frame, site: &str) -> Self {
         let (key, properties) = envelope(frame, site);
         let kind = Kind::Frame { captured_at: frame.captured_at, durable: frame.stream.durable };
-        Self { kind, key, properties, body: wire::encode_vec(frame, site) }
+        Self { kind, key, properties, body: wire::encode_vec(frame, site).into() }
     }
 
     /// The message of a status report. `event` says why it is sent: `phase`, `conditions`, `periodic` or `connected`; `id` must be
@@ -54,7 +53,7 @@ impl Message {
             .with_headers(headers);
         // A report is plain numbers and texts, which always have a JSON form; an empty object beats no message.
         let body = serde_json::to_vec(report).unwrap_or_else(|_| b"{}".to_vec());
-        Self { kind: Kind::Status, key: short(&format!("{}.state", word(&report.site))), properties, body }
+        Self { kind: Kind::Status, key: short(&format!("{}.state", word(&report.site))), properties, body: body.into() }
     }
 
     /// The message id.
@@ -62,7 +61,15 @@ impl Message {
         self.properties.message_id().as_ref().map_or("", ShortString::as_str)
     }
 
-    /// Frames are told when no queue wants them; a status message that nobody wants is nobody's loss.
+    /// Where it goes.
+    pub(super) fn exchange(&self, config: &BrokerConfig) -> ShortString {
+        match self.kind {
+            Kind::Frame { .. } => short(&config.frames_exchange),
+            Kind::Status => short(&config.status_exchange),
+        }
+    }
+
+    /// Whether the broker is to return it when no queue wants it. A status message that nobody wants is nobody's loss.
     pub(super) const fn mandatory(&self) -> bool {
         self.is_frame()
     }
@@ -74,7 +81,7 @@ impl Message {
 }
 
 /// Where a frame goes, and what its message says about itself.
-pub(super) fn envelope(frame: &Frame, site: &str) -> (ShortString, BasicProperties) {
+fn envelope(frame: &Frame, site: &str) -> (ShortString, BasicProperties) {
     let stream = &frame.stream;
     let (epoch, first_line) = (frame.acquisition.epoch, frame.first_line);
     let key = format!("{}.{}.{}.{}", word(site), stream.view.name(), word(&stream.name), stream.number);

@@ -1,17 +1,18 @@
 //! RabbitMQ through lapin, which is used in this folder only. Standing views and status: one task on tokio, one connection
 //! at a time. Beside it, on connections of their own (`keep_connected`): the frames of jobs ([`live`]) and commands
-//! ([`commands`]).
+//! ([`commands`]). Both kinds of frames, and status, go through a [`confirm_channel`].
 //!
 //! ```text
 //!            Link::open ──────────► session: publish, confirm ──────────► closed: flushed, farewell
 //!                ▲                      │ fault
-//!                └── back-off 0.2…10 s ◄┘   (unanswered messages stay in the outbox and are sent again first)
+//!                └── back-off 0.2…10 s ◄┘   (unanswered messages go back to the outbox and are sent again first)
 //! ```
-//! Nothing here can make the pipeline wait or let memory grow: the outbox holds at most a window of frames, everything
+//! Nothing here can make the pipeline wait or let memory grow: at most a window of frames is unanswered, everything
 //! else waits at the fence, where the oldest goes first. Frames that a full queue refuses wait in a bounded place of their
 //! own ([`held`]) and hold up nothing. Passwords stay inside [`link`] and are never logged.
 
 mod commands;
+mod confirm_channel;
 mod depth;
 mod held;
 mod inbox;
@@ -30,21 +31,22 @@ mod window;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use self::commands::Commands;
+use self::confirm_channel::now;
 use self::link::{Fault, Link, place};
 use self::live::Live;
 use self::outbox::Outbox;
 use self::reconnect::keep_connected;
 use self::refusal::Refusals;
-use self::size::{SizeChange, SizeLimit};
 use self::status_messages::StatusMessages;
 pub use self::subscriber::{Arrival, Subscriber};
+use self::window::Window;
 use super::FrameSink;
 use crate::config::BrokerConfig;
 use crate::egress::Outlet;
@@ -76,10 +78,9 @@ impl FrameSink for Amqp {
         let counters = Arc::clone(&status.counters.publish);
         let mut publisher = Publisher {
             place: place(&config),
-            outbox: Outbox::new(Arc::clone(&counters)),
+            window: Outbox::window(config.window, Arc::clone(&counters)),
             status_messages: StatusMessages::new(Arc::clone(&status)),
             refusals: Refusals::new(STANDING),
-            size_limit: SizeLimit::default(),
             refused_frames: None,
             log_limit: LogLimit::minute(),
             config,
@@ -120,10 +121,9 @@ struct Publisher {
     config: BrokerConfig,
     status: Arc<Status>,
     place: String,
-    outbox: Outbox,
+    window: Window<Outbox>,
     status_messages: StatusMessages,
     refusals: Refusals,
-    size_limit: SizeLimit,
     /// Frames refused and given up before those that are refused now; `None` while none are.
     refused_frames: Option<[u64; 2]>,
     log_limit: LogLimit,
@@ -134,9 +134,9 @@ impl Publisher {
     async fn work(&mut self, outlet: &Outlet) {
         let mut back_off = BACK_OFF_FIRST;
         loop {
-            let answered = self.outbox.answered();
+            let answered = self.window.owner.answered();
             let Err(fault) = self.connect_and_publish(outlet).await else { return };
-            if self.outbox.answered() > answered {
+            if self.window.owner.answered() > answered {
                 back_off = BACK_OFF_FIRST;
             }
             self.status_messages.listened_to(false);
@@ -145,7 +145,7 @@ impl Publisher {
             self.tell(BrokerState::Away, Some(&fault));
             self.learn_from(&fault);
             let never_there = self.status.counters.publish.connections.get() == 0;
-            let nothing_left = outlet.depth() == 0 && self.outbox.len() == 0;
+            let nothing_left = outlet.depth() == 0 && self.window.is_settled();
             if outlet.closed().now_or_never().is_some() && (never_there || nothing_left) {
                 return;
             }
@@ -180,47 +180,31 @@ impl Publisher {
         }
     }
 
-    /// A message that the broker can never take must not come back with every connection.
+    /// Keeps what the connection left without an answer, but for messages that the broker can never take: these must not
+    /// come back with every connection.
     fn learn_from(&mut self, fault: &Fault) {
-        let Fault::Impossible(text) = fault else { return };
-        let Some(limit) = self.size_limit.learn(text, self.outbox.largest(), Instant::now()) else { return };
-        let given_up = self.outbox.give_up_larger(limit);
-        warn!(given_up, "broker {}: a message is too large: {text}", self.place);
-        self.see_sizes();
+        let Some(limit) = self.window.lose(Some(fault), now()) else { return };
+        let given_up = self.window.owner.give_up_larger(limit);
+        warn!(given_up, "broker {}: a message is too large: {fault}", self.place);
     }
 
     /// Called once a turn, whatever is waited for: tells how much waits, and that the publisher lives.
     fn gauge(&mut self, outlet: &Outlet) {
         let c = &self.status.counters;
+        let unanswered = self.window.frames();
         c.publish.ticks.add(1);
-        c.publish.frames_unanswered.set(self.outbox.frames() as f64);
-        c.publish.frames_held.set(self.outbox.held().len() as f64);
-        c.publish.frames_waiting.set((outlet.depth() + self.outbox.frames()) as f64);
-        self.see_sizes();
-        self.see_refused_frames();
-    }
-
-    /// Says when frames are too large for the broker, and when they no longer are.
-    fn see_sizes(&mut self) {
-        let place = &self.place;
-        match self.size_limit.change(Instant::now()) {
-            Some(SizeChange::TooLarge { limit }) => {
-                let why = format!("frames are larger than the {limit} bytes that the broker takes in one message");
-                warn!("broker {place}: {why}: they are not sent, and counted as too large");
-                self.status.found(FindingKind::FramesTooLarge, STANDING, why);
-            }
-            Some(SizeChange::Over) => {
-                info!("broker {place}: no frame was too large for a minute");
-                self.status.take_back(FindingKind::FramesTooLarge, STANDING);
-            }
-            None => {}
+        c.publish.frames_unanswered.set(unanswered as f64);
+        c.publish.frames_held.set(self.window.owner.held().len() as f64);
+        c.publish.frames_waiting.set((outlet.depth() + unanswered) as f64);
+        if let Some(change) = self.window.size_change(now()) {
+            change.tell("frames", STANDING, &self.status);
         }
+        self.see_refused_frames();
     }
 
     /// Says when the broker begins to refuse frames, and when it takes them again.
     fn see_refused_frames(&mut self) {
-        let now = Instant::now();
-        let refused = self.outbox.refused_streams(now) > 0;
+        let refused = self.window.owner.refused_streams(now()) > 0;
         if refused == self.refused_frames.is_some() {
             return;
         }
@@ -269,7 +253,7 @@ impl Publisher {
 
     /// The end: what is left is counted.
     fn finish(&mut self, outlet: &Outlet) {
-        let unconfirmed = self.outbox.give_up();
+        let unconfirmed = self.window.give_up(now());
         let mut left = 0;
         while outlet.take().now_or_never().flatten().is_some() {
             left += 1;

@@ -1,7 +1,12 @@
 //! The largest message that the broker takes (RabbitMQ's `max_message_size`). It is not told beforehand: a larger message
-//! costs the channel, and with it the connection. So it is found out once and remembered. Pure: the time is passed in.
+//! costs the channel, and with it the connection. So it is found out once and remembered. What is decided
+//! is pure: the time is passed in.
 
 use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+
+use crate::status::{FindingKind, Status};
 
 /// After so long a larger message is tried again, which costs a connection when the limit is still there.
 const REMEMBER: Duration = Duration::from_secs(3600);
@@ -29,6 +34,23 @@ pub(super) enum SizeChange {
     TooLarge { limit: usize },
     /// None was too large for a while.
     Over,
+}
+
+impl SizeChange {
+    /// Tells it of `frames`, which is what they are in words; `name` is the connection that they go over.
+    pub(super) fn tell(self, frames: &str, name: &'static str, status: &Status) {
+        match self {
+            Self::TooLarge { limit } => {
+                let why = format!("{frames} are larger than the {limit} bytes that the broker takes in one message");
+                warn!("{why}: they are not sent, and counted as too large");
+                status.found(FindingKind::FramesTooLarge, name, why);
+            }
+            Self::Over => {
+                info!("none of the {frames} was too large for the broker for a minute");
+                status.take_back(FindingKind::FramesTooLarge, name);
+            }
+        }
+    }
 }
 
 impl SizeLimit {
