@@ -151,6 +151,8 @@ fn what_is_wrong_is_answered_dead_lettered_and_does_no_harm() {
     rig.ok("keepalive", &mine, &keepalive());
     let c = (rig.commands("done"), rig.commands("refused"));
     assert_eq!(c, (6, refused + 1), "each was counted once");
+    let unsent = || rig.daemon.count("fiberd_command_replies_unsent_total");
+    wait_for("what became of the answers", || (unsent() == 4).then_some(()));
     assert_eq!(rig.daemon.count("fiberd_commands_heard"), 1);
     // One connection for all of them.
     rig.daemon.process.says("commands are heard", 1);

@@ -165,6 +165,12 @@ pub(super) const TABLE: &[Metric] = &[
             ]
         }),
     },
+    count(
+        "fiberd_command_replies_unsent_total",
+        "replies",
+        "Answers to commands that nobody got, as far as is known: no such queue, refused, not written within 2 s, or not confirmed when the connection was lost.",
+        |look| look.counters.commands.replies_unsent.get() as f64,
+    ),
     gauge("fiberd_commands_heard", "1", "1 while commands from the bus are heard, 0 while they are not.", |look| {
         Some(look.counters.commands.heard.get())
     }),

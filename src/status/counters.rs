@@ -217,6 +217,8 @@ pub struct CommandCounters {
     pub refused: Counter,
     /// Commands that were for another daemon.
     pub ignored: Counter,
+    /// Answers to commands that nobody got, as far as is known.
+    pub replies_unsent: Counter,
     /// 1 while commands are heard.
     pub heard: Gauge,
 }

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use super::inbox::{self, Inbox};
 use super::link::{Fault, Link, heard};
+use super::message::Message;
 use super::reconnect::BrokerClient;
 use super::reply::Replies;
 use crate::config::BrokerConfig;
@@ -40,6 +41,7 @@ pub(super) struct Commands {
     default_job: Option<String>,
     status: Arc<Status>,
     jobs: Jobs,
+    replies: Replies,
     /// Connections in a row that ended before a message was settled.
     barren: u32,
     log_limit: LogLimit,
@@ -63,22 +65,23 @@ impl BrokerClient for Commands {
     }
 
     fn ended(&mut self, _: Option<&Fault>) {
+        self.replies.lose(Fault::Away("the connection has ended".into()));
         self.status.counters.commands.heard.set(0.0);
     }
 }
 
 impl Commands {
     pub(super) fn new(config: BrokerConfig, default_job: Option<String>, status: Arc<Status>, jobs: Jobs) -> Self {
-        Self { config, default_job, status, jobs, barren: 0, log_limit: LogLimit::minute() }
+        let replies = Replies::new(Arc::clone(&status.counters.commands));
+        Self { config, default_job, status, jobs, replies, barren: 0, log_limit: LogLimit::minute() }
     }
 
     async fn hear(&mut self, link: &mut Link) -> Result<(), Fault> {
         let Link { connection, events, .. } = link;
         let late = |_| Fault::Away("no answer within 5 s".into());
         let inbox = timeout(SETUP, inbox::declare(connection, &self.config)).await.map_err(late)??;
-        let mut replies = Replies::default();
         if self.barren > BARREN && self.config.commands_queue.is_some() {
-            self.one_by_one(connection, &inbox, &mut replies).await?;
+            self.one_by_one(connection, &inbox).await?;
         }
         let mut consumer = timeout(SETUP, inbox.consume()).await.map_err(late)??;
         self.status.counters.commands.heard.set(1.0);
@@ -97,26 +100,27 @@ impl Commands {
                             delivery.ack(BasicAckOptions::default()).await?;
                         }
                         self.barren = 0;
-                        self.reply(&answer, &delivery, connection, &mut replies).await;
+                        self.reply(&answer, &delivery, connection).await;
                     }
                     None => return Ok(()),
                 },
                 // Also that of a channel of others: a look for an exchange that is not there, an answer.
                 event = events.next() => heard(event, connection, &inbox.channel)?,
+                () = self.replies.gather() => {}
             }
         }
     }
 
     /// Empties a queue that outlives connections, each message gone before it is looked at: there may be one among them
     /// that the client library cannot read, and that would end every connection.
-    async fn one_by_one(&mut self, connection: &Connection, inbox: &Inbox, replies: &mut Replies) -> Result<(), Fault> {
+    async fn one_by_one(&mut self, connection: &Connection, inbox: &Inbox) -> Result<(), Fault> {
         warn!("no connection for commands lasts: the messages that wait are taken one by one");
         let late = |_| Fault::Away("a message could not be read within 5 s".into());
         // What cannot be read ends the connection without an answer.
         let get = || timeout(SETUP, inbox.channel.basic_get(inbox.queue.clone(), BasicGetOptions { no_ack: true }));
         while let Some(got) = get().await.map_err(late)?? {
             let answer = self.answer(&got.delivery).await;
-            self.reply(&answer, &got.delivery, connection, replies).await;
+            self.reply(&answer, &got.delivery, connection).await;
         }
         self.barren = 0;
         Ok(())
@@ -149,18 +153,19 @@ impl Commands {
     }
 
     /// Says what came of it, to whoever wants to know.
-    async fn reply(&self, answer: &Answer, delivery: &Delivery, connection: &Connection, replies: &mut Replies) {
+    async fn reply(&mut self, answer: &Answer, delivery: &Delivery, connection: &Connection) {
         let (status, body) = match answer {
             Answer::Done(done) => (200, serde_json::to_vec(done)),
             Answer::Refused(refusal) => (refusal.http.as_u16(), serde_json::to_vec(refusal)),
             Answer::Ignored => return,
         };
         if let (Some(to), Ok(body)) = (delivery.properties.reply_to(), body) {
-            replies.send(connection, to, &delivery.properties, &self.status.site, status, &body).await;
+            let id = delivery.properties.correlation_id().clone();
+            self.replies.send(connection, Message::reply(to.clone(), id, &self.status.site, status, body)).await;
         }
     }
 
-    async fn execute(&self, delivery: &Delivery) -> Result<Option<Done>, Refusal> {
+    async fn execute(&mut self, delivery: &Delivery) -> Result<Option<Done>, Refusal> {
         if header(&delivery.properties, "site")?.is_some_and(|site| site != self.status.site) {
             return Ok(None);
         }

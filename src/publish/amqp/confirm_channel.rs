@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!  status, frames of views ──► [spool] ──► Outbox  ─┐ kept until settled: sent again when lost, held when refused
-//!  frames of jobs ─────────► LiveQueue ──► Live    ─┴──► Window ──► ConfirmChannel ──► broker   live only, sent once
+//!  frames of jobs ─────────► LiveQueue ──► Live    ─┼──► Window ──► ConfirmChannel ──► broker   live only, sent once
+//!  commands ─────────────────────────────► Replies ─┘      │                                    sent once
 //!                                          Owner ◄─────────┘ taken, unroutable, refused or lost: once for each message
 //! ```
 //! The spool is not there yet. It will stand in front of the [`Outbox`](super::outbox), and nothing here will know of it.

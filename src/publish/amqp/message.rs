@@ -18,7 +18,12 @@ pub(super) enum Kind {
     Frame { captured_at: Instant, durable: bool },
     /// A status message.
     Status,
+    /// An answer to a command, to the queue that its key names.
+    Reply,
 }
+
+/// Direct reply-to: the broker hands an answer over without a queue.
+pub(super) const DIRECT: &str = "amq.rabbitmq.reply-to";
 
 /// One message. Sent again it has the same id. A copy shares its body.
 #[derive(Clone, Debug)]
@@ -56,7 +61,30 @@ impl Message {
         Self { kind: Kind::Status, key: short(&format!("{}.state", word(&report.site))), properties, body: body.into() }
     }
 
-    /// The message id.
+    /// An answer to a command with `correlation_id`. `status` is what the HTTP API would have in its status line.
+    pub(super) fn reply(
+        to: ShortString,
+        correlation_id: Option<ShortString>,
+        site: &str,
+        status: u16,
+        body: Vec<u8>,
+    ) -> Self {
+        let mut headers = FieldTable::default();
+        headers.insert("site".into(), text(site));
+        headers.insert("status".into(), int(u64::from(status)));
+        let kind = if status < 300 { "command.done" } else { "command.refused" };
+        let mut properties = BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_type(kind.into())
+            .with_delivery_mode(1)
+            .with_headers(headers);
+        if let Some(id) = correlation_id {
+            properties = properties.with_correlation_id(id);
+        }
+        Self { kind: Kind::Reply, key: to, properties, body: body.into() }
+    }
+
+    /// The message id; nothing for an answer to a command.
     pub(super) fn id(&self) -> &str {
         self.properties.message_id().as_ref().map_or("", ShortString::as_str)
     }
@@ -66,12 +94,18 @@ impl Message {
         match self.kind {
             Kind::Frame { .. } => short(&config.frames_exchange),
             Kind::Status => short(&config.status_exchange),
+            Kind::Reply => ShortString::default(),
         }
     }
 
-    /// Whether the broker is to return it when no queue wants it. A status message that nobody wants is nobody's loss.
-    pub(super) const fn mandatory(&self) -> bool {
-        self.is_frame()
+    /// Whether the broker is to return it when no queue wants it. A status message that nobody wants is nobody's loss; an
+    /// answer that goes without a queue would always come back.
+    pub(super) fn mandatory(&self) -> bool {
+        match self.kind {
+            Kind::Frame { .. } => true,
+            Kind::Status => false,
+            Kind::Reply => !self.key.as_str().starts_with(DIRECT),
+        }
     }
 
     /// Whether it is a frame, which is accounted for.
@@ -147,7 +181,7 @@ fn number(value: f64) -> AMQPValue {
 }
 
 /// AMQP has no unsigned 64-bit integer.
-pub(super) fn int(value: u64) -> AMQPValue {
+fn int(value: u64) -> AMQPValue {
     AMQPValue::LongLongInt(i64::try_from(value).unwrap_or(i64::MAX))
 }
 

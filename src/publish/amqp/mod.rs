@@ -1,6 +1,6 @@
 //! RabbitMQ through lapin, which is used in this folder only. Standing views and status: one task on tokio, one connection
 //! at a time. Beside it, on connections of their own (`keep_connected`): the frames of jobs ([`live`]) and commands
-//! ([`commands`]). Both kinds of frames, and status, go through a [`confirm_channel`].
+//! ([`commands`]) with their answers ([`reply`]). All that is published goes through a [`confirm_channel`].
 //!
 //! ```text
 //!            Link::open ──────────► session: publish, confirm ──────────► closed: flushed, farewell
