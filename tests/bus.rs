@@ -13,10 +13,12 @@ use common::broker::{Broker, shared};
 use common::bus::{Client, Headers, Rig, Wire, keepalive, roi, table, word};
 use common::http::{ask, exchange};
 use common::wait_for;
-use lapin::options::{ExchangeDeclareOptions, ExchangeDeleteOptions};
+use futures_util::StreamExt;
+use lapin::options::{BasicConsumeOptions, ExchangeDeclareOptions, ExchangeDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, ExchangeKind};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 #[test]
 fn each_command_has_its_effect_on_the_job_that_it_names_and_on_no_other() {
@@ -149,8 +151,18 @@ fn what_is_wrong_is_answered_dead_lettered_and_does_no_harm() {
         rig.client.publish("wrong.commands", "keepalive", properties, keep.as_bytes());
     }
     rig.ok("keepalive", &mine, &keepalive());
+    // One that goes without a queue arrives.
+    let (name, options) = ("amq.rabbitmq.reply-to", BasicConsumeOptions { no_ack: true, ..Default::default() });
+    let consumed = rig.client.channel.basic_consume(name.into(), "".into(), options, FieldTable::default());
+    let mut direct = rig.client.runtime.block_on(consumed).unwrap();
+    let properties = BasicProperties::default().with_headers(table(&mine)).with_reply_to(name.into());
+    rig.client.publish("wrong.commands", "keepalive", properties, keep.as_bytes());
+    let answer = rig.client.runtime.block_on(async { timeout(Duration::from_secs(60), direct.next()).await });
+    let answer = answer.expect("in time").unwrap().unwrap();
+    assert!(answer.data.starts_with(b"{"));
+    rig.ok("keepalive", &mine, &keepalive());
     let c = (rig.commands("done"), rig.commands("refused"));
-    assert_eq!(c, (6, refused + 1), "each was counted once");
+    assert_eq!(c, (8, refused + 1), "each was counted once");
     let unsent = || rig.daemon.count("fiberd_command_replies_unsent_total");
     wait_for("what became of the answers", || (unsent() == 4).then_some(()));
     assert_eq!(rig.daemon.count("fiberd_commands_heard"), 1);

@@ -27,7 +27,7 @@ const WINDOW: usize = 256;
 fn is_address(to: &str) -> bool {
     let Some(rest) = to.strip_prefix(DIRECT) else { return !to.is_empty() };
     let is_base64 = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='));
-    let is_process = |text: &str| text.len() >= 16 && text.starts_with("g2");
+    let is_process = |text: &str| text.len() >= 16 && (text.starts_with("g2d") || text.starts_with("g1h"));
     let parts: Vec<_> = rest.split('.').collect();
     matches!(parts.as_slice(), ["", process, key]
         if is_process(process) && !key.is_empty() && is_base64(process) && is_base64(key))
@@ -119,5 +119,27 @@ impl Replies {
             self.window.owner.count("there is no channel for it");
         }
         self.window.lose(None, now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_queue_or_what_the_broker_made_up() {
+        for to in [
+            "nowhere",
+            "amq.gen-1",
+            "amq.rabbitmq.reply-to.g1h2AA5yZXBseUA4NTkwNTUwOAAAArEAAAAAawvCtg==.oNm/ktcCOIM/Zt2DI9q1YQ==",
+            "amq.rabbitmq.reply-to.g2dkABBmaWJlckBsb2NhbGhvc3QAAAK0AAAAAAM=.MXa+8Hn/ktcCOIM==",
+        ] {
+            assert!(is_address(to), "{to}");
+        }
+        let key = "oNm/ktcCOIM";
+        for process in ["", "x", "g2dk", "g3h2AA5yZXBseUA4NTkw", "g1h2AA5yZXBseUA4NTk\u{e9}", "g1h2AA5yZXBseUA4.NTkw"] {
+            assert!(!is_address(&format!("{DIRECT}.{process}.{key}")), "{process}");
+        }
+        assert!(!is_address("") && !is_address(DIRECT) && !is_address(&format!("{DIRECT}.g1h2AA5yZXBseUA4NTkw.")));
     }
 }
