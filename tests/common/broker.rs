@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -13,6 +13,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use super::free_port;
 
 const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
 const READY: Duration = Duration::from_secs(120);
@@ -35,11 +37,6 @@ pub fn shared() -> &'static Broker {
     SHARED.get_or_init(Broker::start)
 }
 
-fn free_ports<const N: usize>() -> [u16; N] {
-    let held: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    std::array::from_fn(|i| held[i].local_addr().expect("bound").port())
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -54,7 +51,7 @@ impl Broker {
         let script = Path::new(SCRIPTS).join("rabbitmq-server");
         assert!(script.exists(), "{} is missing: these tests need Debian's rabbitmq-server", script.display());
         let dir = tempfile::Builder::new().prefix("fiberd-broker-").tempdir().expect("a folder").keep();
-        let [port, epmd_port, dist_port] = free_ports();
+        let [port, epmd_port, dist_port] = std::array::from_fn(|_| free_port());
         let cookie = dir.join(".erlang.cookie");
         fs::write(&cookie, "FIBERDTESTS").expect("cookie");
         fs::set_permissions(&cookie, fs::Permissions::from_mode(0o400)).expect("cookie mode");
