@@ -1,5 +1,5 @@
 //! What several test programs need. Each includes this module, and none uses all of it.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, unused_imports)]
 
 pub mod books;
 pub mod broker;
@@ -13,9 +13,10 @@ pub mod publisher;
 pub mod replayed;
 pub mod server;
 
+pub use broker::free_port;
+
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// The real instruments' files.
@@ -57,18 +58,5 @@ pub fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
         }
         assert!(Instant::now() < deadline, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// A TCP port of loopback that is free and stays so until it is used: it lies below those that the system gives to
-/// connections, one of which would take it sooner or later, and nobody else in this process gets it.
-pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = 10_000 + (std::process::id() % 100 * 100) as u16 + number % 100;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
     }
 }
