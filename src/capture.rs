@@ -3,9 +3,10 @@
 //! Takes a free block from the pool, lets the source fill it with traces exactly as they came, and sends the lease down
 //! the full queue, which has room for every block. While traces flow it allocates nothing and waits for nobody
 //! downstream for longer than the source itself has room: then, without a free block, it goes on reading into one spare
-//! block, so that the hardware never backs up, and the next block that gets through says how many traces are missing; `account` counts them at once. Whether there is
-//! signal is decided by [`SignalMonitor`]; this thread tells it what it saw, and tells [`Status`] what it answered. A second
-//! consumer gets the same blocks by a [`Tee`].
+//! block, so that the hardware never backs up, and the next block that gets through says how many traces are missing;
+//! `account` counts them at once. Whether there is signal is decided by [`SignalMonitor`]; this thread tells it what it saw,
+//! and tells [`Status`] what it answered, and what the interrogator says of itself (`instrument`). A second consumer gets
+//! the same blocks by a [`Tee`].
 
 mod account;
 mod instrument;

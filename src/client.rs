@@ -52,13 +52,13 @@ pub enum ClientError {
     #[error(
         "{url} wants a token: put it into the environment variable FIBERD_TOKEN, or into a file and name that with --token-file"
     )]
-    TokenWanted {
+    TokenNeeded {
         /// Who wants it.
         url: String,
     },
     /// 403.
     #[error("the token may only look; for this its role must be `control`")]
-    RoleWanted,
+    RoleNeeded,
     /// Another failure, in the words of the daemon.
     #[error("{0}")]
     Refused(String),
@@ -159,8 +159,8 @@ impl Client {
         })
         .await
         .and_then(|(status, body)| match status {
-            StatusCode::UNAUTHORIZED => Err(ClientError::TokenWanted { url: self.url() }),
-            StatusCode::FORBIDDEN => Err(ClientError::RoleWanted),
+            StatusCode::UNAUTHORIZED => Err(ClientError::TokenNeeded { url: self.url() }),
+            StatusCode::FORBIDDEN => Err(ClientError::RoleNeeded),
             _ => Ok((status, body)),
         })
     }

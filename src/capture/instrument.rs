@@ -8,7 +8,7 @@ use crate::source::InstrumentState;
 use crate::status::{FindingKind, Status};
 
 /// See the module.
-pub(super) const HOLD: Duration = Duration::from_secs(5);
+const HOLD: Duration = Duration::from_secs(5);
 
 /// What was last said, by the time of the capture thread.
 #[derive(Debug, Default)]

@@ -6,8 +6,8 @@
 //! limit is met is in `limits`, what jobs take of [`memory`] is reckoned there. The lines of a job go into its
 //! [`feed`](crate::feed)s, from where clients read them over gRPC, WebSocket and polls, for which `rows` makes them JSON.
 //! No frame is made here and none is changed.
-//! [`commands`] from the bus change a job that runs; [`live`] hands frames to the broker, as many as [`send_policy`] finds worth
-//! it.
+//! [`commands`] from the bus change a job that runs; [`live`] hands frames to the broker, as many as [`send_policy`] finds
+//! worth it.
 
 mod allocator;
 pub mod commands;

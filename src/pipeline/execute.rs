@@ -11,6 +11,7 @@
 
 use crossbeam_channel::Receiver;
 use tokio::sync::oneshot;
+use tracing::debug;
 
 use super::Engine;
 use super::control::{Command, Opened};
@@ -177,6 +178,7 @@ impl Engine {
         let come = PlannedView::all_of_job(job, &streams, &plans.output).map_err(Refusal::DoesNotFit)?;
         let (old, next_trace) = (plans.streams_of(job), self.next_trace);
         let first_trace = self.kept.recall(|kept| plans.exchange(come, &old, &[], Now { next_trace, kept }, stock));
+        debug!(job, made_here = stock.made(), "a job begins; so many parts were not prepared");
         let opened = Opened { epoch: input.epoch, first_trace };
         self.generation += 1;
         self.jobs.retain(|(other, _)| other != job);

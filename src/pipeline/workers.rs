@@ -183,7 +183,7 @@ impl Workers {
 }
 
 /// How many pieces of scratch memory an engine has.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Scratch {
     threads: usize,
 }

@@ -32,16 +32,16 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(45);
 /// Lines of a client's display, as the API wants to be told; pictures here keep no more.
 const DISPLAY_LINES: u32 = 200;
 
-/// What is wanted.
+/// What is asked for.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Wanted {
+pub(super) enum JobKind {
     /// The waterfall of the whole fiber.
     Waterfall,
     /// The spectrogram of this channel, from 1; `None` is the one in the middle.
     Channel(Option<u32>),
 }
 
-impl Wanted {
+impl JobKind {
     /// Body of `POST /configure` on a fiber with so many channels; the first channel from 0, and behind the last.
     fn request(self, channels: u32) -> (Value, u32, u32) {
         match self {
@@ -77,18 +77,18 @@ struct Job {
 }
 
 /// Follows until `stop` is closed.
-pub(super) async fn follow(client: Client, wanted: Wanted, shared: Arc<Shared>, mut stop: watch::Receiver<()>) {
+pub(super) async fn follow(client: Client, kind: JobKind, shared: Arc<Shared>, mut stop: watch::Receiver<()>) {
     loop {
         let mut job = None;
         let outcome = tokio::select! {
-            outcome = one_job(&client, wanted, &shared, &mut job) => outcome,
+            outcome = one_job(&client, kind, &shared, &mut job) => outcome,
             _ = stop.changed() => Ok(()),
         };
         if let Some(job) = job {
             // It may have ended by itself, or with its daemon.
             let _ = client.json(Method::DELETE, &format!("/job/{}", job.id), String::new()).await;
         }
-        let refused = matches!(outcome, Err(ClientError::RoleWanted | ClientError::Refused(_)));
+        let refused = matches!(outcome, Err(ClientError::RoleNeeded | ClientError::Refused(_)));
         let words = outcome.err().map(|error| error.to_string());
         if let Some(words) = &words {
             shared.say(words);
@@ -105,7 +105,7 @@ pub(super) async fn follow(client: Client, wanted: Wanted, shared: Arc<Shared>, 
 }
 
 /// Asks for a job, whose id is in `job` from then on, and reads it to its end.
-async fn one_job(client: &Client, wanted: Wanted, shared: &Shared, job: &mut Option<Job>) -> Result<(), ClientError> {
+async fn one_job(client: &Client, kind: JobKind, shared: &Shared, job: &mut Option<Job>) -> Result<(), ClientError> {
     if !shared.acquires() {
         // Without a signal every job is refused.
         return Ok(());
@@ -113,7 +113,7 @@ async fn one_job(client: &Client, wanted: Wanted, shared: &Shared, job: &mut Opt
     let channels = client.json(Method::GET, "/channels", String::new()).await?;
     let channels = channels["highest_channel"].as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
     let channels = channels.ok_or_else(|| client.stranger("/channels names no channel"))?;
-    let (body, first, end) = wanted.request(channels);
+    let (body, first, end) = kind.request(channels);
     let answer = client.json(Method::POST, "/configure", body.to_string()).await?;
     let (id, streams) = (answer["job_id"].as_str(), answer["stream_amount"].as_u64());
     let (Some(id), Some(streams)) = (id, streams) else {

@@ -24,7 +24,7 @@ use crate::status::now_ms;
 use crate::terminal::{self, Facts, LogTail, Pictures, Rates, ScreenSource};
 
 use answers::Metrics;
-use follow::{Wanted, follow};
+use follow::{JobKind, follow};
 
 /// From one look at the facts to the next.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -86,8 +86,8 @@ pub fn watch(client: &Client, options: &WatchOptions, stop: &Arc<AtomicBool>) ->
     let (stop_tx, stop_rx) = watch::channel(());
     let mut tasks = JoinSet::new();
     tasks.spawn_on(look(client.clone(), rates, Arc::clone(&shared), stop_rx.clone()), runtime.handle());
-    for wanted in [Wanted::Waterfall, Wanted::Channel(options.channel)] {
-        tasks.spawn_on(follow(client.clone(), wanted, Arc::clone(&shared), stop_rx.clone()), runtime.handle());
+    for kind in [JobKind::Waterfall, JobKind::Channel(options.channel)] {
+        tasks.spawn_on(follow(client.clone(), kind, Arc::clone(&shared), stop_rx.clone()), runtime.handle());
     }
     if let Some(run_for) = options.run_for {
         let stop = Arc::clone(stop);

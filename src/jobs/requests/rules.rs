@@ -34,7 +34,7 @@ const MAX_LINE_S: u64 = 3600;
 /// Why it cannot become a job.
 pub fn plan(request: &ConfigureRequest, facts: &Facts, now_s: i64) -> Result<JobPlan, Refusal> {
     let display = request.display_info.clone().unwrap_or_default();
-    let mut wanted = Wanted {
+    let mut wanted = Parsed {
         words: &CONFIGURE,
         view: View::Multi,
         channels: request.channels.clone().unwrap_or_default(),
@@ -69,7 +69,7 @@ pub fn plan(request: &ConfigureRequest, facts: &Facts, now_s: i64) -> Result<Job
 pub fn plan_task(request: &TaskRequest, facts: &Facts, now_s: i64) -> Result<JobPlan, Refusal> {
     let canvas = request.canvas_info.clone().unwrap_or_default();
     let sensors = request.sensors.clone().unwrap_or_default();
-    let mut wanted = Wanted {
+    let mut wanted = Parsed {
         words: &TASK,
         view: View::Multi,
         channels: ChannelRange { min: sensors.min, max: sensors.max, ..ChannelRange::default() },
@@ -105,7 +105,7 @@ const CONFIGURE: Words = Words { channels: "channels", height: "displayInfo.heig
 const TASK: Words = Words { channels: "sensors", height: "canvasInfo.height", first_channel: 0, several: true };
 
 /// A request in either form.
-struct Wanted {
+struct Parsed {
     words: &'static Words,
     view: View,
     channels: ChannelRange,
@@ -117,7 +117,7 @@ struct Wanted {
     times: Option<(i64, i64)>,
 }
 
-impl Wanted {
+impl Parsed {
     /// Required fields that are not there. Without a known `view` only those of every view.
     fn missing(&self, view: Option<View>) -> Vec<Fault> {
         let spectra = matches!(view, Some(View::Multi | View::Single));

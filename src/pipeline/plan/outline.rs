@@ -166,3 +166,56 @@ impl Outline {
         reach
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Now;
+    use super::*;
+    use crate::dsp::ConditionSpec;
+    use crate::frame::{ValueKind, View};
+    use crate::units::Rational;
+
+    fn job(channels: (usize, usize), nfft: usize) -> ViewConfig {
+        ViewConfig {
+            view: View::Multi,
+            channel_min: channels.0,
+            channel_max: Some(channels.1),
+            nfft,
+            line_period_s: Rational::new(1, 20).unwrap(),
+            value: ValueKind::Amplitude,
+            ..ViewConfig::single("job", 1)
+        }
+    }
+
+    /// What is prepared is all that an exchange needs, and no more: else the dsp thread would stand while it makes the
+    /// rest, and nobody would see it in the values.
+    #[test]
+    fn an_exchange_finds_all_that_it_needs_prepared() {
+        let acquisition = Acquisition { channels: 700, ..Acquisition::example() };
+        let now = Now { next_trace: 0, kept: None };
+        for high_pass_hz in [0.0, 5.0] {
+            let condition = ConditionSpec { high_pass_hz, ..ConditionSpec::default() };
+            let mut plans = Plans::new(&condition, &acquisition, 100, 40 << 20).unwrap();
+            // Alone; beside one that shows other channels, and the same; in place of what it showed; nothing at all.
+            let script = [
+                ("a", vec![job((1, 300), 512)]),
+                ("b", vec![job((200, 700), 512), job((5, 5), 65_536)]),
+                ("c", vec![job((1, 300), 512)]),
+                ("a", vec![job((40, 60), 16_384), job((300, 400), 512)]),
+                ("c", Vec::new()),
+            ];
+            for (step, (name, streams)) in script.iter().enumerate() {
+                let mut stock = plans.outline(None, Scratch::default()).prepare(name, streams);
+                let come = PlannedView::all_of_job(name, streams, &plans.output).unwrap();
+                let gone = plans.streams_of(name);
+                plans.exchange(come, &gone, &[], now, &mut stock);
+                let (made, left) = (stock.made(), stock.left());
+                assert_eq!(
+                    (made, left),
+                    (0, 0),
+                    "step {step}, high pass {high_pass_hz} Hz: made on the spot, left over"
+                );
+            }
+        }
+    }
+}

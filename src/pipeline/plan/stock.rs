@@ -14,15 +14,12 @@ pub(in crate::pipeline) struct Stock {
     stores: Vec<Store>,
     /// Scratch memory, one for each thread.
     workers: Vec<Worker>,
-    retired: Vec<Retired>,
-}
-
-/// What only waits to be freed.
-#[allow(dead_code)] // nobody reads it any more
-enum Retired {
-    Lane(Lane),
-    Store(Store),
-    Workers(Vec<Worker>),
+    /// Tables and lanes that were needed and not here.
+    made: usize,
+    // What only waits to be freed.
+    retired_lanes: Vec<Lane>,
+    retired_stores: Vec<Store>,
+    retired_workers: Vec<Worker>,
 }
 
 impl Stock {
@@ -31,19 +28,21 @@ impl Stock {
     /// # Panics
     /// When `spec` is impossible.
     pub(super) fn plan(&mut self, spec: PlanSpec, scale: f64) -> Arc<Plan> {
-        match self.plans.iter().position(|plan| *plan.spec() == spec) {
-            Some(place) => self.plans.swap_remove(place),
-            // Each output was checked with its view, and nothing else can be wrong with several.
-            None => Arc::new(Plan::for_counts(spec, scale).expect("outputs that are possible alone are so together")),
+        if let Some(place) = self.plans.iter().position(|plan| *plan.spec() == spec) {
+            return self.plans.swap_remove(place);
         }
+        self.made += 1;
+        // Each output was checked with its view, and nothing else can be wrong with several.
+        Arc::new(Plan::for_counts(spec, scale).expect("outputs that are possible alone are so together"))
     }
 
     /// A new lane.
     pub(super) fn lane(&mut self, plan: &Arc<Plan>, outputs: &[LaneOutput], max_block_traces: usize) -> Lane {
-        match self.lanes.iter().position(|lane| lane.is_of(plan, outputs)) {
-            Some(place) => self.lanes.swap_remove(place),
-            None => Lane::new(Arc::clone(plan), outputs, max_block_traces),
+        if let Some(place) = self.lanes.iter().position(|lane| lane.is_of(plan, outputs)) {
+            return self.lanes.swap_remove(place);
         }
+        self.made += 1;
+        Lane::new(Arc::clone(plan), outputs, max_block_traces)
     }
 
     /// An empty store that keeps `keep` traces of so many channels, if there is one.
@@ -83,15 +82,15 @@ impl Stock {
     }
 
     pub(super) fn retire(&mut self, lane: Lane) {
-        self.retired.push(Retired::Lane(lane));
+        self.retired_lanes.push(lane);
     }
 
     pub(in crate::pipeline) fn retire_store(&mut self, store: Store) {
-        self.retired.push(Retired::Store(store));
+        self.retired_stores.push(store);
     }
 
     pub(in crate::pipeline) fn retire_workers(&mut self, workers: Vec<Worker>) {
-        self.retired.push(Retired::Workers(workers));
+        self.retired_workers = workers;
     }
 
     /// Whether nothing is in here.
@@ -100,6 +99,19 @@ impl Stock {
             && self.lanes.is_empty()
             && self.stores.is_empty()
             && self.workers.is_empty()
-            && self.retired.is_empty()
+            && self.retired_lanes.is_empty()
+            && self.retired_stores.is_empty()
+            && self.retired_workers.is_empty()
+    }
+
+    /// Tables and lanes that were needed and not here.
+    pub(in crate::pipeline) const fn made(&self) -> usize {
+        self.made
+    }
+
+    /// Tables, lanes and stores that nobody took.
+    #[cfg(test)]
+    pub(super) const fn left(&self) -> usize {
+        self.plans.len() + self.lanes.len() + self.stores.len()
     }
 }

@@ -1,5 +1,5 @@
-//! Frames of jobs: live only, on a connection of their own. What no queue wants comes back and is told to the job's send policy,
-//! what one took counts as looking at the job; nothing is sent twice.
+//! Frames of jobs: live only, on a connection of their own. What no queue wants comes back and is told to the job's send
+//! policy, what one took counts as looking at the job; nothing is sent twice.
 //!
 //! Frames wait in [`LiveQueue`](crate::jobs::live::LiveQueue), which throws away those that have waited too long. What
 //! was given to lapin cannot be taken back: when the broker is blocked or stands still, the one frame that is being

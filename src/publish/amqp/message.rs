@@ -42,8 +42,8 @@ impl Message {
         Self { kind, key, properties, body: wire::encode_vec(frame, site).into() }
     }
 
-    /// The message of a status report. `event` says why it is sent: `phase`, `conditions`, `periodic` or `connected`; `id` must be
-    /// unique for ever.
+    /// The message of a status report. `event` says why it is sent: `phase`, `conditions`, `periodic` or `connected`; `id`
+    /// must be unique for ever.
     pub(super) fn status(report: &Report, event: &'static str, id: &str) -> Self {
         let mut headers = FieldTable::default();
         headers.insert("event".into(), text(event));

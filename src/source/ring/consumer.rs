@@ -403,7 +403,12 @@ impl Interrogator for Ring {
 
     fn take_state(&mut self) -> InstrumentState {
         let slots = self.known.as_mut().map_or(0, |known| known.reader.take_flags());
-        let word = self.attached.as_ref().map_or(0, |attached| attached.memory().load_relaxed(AT_STATE));
+        // What a producer said before it died does not hold any more.
+        let timeout = self.options.heartbeat_timeout;
+        let word = self.attached.as_mut().map_or(0, |attached| match attached.pulse(timeout) {
+            Pulse::Beating => attached.memory().load_relaxed(AT_STATE),
+            Pulse::Unknown | Pulse::Stopped => 0,
+        });
         let is_set = |flag: u32| (u64::from(slots) | word) & u64::from(flag) != 0;
         InstrumentState { overloaded: is_set(STATE_OVERLOAD), calibrating: is_set(STATE_CALIBRATING) }
     }

@@ -355,6 +355,7 @@ fn what_an_interrogator_says_of_itself_is_heard_in_the_state_and_in_the_slots() 
     assert_eq!(bench.ring.take_state(), none);
     let lit = u64::from(STATE_LIGHT);
     bench.memory.store(AT_STATE, lit | u64::from(STATE_OVERLOAD));
+    bench.producer.heartbeat();
     assert_eq!(bench.ring.take_state(), InstrumentState { overloaded: true, ..none });
     bench.memory.store(AT_STATE, lit);
     assert_eq!(bench.ring.take_state(), none);
@@ -364,5 +365,11 @@ fn what_an_interrogator_says_of_itself_is_heard_in_the_state_and_in_the_slots() 
     bench.memory.store(flags, bench.memory.load(flags) | u64::from(STATE_CALIBRATING));
     assert_eq!(bench.read(&mut block), ReadOutcome::Filled);
     assert_eq!(bench.ring.take_state(), InstrumentState { calibrating: true, ..none });
+    assert_eq!(bench.ring.take_state(), none);
+    // A producer that has died with a flag set says nothing any more.
+    bench.memory.store(AT_STATE, lit | u64::from(STATE_OVERLOAD));
+    bench.producer.heartbeat();
+    assert_eq!(bench.ring.take_state(), InstrumentState { overloaded: true, ..none });
+    std::thread::sleep(Duration::from_millis(400));
     assert_eq!(bench.ring.take_state(), none);
 }

@@ -38,7 +38,9 @@ impl Bench {
     }
 
     fn over(producer: Producer, memory: Arc<Memory>, spec: &RingSpec, prr_asked: Option<Rational>) -> Self {
-        let options = RingOptions { prr_asked, ..RingOptions::new("in memory") };
+        // Nobody dies here, however slow the machine is, or miri.
+        let heartbeat_timeout = Duration::from_secs(3600);
+        let options = RingOptions { heartbeat_timeout, prr_asked, ..RingOptions::new("in memory") };
         Self { producer, ring: Ring::over(memory, options), channels: spec.channels, next_trace: 0 }
     }
 
