@@ -44,7 +44,7 @@ const PHASE_LINES: usize = 20;
 /// a ring comes around.
 const BLOCK_WAIT: Duration = Duration::from_millis(2);
 
-/// Samples of a trace that the optical power is judged by.
+/// Samples of a trace that the optical power is taken from.
 const POWER_SAMPLES: usize = 512;
 
 /// What the capture thread needs to begin.
@@ -260,13 +260,13 @@ impl Running {
             let (pool, spare) = self.pool.as_mut().expect("adopt made a pool");
             let free = pool.take();
             show_blocks(&self.status.counters.capture, pool);
-            let patience = match (self.source.is_live(), self.source.holds_unread()) {
+            let wait = match (self.source.is_live(), self.source.holds_unread()) {
                 (false, _) => READ_DEADLINE,
                 (true, true) => BLOCK_WAIT,
                 (true, false) => Duration::ZERO,
             };
-            let mut blank = if free.is_none() && !patience.is_zero() {
-                let Some(blank) = pool.take_within(patience) else { continue };
+            let mut blank = if free.is_none() && !wait.is_zero() {
+                let Some(blank) = pool.take_within(wait) else { continue };
                 Some(blank)
             } else {
                 free

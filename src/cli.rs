@@ -170,7 +170,7 @@ end a recording in order: everything up to then is kept. A new acquisition (epoc
     #[command(after_help = status::HELP)]
     Status(Status),
 
-    /// Say what is in a captured file, judge a ring, or say what this machine computes with
+    /// Say what is in a captured file, check a ring, or say what this machine computes with
     #[command(after_help = "\
 Examples:
   fiberd info capture.fdas

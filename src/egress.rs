@@ -28,15 +28,15 @@ pub struct Egress {
     jobs: Option<Box<Self>>,
     // Says nothing; that it is dropped is the message.
     _alive: watch::Sender<()>,
-    patience: Option<Patience>,
+    worth_waiting: Option<WorthWaiting>,
 }
 
 /// Whether it is worth waiting (any longer) for the publisher, given how long one frame has waited already. Only for
 /// sources that can wait: a replay as fast as it goes. It must end when the daemon is to stop.
-pub type Patience = Arc<dyn Fn(Duration) -> bool + Send + Sync>;
+pub type WorthWaiting = Arc<dyn Fn(Duration) -> bool + Send + Sync>;
 
-/// How long one turn of patience lasts before the question is asked again.
-const PATIENCE_TURN: Duration = Duration::from_millis(50);
+/// How long it waits before the question is asked again.
+const WAIT_TURN: Duration = Duration::from_millis(50);
 
 /// Sees each frame in passing, for a live view on the same terminal. It must not wait: it runs on the dsp thread.
 pub type Onlooker = Arc<dyn Fn(&Frame) + Send + Sync>;
@@ -47,7 +47,7 @@ struct Shared {
     /// Frames inside, for each stream.
     inside: AtomicUsize,
     /// Whether the pipeline's side waits for room.
-    patient: AtomicBool,
+    backpressure: AtomicBool,
 }
 
 /// The publisher's side.
@@ -81,7 +81,7 @@ pub fn fence(frames: usize, counters: Arc<EgressCounters>) -> (Egress, Outlet) {
         shared,
         onlooker: None,
         jobs: None,
-        patience: None,
+        worth_waiting: None,
         _alive: alive,
     };
     (egress, outlet)
@@ -103,15 +103,15 @@ impl Egress {
         self
     }
 
-    /// The same fence that, when it is full, waits for room as long as `patience` says that this is worth it.
+    /// The same fence that, when it is full, waits for room as long as `worth_waiting` says so.
     #[must_use]
-    pub fn patient(mut self, patience: Patience) -> Self {
-        self.patience = Some(patience);
-        self.shared.patient.store(true, Ordering::Relaxed);
+    pub fn with_backpressure(mut self, worth_waiting: WorthWaiting) -> Self {
+        self.worth_waiting = Some(worth_waiting);
+        self.shared.backpressure.store(true, Ordering::Relaxed);
         self
     }
 
-    /// Takes `frame` over. Never waits unless it is [`patient`](Self::patient), and then asks again every 50 ms whether
+    /// Takes `frame` over. Never waits unless it [holds its source back](Self::with_backpressure), and then asks again every 50 ms whether
     /// to: a full fence drops its oldest frame and counts it.
     pub fn offer(&self, frame: Frame) {
         if let Some(jobs) = self.jobs.as_ref().filter(|_| !frame.stream.job.is_empty()) {
@@ -128,12 +128,12 @@ impl Egress {
         loop {
             match self.frame_tx.try_send(frame) {
                 Ok(()) => break,
-                Err(TrySendError::Full(back)) if self.patience.as_ref().is_some_and(|worth_it| worth_it(waited)) => {
-                    match self.frame_tx.send_timeout(back, PATIENCE_TURN) {
+                Err(TrySendError::Full(back)) if self.worth_waiting.as_ref().is_some_and(|worth| worth(waited)) => {
+                    match self.frame_tx.send_timeout(back, WAIT_TURN) {
                         Ok(()) => break,
                         Err(later) => {
                             frame = later.into_inner();
-                            waited += PATIENCE_TURN;
+                            waited += WAIT_TURN;
                         }
                     }
                 }
@@ -206,8 +206,8 @@ impl Outlet {
     }
 
     /// Whether the pipeline waits when the fence is full, because its source can.
-    pub fn is_patient(&self) -> bool {
-        self.shared.patient.load(Ordering::Relaxed)
+    pub fn has_backpressure(&self) -> bool {
+        self.shared.backpressure.load(Ordering::Relaxed)
     }
 
     fn next_shared(&self) -> Option<Frame> {
@@ -253,12 +253,12 @@ mod tests {
     }
 
     #[test]
-    fn a_patient_fence_drops_nothing_while_it_is_worth_it() {
+    fn a_fence_with_backpressure_drops_nothing_while_it_is_worth_waiting() {
         let counters = Arc::new(EgressCounters::default());
         let worth_it = Arc::new(AtomicBool::new(true));
         let asked = Arc::clone(&worth_it);
         let (egress, outlet) = fence(2, Arc::clone(&counters));
-        let egress = egress.patient(Arc::new(move |_| asked.load(Ordering::Relaxed)));
+        let egress = egress.with_backpressure(Arc::new(move |_| asked.load(Ordering::Relaxed)));
         let offering = std::thread::spawn(move || {
             (0..100).for_each(|n| egress.offer(numbered(n)));
             egress
@@ -272,10 +272,10 @@ mod tests {
     }
 
     #[test]
-    fn patience_is_asked_again_while_a_frame_waits() {
+    fn whether_to_wait_is_asked_again_while_a_frame_waits() {
         let counters = Arc::new(EgressCounters::default());
         let (egress, outlet) = fence(1, Arc::clone(&counters));
-        let egress = egress.patient(Arc::new(|waited| waited < 3 * PATIENCE_TURN));
+        let egress = egress.with_backpressure(Arc::new(|waited| waited < 3 * WAIT_TURN));
         (0..2).for_each(|n| egress.offer(numbered(n)));
         assert_eq!((drain(&outlet), counters.frames_dropped.get()), (vec![1], 1));
     }

@@ -2,7 +2,7 @@
 //!
 //! Whoever delivers frames pushes them and never waits. A feed holds its newest frame and, beside it, only what somebody
 //! has yet to read: without a reader that is nothing. A [`Reader`] begins at the newest line and gets every line from
-//! there once, in order, at its own pace. How far it may be behind is bounded in bytes and in time ([`Limits`], and the
+//! there once, in order, as fast as it likes. How far it may be behind is bounded in bytes and in time ([`Limits`], and the
 //! [`Share`] of them that all jobs together leave): the oldest goes first, and a reader that had not read it is told how
 //! many lines it lost. [`Poll`] reads whole rows over all streams of a job for those who come back again and again; it
 //! is no open reader and does not count as one.

@@ -29,7 +29,7 @@ const BLOCK: Duration = Duration::from_millis(100);
 /// Samples of one block at most, whatever the rate: a chunk must stay small.
 const MAX_BLOCK_BYTES: usize = 16 << 20;
 /// How long the recording waits for anything before it looks at `stop`.
-const PATIENCE: Duration = Duration::from_millis(100);
+const READ_TIMEOUT: Duration = Duration::from_millis(100);
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
@@ -211,7 +211,7 @@ impl Job<'_> {
             match self.source.probe()? {
                 Probe::Waiting(why) => {
                     self.tell(&format!("waiting for fiber: {why}"));
-                    std::thread::sleep(PATIENCE);
+                    std::thread::sleep(READ_TIMEOUT);
                 }
                 Probe::Ready(acquisition) => {
                     // The same acquisition goes on after a pause: same file, same pool.
@@ -239,11 +239,11 @@ impl Job<'_> {
         while !self.is_over() {
             self.tell("recording");
             let live = self.source.is_live();
-            let blank = if live { pool.take() } else { pool.take_within(PATIENCE) };
+            let blank = if live { pool.take() } else { pool.take_within(READ_TIMEOUT) };
             let Some(mut blank) = blank else {
                 if live {
                     spare.clear(acquisition);
-                    match self.source.read_block(&mut spare, PATIENCE)? {
+                    match self.source.read_block(&mut spare, READ_TIMEOUT)? {
                         ReadOutcome::Filled => self.recorder.drop_traces(spare.traces as u64),
                         ReadOutcome::TimedOut => {}
                         outcome => return Ok(outcome == ReadOutcome::EndOfStream),
@@ -252,7 +252,7 @@ impl Job<'_> {
                 continue;
             };
             blank.block().clear(acquisition);
-            match self.source.read_block(blank.block(), PATIENCE)? {
+            match self.source.read_block(blank.block(), READ_TIMEOUT)? {
                 ReadOutcome::Filled => {
                     self.cut_to_limits(blank.block());
                     let lease = blank.seal();

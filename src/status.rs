@@ -20,7 +20,7 @@ pub use self::counters::{
     ApiCounters, CaptureCounters, CommandCounters, Counters, EgressCounters, JobCounters, JobFrameCounters,
     LogCounters, PipelineCounters, PublishCounters, StreamCounters, TeeCounters,
 };
-pub use self::number::{Counter, Gauge, Histogram, LATENCY_EDGES_S};
+pub use self::number::{Counter, Gauge, Histogram, LATENCY_EDGES_S, quantile_s};
 pub use self::report::Report;
 use crate::acquisition::{DarkReason, Phase};
 

@@ -156,7 +156,7 @@ mod tests {
     }
 
     proptest! {
-        /// A request is read and judged, whatever stands in it: a plan keeps to the fiber, and a refusal is the client's.
+        /// A request is read and checked, whatever stands in it: a plan keeps to the fiber, and a refusal is the client's.
         #[test]
         fn whatever_stands_in_a_request_it_is_answered(
             fields in prop::collection::vec(any_json(), 8), cut in prop::option::of(0usize..300),

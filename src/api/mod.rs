@@ -7,8 +7,8 @@
 //!
 //! As a request meets them: `server` is the connection loop, with [`tls`](crate::streams::tls) in front and
 //! `connections` to decide who stays;
-//! `request` names, limits and folds each request, [`cors`] judges pages, [`security`] who may do what and [`limits`] how
-//! often; `observe` holds the routes that only look, `focus` and its neighbours those of jobs and recordings, `docs`
+//! `request` names, limits and folds each request, [`cors`] says which pages may ask, [`security`] who may do what and
+//! [`limits`] how often; `observe` holds the routes that only look, `focus` and its neighbours those of jobs and recordings, `docs`
 //! describes them all, and `home` is the page at `/`; `body` is what handlers share; how they refuse stands in
 //! [`refusal`](crate::refusal).
 

@@ -21,7 +21,7 @@ use super::{AppError, RunOptions, Show, summary};
 use crate::api::{self, ApiState, ServerOptions};
 use crate::capture::{Capture, CaptureEnd, filled_queue_blocks};
 use crate::config::{Config, Environment};
-use crate::egress::{Egress, Outlet, Patience, fence};
+use crate::egress::{Egress, Outlet, WorthWaiting, fence};
 use crate::health::{self, Health};
 use crate::jobs::Jobs;
 use crate::notify;
@@ -209,7 +209,7 @@ impl Run<'_> {
         let egress = if source.is_live() {
             egress
         } else {
-            egress.patient(patience(supervisor.stopping(), Arc::clone(&status)))
+            egress.with_backpressure(worth_waiting(supervisor.stopping(), Arc::clone(&status)))
         };
         let (stop_tx, stop_rx) = bounded(0);
         let (dsp, capture) =
@@ -242,7 +242,7 @@ async fn deliver(outlet: Outlet, jobs: Jobs) {
 
 /// How long a source that can wait does so for a publisher that is behind: for ever, unless the broker is away; when the
 /// source is over, as long as frames move; and not at all when the daemon is to stop.
-fn patience(stopping: Stopping, status: Arc<Status>) -> Patience {
+fn worth_waiting(stopping: Stopping, status: Arc<Status>) -> WorthWaiting {
     let given_up = AtomicBool::new(false);
     Arc::new(move |waited| {
         // Who waits for the broker does not stand still.

@@ -2,7 +2,7 @@
 //! all the others.
 //!
 //! Stopping starts at the head: capture ends and drops its sender, each stage drains and drops its own, the publisher
-//! flushes its confirms. Closing queues carry the news. `supervisor` looks after all threads and tasks.
+//! flushes its confirms. Closing a queue tells the next part. `supervisor` looks after all threads and tasks.
 
 mod daemon;
 mod demo;

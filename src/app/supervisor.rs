@@ -110,7 +110,7 @@ pub(super) struct Orders<D, S, P> {
     pub(super) progress: P,
 }
 
-/// Names of all parts, and the news of their ends.
+/// Names of all parts, and how they ended.
 pub(super) struct Supervisor {
     parts: Vec<Part>,
     ended_tx: mpsc::UnboundedSender<(usize, Outcome)>,

@@ -15,7 +15,8 @@ Examples:
   fiberd watch --for 10 --plain > watch.txt    lines of text, for a log or a pipe
 
 The same screen as the demo's, over the control API: state, numbers, what is wrong, and two live jobs (a \
-waterfall of the whole fiber, the spectrogram of one channel), which end with it. Keys: ? shows them.
+waterfall of the whole fiber in the band that the daemon gives its clients, the spectrogram of one channel), \
+which end with it. Keys: ? shows them.
 
 A token is never an argument, because other users of a host can read those. One of the role `read` shows \
 state and numbers; pictures need `control`. When the daemon stops answering, the screen says so and goes \

@@ -253,7 +253,7 @@ pub(super) fn no_lines() -> Found {
 }
 
 pub(super) fn unbalanced(book: &Book) -> Found {
-    Found::new(&BOOKS, format!("an account does not balance: {}: {} is not {}", book.what, book.left, book.right))
+    Found::new(&BOOKS, format!("counters do not add up: {}: {} is not {}", book.what, book.left, book.right))
         .about(book.what)
 }
 

@@ -326,8 +326,8 @@ impl Registry {
             entry.reads = reads;
             entry.looked |= open || touched > entry.since;
             *seen = if open { now } else { touched.max(*seen) };
-            let patience = limits.live_idle;
-            let until = (*seen + patience).max(entry.since + limits.start_grace + patience);
+            let limit = limits.live_idle;
+            let until = (*seen + limit).max(entry.since + limits.start_grace + limit);
             if !entry.ending && now >= until {
                 idle.push(id.clone());
             }

@@ -80,7 +80,7 @@ pub struct CaptureCounters {
     pub epochs: Counter,
     /// Times that the phase changed.
     pub phase_changes: Counter,
-    /// Optical power of the newest block, as the dark threshold judges it, squared counts; NaN while no traces come.
+    /// Optical power of the newest block, as the dark threshold is compared with it, squared counts; NaN while no traces come.
     pub optical_power: Gauge,
     /// PRR measured against the clock, Hz; 0 when unknown.
     pub prr_measured_hz: Gauge,

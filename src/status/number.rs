@@ -72,16 +72,20 @@ impl Histogram {
     /// The edge under which at least the share `q` (0…1) of all durations lies; `None` when there are none, infinity
     /// when it is above the last edge.
     pub fn quantile_s(&self, q: f64) -> Option<f64> {
-        let cells = self.cells();
-        let total: u64 = cells.iter().sum();
-        let wanted = (q * total as f64).ceil().max(1.0) as u64;
-        let mut seen = 0;
-        let cell = cells.iter().position(|&n| {
-            seen += n;
-            seen >= wanted
-        })?;
-        (total > 0).then(|| LATENCY_EDGES_S.get(cell).copied().unwrap_or(f64::INFINITY))
+        quantile_s(&self.cells(), q)
     }
+}
+
+/// [`Histogram::quantile_s`] of counts by cell, wherever they come from.
+pub fn quantile_s(cells: &[u64], q: f64) -> Option<f64> {
+    let total = cells.iter().fold(0, |total: u64, &n| total.saturating_add(n));
+    let wanted = (q * total as f64).ceil().max(1.0) as u64;
+    let mut seen: u64 = 0;
+    let cell = cells.iter().position(|&n| {
+        seen = seen.saturating_add(n);
+        seen >= wanted
+    })?;
+    (total > 0).then(|| LATENCY_EDGES_S.get(cell).copied().unwrap_or(f64::INFINITY))
 }
 
 #[cfg(test)]

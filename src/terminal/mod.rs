@@ -125,9 +125,9 @@ fn save(site: &str, shown: Option<&Shown>, look: &Look, rows: usize) -> String {
     }
 }
 
-/// Waits up to `patience`; keys that mean nothing do not end the wait early.
-fn wait_for_key(patience: Duration) -> io::Result<Option<Key>> {
-    let end = Instant::now() + patience;
+/// Waits up to `time_limit`; keys that mean nothing do not end the wait early.
+fn wait_for_key(time_limit: Duration) -> io::Result<Option<Key>> {
+    let end = Instant::now() + time_limit;
     while event::poll(end.saturating_duration_since(Instant::now()))? {
         let key = match event::read()? {
             Event::Key(key) if key.kind != KeyEventKind::Release => meaning(key.code, key.modifiers),

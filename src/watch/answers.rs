@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::status::BrokerState;
+use crate::status::{BrokerState, quantile_s};
 use crate::terminal::{Broker, Counts, Facts, Losses, Prr};
 
 /// The facts in `/live_metadata`, `/readyz` and `/metrics`. Rates and the site are not among them.
@@ -43,6 +43,7 @@ pub(super) fn facts(live: &Value, ready: &Value, metrics: &Metrics<'_>, now_ms: 
         broker: Broker {
             state: broker_state(metrics.label("fiberd_broker_state", "state")),
             was_there: metrics.count("fiberd_broker_connections_total") > 0,
+            latency_s: metrics.latency_s("fiberd_confirm_latency_seconds"),
             ..Broker::default()
         },
         conditions: conditions(ready),
@@ -79,6 +80,21 @@ impl<'a> Metrics<'a> {
 
     fn count(&self, name: &str) -> u64 {
         self.value(name) as u64
+    }
+
+    /// 50 % and 99 % of a histogram, when there is something in it.
+    fn latency_s(&self, name: &str) -> Option<(f64, f64)> {
+        let mut below = 0;
+        let mut cells = Vec::new();
+        for line in self.0.lines() {
+            let Some(rest) = line.strip_prefix(name).and_then(|rest| rest.strip_prefix("_bucket{le=\"")) else {
+                continue;
+            };
+            let up_to: u64 = rest.split_once("\"} ")?.1.trim().parse().ok()?;
+            cells.push(up_to.saturating_sub(below));
+            below = up_to;
+        }
+        quantile_s(&cells, 0.5).zip(quantile_s(&cells, 0.99))
     }
 
     /// The value of `label` where the metric is 1.
@@ -126,6 +142,9 @@ mod tests {
         c.capture.queue_blocks.set(2.0);
         c.publish.frames_waiting.set(5.0);
         c.capture.prr_measured_hz.set(1999.5);
+        for (times, ms) in [(98, 15), (2, 700)] {
+            (0..times).for_each(|_| c.publish.confirm_latency.record(std::time::Duration::from_millis(ms)));
+        }
         status.set_last_trace(1_790_000_000_123_000_000);
         let inside = Facts::of_status(&status, &mut Rates::default(), "", "");
         let live = json!({
@@ -133,6 +152,7 @@ mod tests {
             "configured_prr": 2000.0, "measured_prr": 1999.5, "num_samples_per_trace": 2337,
             "last_trace_time": 1_790_000_000.123,
         });
+        assert_eq!(inside.broker.latency_s, Some((0.02, 1.0)));
         let text = crate::metrics::render(&status);
         let outside = facts(&live, &json!({ "conditions": [] }), &Metrics(&text), 1_790_000_007_000);
         assert!((outside.held_s - 7.0).abs() < 1e-9);

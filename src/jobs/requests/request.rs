@@ -1,4 +1,4 @@
-//! What clients ask for, as it stands in their JSON. Nothing is judged here but types: the rules are in
+//! What clients ask for, as it stands in their JSON. Nothing is checked here but types: the rules are in
 //! [`rules`](super::rules).
 //!
 //! `null` is the same as absent everywhere, so every field is an `Option`; fields that nobody knows are kept by name

@@ -225,7 +225,7 @@ fn a_recording_that_is_not_there_is_not_found_whatever_the_fiber_does() {
 }
 
 #[test]
-fn in_the_dark_the_request_itself_is_judged_first() {
+fn in_the_dark_the_request_itself_is_checked_first() {
     let decide = |request: Value, light| {
         plan(&serde_json::from_value(request).unwrap(), &Facts { light, ..facts() }, NOW_S).unwrap_err()
     };

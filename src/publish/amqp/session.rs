@@ -35,7 +35,7 @@ impl Publisher {
                 return Ok(());
             }
             let held = self.window.owner.held();
-            let held_up = held.is_catching_up() || (outlet.is_patient() && held.is_half_full());
+            let held_up = held.is_catching_up() || (outlet.has_backpressure() && held.is_half_full());
             let room = !closed && !held_up && self.window.has_room(now());
             tokio::select! {
                 happened = channel.next(&mut self.window) => happened?,

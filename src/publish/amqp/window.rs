@@ -74,7 +74,7 @@ impl From<Confirmation> for Answer {
 pub(super) struct Window<O: Owner> {
     pub(super) owner: O,
     most: usize,
-    patience: Duration,
+    time_limit: Duration,
     next: Number,
     under_way: BTreeMap<Number, UnderWay<O::Entry>>,
     /// Taken, unless it turns out that they came back.
@@ -93,12 +93,12 @@ struct UnderWay<T> {
 }
 
 impl<O: Owner> Window<O> {
-    /// At most `most` messages without an answer; and none is written while answers are overdue by `patience`.
-    pub(super) fn new(owner: O, most: usize, patience: Duration) -> Self {
+    /// At most `most` messages without an answer; and none is written while answers are overdue by `time_limit`.
+    pub(super) fn new(owner: O, most: usize, time_limit: Duration) -> Self {
         Self {
             owner,
             most,
-            patience,
+            time_limit,
             next: 0,
             under_way: BTreeMap::new(),
             unclear: Vec::new(),
@@ -121,7 +121,7 @@ impl<O: Owner> Window<O> {
 
     /// Whether a message may be written, be the window full or not.
     pub(super) fn is_free(&self, now: Instant) -> bool {
-        let overdue = self.answer_since.is_some_and(|since| now.duration_since(since) >= self.patience);
+        let overdue = self.answer_since.is_some_and(|since| now.duration_since(since) >= self.time_limit);
         !self.blocked && self.writing_since.is_none() && !overdue
     }
 

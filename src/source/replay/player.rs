@@ -36,14 +36,14 @@ pub struct Replay {
     timetable: Timetable,
     /// The epoch that the last probe returned.
     announced: Option<Arc<Acquisition>>,
-    pace: Option<Pace>,
+    clock: Option<PlaybackClock>,
     /// Why it ended, until that is said.
     fault: Option<SourceError>,
     over: bool,
 }
 
 /// When traces are due.
-struct Pace {
+struct PlaybackClock {
     times: f64,
     /// When trace 0 of this epoch was due; set by the first read.
     start: Option<Instant>,
@@ -58,10 +58,10 @@ impl Replay {
     /// # Errors
     /// When a file cannot be read, is of no known format or contradicts itself, or the speed is not a positive number.
     pub fn open(files: &[PathBuf], speed: ReplaySpeed, looping: bool) -> Result<Self, SourceError> {
-        let pace = match speed {
+        let clock = match speed {
             ReplaySpeed::Unpaced => None,
             ReplaySpeed::Times(times) if times.is_finite() && times > 0.0 => {
-                Some(Pace { times, start: None, epoch: None, reached: 0 })
+                Some(PlaybackClock { times, start: None, epoch: None, reached: 0 })
             }
             ReplaySpeed::Times(times) => {
                 let why = format!("a speed of {times}; it should be a positive number, 1 for real time");
@@ -77,7 +77,7 @@ impl Replay {
         };
         let timetable = Timetable::of(&playlist);
         let ahead = Ahead::start(playlist, looping)?;
-        Ok(Self { ahead, slab: None, taken: 0, first, timetable, announced: None, pace, fault: None, over: false })
+        Ok(Self { ahead, slab: None, taken: 0, first, timetable, announced: None, clock, fault: None, over: false })
     }
 
     /// When the data of each file begin and end.
@@ -123,9 +123,9 @@ impl Replay {
         }
         let wanted = (slab.traces - self.taken).min(block.free_traces());
         let first_trace = slab.first_trace + self.taken as u64;
-        let due = match &mut self.pace {
+        let due = match &mut self.clock {
             None => wanted,
-            Some(pace) => pace.wait(&slab.acquisition, first_trace, wanted, until),
+            Some(clock) => clock.wait(&slab.acquisition, first_trace, wanted, until),
         };
         if due > 0 && block.traces == 0 {
             block.first_trace = TraceIndex(first_trace);
@@ -195,7 +195,7 @@ impl Interrogator for Replay {
     }
 
     fn is_live(&self) -> bool {
-        self.pace.is_some()
+        self.clock.is_some()
     }
 
     fn missing_at_ends(&self) -> u64 {
@@ -203,7 +203,7 @@ impl Interrogator for Replay {
     }
 }
 
-impl Pace {
+impl PlaybackClock {
     /// Waits until all of `wanted` traces from `first_trace` on are due, but not beyond `until`; says how many are.
     fn wait(&mut self, acquisition: &Arc<Acquisition>, first_trace: u64, wanted: usize, until: Instant) -> usize {
         let start = self.begin(acquisition, first_trace);

@@ -1,7 +1,7 @@
 //! The words of the ring in memory, ABI version 1: what `ABI.md` tells people and `fiberd_ring.h` tells C compilers,
 //! said to Rust. Offsets are asserted at compile time; a change here that moves a field does not build.
 //!
-//! Pure declarations: nothing here touches shared memory, judges a value or knows a clock.
+//! Pure declarations: nothing here touches shared memory, checks a value or knows a clock.
 
 use std::mem::{offset_of, size_of};
 

@@ -31,7 +31,7 @@ pub(super) struct Attached {
     pub(super) is_locked: bool,
 }
 
-/// What a header says, read whole within one epoch; not yet judged.
+/// What a header says, read whole within one epoch; not yet checked.
 #[derive(Clone, Copy)]
 pub(super) struct Snapshot {
     pub(super) epoch: u64,

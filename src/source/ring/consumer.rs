@@ -212,7 +212,7 @@ impl Ring {
             && slot.epoch == snapshot.epoch
         {
             known.reader.see_flags(slot.flags);
-            mistakes::judge_utc(slot.utc_ns).map_err(DarkReason::WrongTime)?;
+            mistakes::check_utc(slot.utc_ns).map_err(DarkReason::WrongTime)?;
         }
         known.why_empty(snapshot.written, heartbeat_timeout).map_or(Ok(acquisition), Err)
     }

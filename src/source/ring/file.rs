@@ -40,7 +40,7 @@ impl FileId {
     }
 }
 
-/// A ring whose identity line has been judged.
+/// A ring whose identity line has been checked.
 pub(super) struct Mapped {
     pub(super) memory: Arc<Memory>,
     pub(super) geometry: Geometry,

@@ -53,10 +53,10 @@ impl Known {
         }
     }
 
-    /// Why there is light and life and still nothing to read, once that has lasted for `patience`.
-    pub(super) fn why_empty(&self, written: u64, patience: Duration) -> Option<DarkReason> {
-        let patience = patience.max(Duration::from_secs_f64(2.0 * self.reader.slot_s()));
-        if self.reader.has_read() || written != self.reader.slot() || self.begun.elapsed() < patience {
+    /// Why there is light and life and still nothing to read, once that has lasted for `limit`.
+    pub(super) fn why_empty(&self, written: u64, limit: Duration) -> Option<DarkReason> {
+        let limit = limit.max(Duration::from_secs_f64(2.0 * self.reader.slot_s()));
+        if self.reader.has_read() || written != self.reader.slot() || self.begun.elapsed() < limit {
             return None;
         }
         Some(if written == 0 { DarkReason::NoSlots } else { DarkReason::NoTraces })

@@ -1,4 +1,4 @@
-//! Whether the producer lives: something that only a living producer does must change, judged by our own monotonic
+//! Whether the producer lives: something that only a living producer does must change, timed by our own monotonic
 //! clock. The two clocks are never compared, so neither a wrong clock nor a step of it can make a producer look dead.
 
 use std::time::{Duration, Instant};

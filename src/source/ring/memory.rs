@@ -127,7 +127,7 @@ impl Memory {
     /// Copies `into.len()` bytes out.
     ///
     /// # Panics
-    /// When they are not all inside; callers have judged the geometry before.
+    /// When they are not all inside; callers have checked the geometry before.
     pub(super) fn copy_out(&self, offset: usize, into: &mut [u8]) {
         assert!(offset.checked_add(into.len()).is_some_and(|end| end <= self.len), "read outside of the ring");
         // SAFETY: the source is in bounds, `into` is ours alone and cannot overlap it: no reference into the ring ever

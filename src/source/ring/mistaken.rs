@@ -16,7 +16,7 @@ use crate::block::RawBlock;
 use crate::source::{InstrumentState, Interrogator, Probe, ReadOutcome};
 
 const UTC_NS: i64 = 1_790_000_000_000_000_000;
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 struct Bench {
     producer: Producer,
@@ -67,7 +67,7 @@ impl Bench {
             if said.as_ref() == Err(reason) {
                 return;
             }
-            assert!(begun.elapsed() < PATIENCE, "{said:?} instead of {reason:?}");
+            assert!(begun.elapsed() < TIME_LIMIT, "{said:?} instead of {reason:?}");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -265,7 +265,7 @@ fn a_ring_without_slots_says_so() {
             ReadOutcome::TimedOut => std::thread::sleep(Duration::from_millis(10)),
             outcome => break assert_eq!(outcome, ReadOutcome::FiberLost(DarkReason::NoSlots)),
         }
-        assert!(begun.elapsed() < PATIENCE);
+        assert!(begun.elapsed() < TIME_LIMIT);
     }
 }
 
@@ -312,7 +312,7 @@ fn a_heartbeat_that_never_moves_is_complained_of_while_slots_flow() {
     let begun = Instant::now();
     while bench.ring.complaint().is_none() {
         assert!(matches!(bench.ring.probe().unwrap(), Probe::Ready(_) | Probe::Waiting(DarkReason::NoHeartbeat)));
-        assert!(begun.elapsed() < PATIENCE);
+        assert!(begun.elapsed() < TIME_LIMIT);
         std::thread::sleep(Duration::from_millis(50));
         bench.write(2);
     }

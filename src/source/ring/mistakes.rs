@@ -1,7 +1,7 @@
 //! Mistakes that the author of a driver makes, each in words of its own. The words of one mistake do not change from
 //! slot to slot, so that a ring that goes on being wrong is told once.
 //!
-//! Pure: judges copies and words of the ring, knows no clock.
+//! Pure: checks copies and words of the ring, knows no clock.
 
 use super::abi::{AT_SLOTS_WRITTEN, SlotHeader};
 use super::header::Geometry;
@@ -16,7 +16,7 @@ pub(super) const NO_HEARTBEAT: &str = "slots are written, but the ring's heartbe
                                        the producer will look dead";
 
 /// Whether a timestamp can be nanoseconds of UTC; if not, what it seems to be.
-pub(super) fn judge_utc(utc_ns: i64) -> Result<(), &'static str> {
+pub(super) fn check_utc(utc_ns: i64) -> Result<(), &'static str> {
     let plausible = |ns: i64| (FIRST_UTC_NS..END_UTC_NS).contains(&ns);
     if plausible(utc_ns) {
         return Ok(());
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn the_unit_of_a_wrong_timestamp_is_named() {
         let now = 1_790_000_000_123_456_789;
-        assert_eq!(judge_utc(now), Ok(()));
+        assert_eq!(check_utc(now), Ok(()));
         for (utc, word) in [
             (0, "not set"),
             (now / 1000, "in microseconds"),
@@ -78,7 +78,7 @@ mod tests {
             (END_UTC_NS, "behind the year 2099"),
             (i64::MAX, "behind the year 2099"),
         ] {
-            let why = judge_utc(utc).unwrap_err();
+            let why = check_utc(utc).unwrap_err();
             assert!(why.contains(word), "{utc}: {why}");
         }
     }

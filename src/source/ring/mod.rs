@@ -1,13 +1,13 @@
 //! The memory-mapped hardware ring: how traces come from the interrogator's driver, another process, into fiberd.
 //!
 //! Downhill, as a trace goes: [`Producer`] (or a vendor's driver, from `ABI.md` and `fiberd_ring.h` beside this file)
-//! writes slots. `abi` names every byte of that memory. `file` finds and maps it, `header` judges what it declares,
+//! writes slots. `abi` names every byte of that memory. `file` finds and maps it, `header` checks what it declares,
 //! `life`, `light`, `agree` and `mistakes` check the producer, and `attached` keeps watch over all of that while `reader`
 //! moves complete traces into blocks; `known` is the epoch that it reads. [`Ring`] in `consumer` is what capture sees: an [`Interrogator`](super::Interrogator).
 //!
 //! `check` watches a ring for authors of drivers, without touching it.
 //!
-//! Everything in the ring is hostile until judged. Being lapped is normal life: the missing traces are counted exactly.
+//! Everything in the ring is hostile until checked. Being lapped is normal life: the missing traces are counted exactly.
 //! A producer that dies, restarts, truncates or scribbles becomes a reason to wait, never a crash. `unsafe` stands in
 //! `memory` (shared memory is touched there and nowhere else) and `sigbus` (the mapping may vanish under us).
 //!

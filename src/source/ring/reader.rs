@@ -229,7 +229,7 @@ impl Reader {
         if let Some(end) = self.check(memory, &header, block) {
             return Slot::Ends(end);
         }
-        let time = mistakes::judge_utc(header.utc_ns);
+        let time = mistakes::check_utc(header.utc_ns);
         self.see_flags(header.flags);
         let is_dark = self.flags_tell && header.flags & STATE_LIGHT == 0;
         if is_dark || time.is_err() {
