@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tracing::{error, warn};
-use tracing_subscriber::filter::{EnvFilter, FilterExt, filter_fn};
+use tracing_subscriber::filter::{FilterExt, Targets, filter_fn};
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{self, format};
 use tracing_subscriber::layer::SubscriberExt;
@@ -118,7 +118,7 @@ pub struct Logging {
 /// Changes the level of a log that runs. Cheap to clone.
 #[derive(Clone)]
 pub struct Level {
-    filter: reload::Handle<EnvFilter, Registry>,
+    filter: reload::Handle<Targets, Registry>,
     from_environment: bool,
 }
 
@@ -192,7 +192,7 @@ pub fn words_of_panic(payload: &dyn Any) -> &str {
 }
 
 /// A bare level is ours alone: of the libraries underneath, warnings are enough.
-fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
+fn filter(level: &str) -> Result<Targets, TelemetryError> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let level = if level.is_empty() { "info" } else { level };
     let word = level.to_ascii_lowercase();
@@ -204,7 +204,7 @@ fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
         None if !level.contains(['=', ',']) => return Err(refused("no such level".into())),
         None => level.to_owned(),
     };
-    EnvFilter::try_new(directives).map_err(|error| refused(error.to_string()))
+    directives.parse::<Targets>().map_err(|error| refused(error.to_string()))
 }
 
 type Lines = Box<dyn Layer<Registry> + Send + Sync>;
