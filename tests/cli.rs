@@ -2,9 +2,11 @@
 // A test that cannot have what it needs should end with a backtrace.
 #![allow(clippy::unwrap_used)]
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -212,6 +214,27 @@ fn a_recorded_scene_is_described() {
     let json = output(&["info", capture, "--json"]);
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert!(json.to_string().contains("500"), "{json}");
+}
+
+/// Names of files are bytes; only JSON and the screen must replace what they cannot hold.
+#[test]
+fn a_name_that_is_no_utf_8_is_as_good_as_any() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &[u8]| folder.path().join(OsStr::from_bytes(name));
+    let (scene, capture) = (path(b"sc\xe8ne.toml"), path(b"d\xe9troit.fdas"));
+    fs::write(&scene, "").unwrap();
+    let run = |args: &[&OsStr]| fiberd().args(args).output().unwrap();
+    let traces = [OsStr::new("--traces"), OsStr::new("50")];
+    let recorded =
+        run(&[&["record".as_ref(), capture.as_os_str(), "--scene".as_ref(), scene.as_os_str()], &traces[..]].concat());
+    assert!(recorded.status.success(), "{recorded:?}");
+    assert!(capture.exists());
+    let said = run(&["info".as_ref(), capture.as_os_str(), "--json".as_ref()]);
+    let json: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert!(json["path"].as_str().unwrap().ends_with("d\u{fffd}troit.fdas"), "{json}");
+    let again = path(b"\xe9.fdas");
+    let recorded = run(&["record".as_ref(), again.as_os_str(), "--replay".as_ref(), capture.as_os_str()]);
+    assert!(recorded.status.success() && again.exists(), "{recorded:?}");
 }
 
 #[test]

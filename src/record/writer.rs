@@ -216,20 +216,27 @@ impl Writer {
 
 /// `fiber.fdas` becomes `fiber-2.fdas`.
 fn numbered(name: &Path, number: usize) -> PathBuf {
-    let stem = name.file_stem().unwrap_or_default().to_string_lossy();
-    match name.extension() {
-        Some(extension) => name.with_file_name(format!("{stem}-{number}.{}", extension.to_string_lossy())),
-        None => name.with_file_name(format!("{stem}-{number}")),
+    // Names need not be UTF-8.
+    let mut numbered = name.file_stem().unwrap_or_default().to_owned();
+    numbered.push(format!("-{number}"));
+    if let Some(extension) = name.extension() {
+        numbered.push(".");
+        numbered.push(extension);
     }
+    name.with_file_name(numbered)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
 
     #[test]
     fn the_files_of_later_epochs_are_numbered() {
         assert_eq!(numbered(Path::new("/d/fiber.fdas"), 2), Path::new("/d/fiber-2.fdas"));
         assert_eq!(numbered(Path::new("fiber"), 3), Path::new("fiber-3"));
+        let path = |bytes| Path::new(OsStr::from_bytes(bytes));
+        assert_eq!(numbered(path(b"d\xe9troit.fdas"), 2), path(b"d\xe9troit-2.fdas"));
     }
 }

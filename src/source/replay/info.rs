@@ -10,10 +10,15 @@ use super::vendors;
 use crate::acquisition::SampleFormat;
 use crate::source::SourceError;
 
+fn as_text<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
+
 /// What is in a capture. Serialises to the JSON of `fiberd info --json`.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Info {
-    /// The file.
+    /// The file. What is no UTF-8 in its name is replaced in JSON, which knows nothing else.
+    #[serde(serialize_with = "as_text")]
     pub path: PathBuf,
     /// Its length.
     pub bytes: u64,
