@@ -223,6 +223,9 @@ pub(crate) fn record(args: &cli::Record) -> Result<(), Failure> {
     all_there(args.replay.iter().chain(&args.scene))?;
     let stop = stop_flag()?;
     let source = record_source(args)?;
+    for note in source.notes() {
+        eprintln!("fiberd: {note}");
+    }
     let limits = record::Limits { duration: args.run_for, traces: args.traces };
     let length = limits.traces.or_else(|| limits.duration.map(|d| d.as_millis() as u64));
     let meter = Meter::new(length);

@@ -216,6 +216,34 @@ fn a_recorded_scene_is_described() {
     assert!(json.to_string().contains("500"), "{json}");
 }
 
+/// What `info` notes is said by all who read the file.
+#[test]
+fn what_is_odd_about_a_file_is_said_by_all_who_read_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (scene, capture) = (path("scene.toml"), path("cut.fdas"));
+    fs::write(&scene, "").unwrap();
+    assert_eq!(code_and_text(&["record", &capture, "--scene", &scene, "--traces", "2000"]).0, 0);
+    let file = fs::OpenOptions::new().write(true).open(&capture).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 100_000).unwrap();
+    let (_, described) = code_and_text(&["info", &capture]);
+    let note =
+        described.lines().find_map(|line| line.trim().strip_prefix("note")).unwrap_or_else(|| panic!("{described}"));
+    let note = note.trim();
+    let replay = ["replay", &capture, "--speed", "max", "--no-broker", "--plain", "--http", "127.0.0.1:0"];
+    let config = path("fiberd.toml");
+    let toml = format!(
+        "[source]\nkind = \"replay\"\nfiles = [{capture:?}]\nspeed = \"max\"\n[broker]\nenabled = false\n[[view]]\nkind = \"waterfall\"\nname = \"w\"\n"
+    );
+    fs::write(&config, toml).unwrap();
+    let run = ["run", "--config", &config, "--http", "127.0.0.1:0"];
+    let record = ["record", &path("again.fdas"), "--replay", &capture];
+    for args in [&replay[..], &run, &record] {
+        let (_, said) = code_and_text(args);
+        assert!(said.contains(&format!("cut.fdas: {note}")), "{args:?}: {note:?} in\n{said}");
+    }
+}
+
 /// Names of files are bytes; only JSON and the screen must replace what they cannot hold.
 #[test]
 fn a_name_that_is_no_utf_8_is_as_good_as_any() {

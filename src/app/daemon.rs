@@ -30,7 +30,7 @@ use crate::pipeline::{Budget, Pipeline, calibrate};
 use crate::publish;
 use crate::source::replay::Timetable;
 use crate::source::{Interrogator, SourceError};
-use crate::status::{BrokerState, Stage, Status};
+use crate::status::{BrokerState, FindingKind, Stage, Status};
 use crate::streams::grpc::GrpcPorts;
 use crate::telemetry::{self, Logging};
 use crate::terminal;
@@ -101,6 +101,7 @@ impl Run<'_> {
         let mut supervisor = Supervisor::new(LIMITS);
         let mut signals = Signals::new()?;
         summary::started(&self.config, self.options, self.config.source.kind());
+        tell_notes(source.notes(), &status);
         let (services_tx, services_rx) = watch::channel(());
         if let Some(ended) = logging.take_ended() {
             supervisor.task("das-log", Rank::Apart, async move {
@@ -231,6 +232,19 @@ impl Run<'_> {
         }
         Ok(stop_tx)
     }
+}
+
+/// What is odd about the data, in the log and for as long as they are read.
+fn tell_notes(notes: &[String], status: &Status) {
+    for note in notes {
+        warn!("{note}");
+    }
+    let why = match notes {
+        [] => return,
+        [note] => note.clone(),
+        [first, ..] => format!("{} notes on the files of this replay, the first is {first}", notes.len()),
+    };
+    status.found(FindingKind::CaptureNoted, "", why);
 }
 
 /// Frames of jobs to their readers, until the pipeline has closed the fence.

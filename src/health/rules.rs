@@ -147,7 +147,7 @@ pub(super) const LOSSES: [LossRule; 12] = [
 ];
 
 /// Every code that there is, for metrics.
-pub const CODES: [&str; 36] = [
+pub const CODES: [&str; 37] = [
     WAITING.code,
     DRAINING.code,
     STALLED.code,
@@ -165,6 +165,7 @@ pub const CODES: [&str; 36] = [
     finding(FindingKind::ConditioningImpossible).code,
     finding(FindingKind::ViewLeftOut).code,
     finding(FindingKind::NoViewFits).code,
+    finding(FindingKind::CaptureNoted).code,
     finding(FindingKind::SourceFlawed).code,
     finding(FindingKind::ReceiverOverloaded).code,
     finding(FindingKind::Calibrating).code,
@@ -196,6 +197,9 @@ const fn finding(kind: FindingKind) -> &'static Rule {
             &const { not_ready("no_view_fits", "change the views, or [processing], or what the driver declares") }
         }
         FindingKind::ViewLeftOut => &const { degraded("view_left_out", "change the view or what the driver declares") },
+        FindingKind::CaptureNoted => {
+            &const { degraded("capture_noted", "look at each file with `fiberd info`; the data are as good as what it says") }
+        }
         FindingKind::SourceFlawed => {
             &const { degraded("source_flawed", "see to the driver: it does something against the ring's interface") }
         }
@@ -284,7 +288,8 @@ pub(super) fn of_findings(findings: &Findings) -> impl Iterator<Item = Found> {
             }
             FindingKind::ViewLeftOut => format!("view {subject} is left out: {why}"),
             FindingKind::NoViewFits => format!("none of the views fits the acquisition: {why}"),
-            FindingKind::SourceFlawed
+            FindingKind::CaptureNoted
+            | FindingKind::SourceFlawed
             | FindingKind::ReceiverOverloaded
             | FindingKind::Calibrating
             | FindingKind::FramesRefused

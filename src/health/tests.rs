@@ -87,6 +87,7 @@ fn each_fault_has_its_code_and_the_worst_stands_first() {
         (FindingKind::BrokerRefused, "broker_refused", false),
         (FindingKind::FramesRefused, "frames_refused", false),
         (FindingKind::FramesTooLarge, "frames_too_large", false),
+        (FindingKind::CaptureNoted, "capture_noted", false),
         (FindingKind::SourceFlawed, "source_flawed", false),
         (FindingKind::ReceiverOverloaded, "receiver_overloaded", false),
         (FindingKind::Calibrating, "calibrating", false),

@@ -128,6 +128,11 @@ pub trait Interrogator: Send {
         InstrumentState::default()
     }
 
+    /// What is odd about the data that will come, known before the first trace; each in words for everybody.
+    fn notes(&self) -> &[String] {
+        &[]
+    }
+
     /// What is wrong with the source although traces come, in words for everybody.
     fn complaint(&self) -> Option<&'static str> {
         None

@@ -37,6 +37,7 @@ pub struct Replay {
     /// The epoch that the last probe returned.
     announced: Option<Arc<Acquisition>>,
     clock: Option<PlaybackClock>,
+    notes: Vec<String>,
     /// Why it ended, until that is said.
     fault: Option<SourceError>,
     over: bool,
@@ -68,7 +69,8 @@ impl Replay {
                 return Err(SourceError::Unusable { what: "replay".into(), why });
             }
         };
-        let playlist = Playlist::new(files)?;
+        let mut playlist = Playlist::new(files)?;
+        let notes = std::mem::take(&mut playlist.notes);
         let Some(first) = playlist.epochs.first().map(|epoch| epoch.acquisition.clone()) else {
             return Err(SourceError::Unusable {
                 what: "replay".into(),
@@ -77,7 +79,18 @@ impl Replay {
         };
         let timetable = Timetable::of(&playlist);
         let ahead = Ahead::start(playlist, looping)?;
-        Ok(Self { ahead, slab: None, taken: 0, first, timetable, announced: None, clock, fault: None, over: false })
+        Ok(Self {
+            ahead,
+            slab: None,
+            taken: 0,
+            first,
+            timetable,
+            announced: None,
+            clock,
+            notes,
+            fault: None,
+            over: false,
+        })
     }
 
     /// When the data of each file begin and end.
@@ -196,6 +209,10 @@ impl Interrogator for Replay {
 
     fn is_live(&self) -> bool {
         self.clock.is_some()
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     fn missing_at_ends(&self) -> u64 {

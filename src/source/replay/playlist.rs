@@ -48,6 +48,8 @@ pub(super) struct Playlist {
     pub(super) files: Vec<PathBuf>,
     /// In the order of playing.
     pub(super) epochs: Vec<Epoch>,
+    /// What is odd about the files and was survived, each with the name of its file.
+    pub(super) notes: Vec<String>,
 }
 
 impl Part {
@@ -84,12 +86,11 @@ impl Playlist {
         if files.is_empty() {
             return Err(SourceError::Unusable { what: "replay".into(), why: "no file to replay".into() });
         }
-        let mut playlist = Self { files: files.to_vec(), epochs: Vec::new() };
+        let mut playlist = Self { files: files.to_vec(), epochs: Vec::new(), notes: Vec::new() };
         for (file, path) in files.iter().enumerate() {
             let capture = vendors::open(path)?;
-            for note in &capture.notes {
-                tracing::warn!(file = %path.display(), "{note}");
-            }
+            let name = path.file_name().unwrap_or_default().display();
+            playlist.notes.extend(capture.notes.iter().map(|note| format!("{name}: {note}")));
             playlist.append(file, &capture);
         }
         for epoch in &playlist.epochs {
