@@ -27,7 +27,8 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
 /// The next lines of a job
 ///
 /// Up to `row_count` rows that were not polled before, in order; fewer when they would hold too much memory at once.
-/// The first poll begins with the newest row. Keeps the job alive.
+/// The first poll begins with the first row of the job, or with the newest when that is more than `live_idle_s` ago or
+/// the job has been read in another way. Keeps the job alive.
 #[utoipa::path(get, path = "/waterfall/{job_id}/{row_count}", tag = "jobs",
     params(
         ("job_id" = String, Path, pattern = "^[A-Za-z0-9_-]{1,64}$", description = "Id of a job, or of a task"),

@@ -1,6 +1,7 @@
 //! Whole rows over all streams of a job, for clients that come again and again instead of holding a stream open.
 //!
-//! Nothing is held for polls before the first one: that begins with the newest row that all streams have or will have.
+//! Rows are held for the first poll from [`Poll::begin`] on; without that, or when it was in vain, the first poll begins
+//! with the newest row that all streams have or will have.
 //! A row is the same line of every stream. It is given once, in order, when every stream has it, is past it, or has
 //! ended. When a stream is past it (the line was dropped in front of the feed, or the buffer was too short for a
 //! client that stayed away), the row comes without that stream's part rather than not at all.
@@ -13,8 +14,10 @@ use super::{Cursor, Extrema, Feed, FeedFrame, Look, Run, VALUE_BYTES};
 /// The place up to which a job was read by polls.
 pub struct Poll {
     feeds: Vec<Arc<Feed>>,
-    /// None before the first poll.
+    /// None while nothing is held for a first poll.
     streams: Vec<Stream>,
+    /// Whether there has been a poll.
+    asked: bool,
     /// Whether the first row is known, and which it is.
     begun: bool,
     from: u64,
@@ -66,14 +69,32 @@ pub struct Part {
 impl Poll {
     /// Of a job that nobody has polled. `feeds` are its streams in order.
     pub fn new(feeds: &[Arc<Feed>]) -> Self {
-        Self { feeds: feeds.to_vec(), streams: Vec::new(), begun: false, from: 0, extrema: Extrema::default() }
+        Self {
+            feeds: feeds.to_vec(),
+            streams: Vec::new(),
+            asked: false,
+            begun: false,
+            from: 0,
+            extrema: Extrema::default(),
+        }
+    }
+
+    /// From now on rows are held for the first poll.
+    pub fn begin(&mut self) {
+        if self.streams.is_empty() {
+            self.streams = self.feeds.iter().map(Stream::new).collect();
+        }
+    }
+
+    /// Whether there has been a poll.
+    pub const fn is_asked(&self) -> bool {
+        self.asked
     }
 
     /// The next rows: at most `count`, and no more than are held in `bytes` of memory, but one in any case.
     pub fn take(&mut self, count: usize, bytes: usize) -> Polled {
-        if self.streams.is_empty() {
-            self.streams = self.feeds.iter().map(Stream::new).collect();
-        }
+        self.begin();
+        self.asked = true;
         let (mut rows, mut held) = (Vec::new(), 0);
         while rows.len() < count && (held < bytes || rows.is_empty()) {
             match self.row() {
@@ -89,8 +110,11 @@ impl Poll {
         Polled { rows, extrema: self.extrema, lines_lost: lines_lost.unwrap_or(0), ended }
     }
 
-    /// Nothing is held for polls until the next one, which is told what it lost.
+    /// Nothing is held for polls until the next one, which is told what it lost since the one before.
     pub fn release(&mut self) {
+        if !self.asked {
+            self.streams.clear();
+        }
         self.streams.iter_mut().for_each(|stream| stream.cursor.release());
     }
 

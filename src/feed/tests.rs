@@ -274,6 +274,27 @@ fn what_is_too_old_goes_and_a_poll_says_so() {
 }
 
 #[test]
+fn rows_are_held_for_a_first_poll_until_that_is_in_vain() {
+    let feeds = Feed::of_job(&"".into(), Limits::default(), 3);
+    let push = |line: u64| feeds.iter().for_each(|feed| feed.push(lines(line, line, 1)));
+    let rows = |polled: Polled| polled.rows.iter().map(|row| row.row).collect::<Vec<_>>();
+    let mut poll = Poll::new(&feeds);
+    poll.begin();
+    (0..5).for_each(push);
+    assert!(!poll.is_asked());
+    assert!(rows(poll.take(3, usize::MAX)).into_iter().eq(0..3) && poll.is_asked());
+    assert!(rows(poll.take(9, usize::MAX)).into_iter().eq(3..5));
+
+    let mut poll = Poll::new(&feeds);
+    poll.begin();
+    (5..9).for_each(push);
+    poll.release();
+    (9..12).for_each(push);
+    let polled = poll.take(9, usize::MAX);
+    assert_eq!((polled.lines_lost, rows(polled)), (0, vec![11]), "as if nothing had been held");
+}
+
+#[test]
 fn a_stream_without_a_reader_holds_one_line_and_polls_begin_where_all_streams_are() {
     let feeds = Feed::of_job(&"".into(), Limits::default(), 3);
     let push = |stream: usize, line: u64| feeds[stream].push(lines(line, line, 1));

@@ -43,7 +43,8 @@ pub struct Job {
     running: AtomicBool,
     /// Milliseconds since the origin of the registry's time.
     touched_ms: AtomicU64,
-    /// When it was last polled, the same way; `NEVER` before the first time, and when nothing is held for polls.
+    /// When it was last polled, or began to hold rows for a first poll, the same way; `NEVER` when nothing is held for
+    /// polls.
     polled_ms: AtomicU64,
     /// Of the job and not of a connection: a client that polls has none that lasts.
     polling: Mutex<Poll>,
@@ -169,7 +170,10 @@ impl Job {
         self.running.load(Ordering::Acquire)
     }
 
-    pub(super) fn run(&self) {
+    /// It runs from `now` on, and its rows are held for whoever polls, until somebody reads them in another way.
+    pub(super) fn run(&self, now: Duration) {
+        self.polled_ms.store(now.as_millis() as u64, Ordering::Relaxed);
+        self.polling().begin();
         self.running.store(true, Ordering::Release);
     }
 
@@ -198,7 +202,7 @@ impl Job {
     /// none any more. Whoever polls at the same time gets others. `None` when there is no memory for a row.
     pub(super) fn poll(&self, now: Duration, rows: usize, answers: &Answers) -> Option<(Option<PolledRows>, bool)> {
         let room = answers.room()?;
-        let mut polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut polling = self.polling();
         self.polled_ms.store(now.as_millis() as u64, Ordering::Relaxed);
         let polled = polling.take(rows, room);
         drop(polling);
@@ -206,16 +210,24 @@ impl Job {
         Some((PolledRows::new(&self.id, self.plan().first_channel, polled, answers), ended))
     }
 
-    /// Holds nothing for polls any more when the last one was before `since`.
+    /// Holds nothing for polls any more when the last one was before `since`, or when there was none and others read.
     pub(super) fn forget_polls(&self, since: Duration) {
         let polled_ms = self.polled_ms.load(Ordering::Relaxed);
-        if polled_ms != NEVER && u128::from(polled_ms) < since.as_millis() {
-            let mut polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
+        if polled_ms == NEVER {
+            return;
+        }
+        let mut polling = self.polling();
+        let in_vain = !polling.is_asked() && self.consumers() > 0;
+        if in_vain || u128::from(polled_ms) < since.as_millis() {
             // A poll may have come meanwhile.
             if self.polled_ms.compare_exchange(polled_ms, NEVER, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                 polling.release();
             }
         }
+    }
+
+    fn polling(&self) -> MutexGuard<'_, Poll> {
+        self.polling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its port, to be closed by whoever ends it.

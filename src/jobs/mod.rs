@@ -212,7 +212,7 @@ impl Jobs {
             Ok(Ok(opened)) => {
                 self.registry().started(id, self.now());
                 self.shared.status.counters.jobs.started.add(1);
-                job.run();
+                job.run(self.now());
                 debug!(job = id, first_trace = opened.first_trace, port = job.address.port, "a job has started");
                 return Ok(job);
             }
