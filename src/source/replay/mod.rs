@@ -10,6 +10,7 @@ mod capture;
 mod dasrcn;
 mod fdas;
 mod febus;
+mod febus_blocks;
 pub(crate) mod format;
 mod h5;
 mod h5rows;
@@ -22,6 +23,7 @@ mod sintela;
 mod terra15;
 mod times;
 mod timetable;
+mod timing;
 mod vendors;
 mod words;
 
