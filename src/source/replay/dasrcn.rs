@@ -6,7 +6,8 @@
 use super::capture::Capture;
 use super::h5::H5;
 use super::h5rows;
-use super::timing::{Layout, Stamps, Statements, work_out};
+use super::stamp_column::StampColumn;
+use super::timing::{Statements, work_out};
 use super::words::{hertz_in, metres_in, quantity};
 use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
 use crate::source::SourceError;
@@ -31,9 +32,9 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
 
     let hertz = hertz_in(acq.text("AcquisitionSampleRateUnit").as_deref()).map_err(|why| file.unusable(why))?;
     let declared = acq.number("AcquisitionSampleRate").and_then(|rate| Rational::from_f64(rate * hertz));
-    let stamps = file.column_len(TIMES)?.unwrap_or(0);
-    if stamps != table.traces {
-        return Err(file.unusable(format!("{stamps} values in {TIMES} for {} traces", table.traces)));
+    let column = StampColumn::open(file, TIMES)?.ok_or_else(|| missing(TIMES))?;
+    if column.len() != table.traces {
+        return Err(file.unusable(format!("{} values in {TIMES} for {} traces", column.len(), table.traces)));
     }
     let timing = work_out(Statements {
         rows: table.traces,
@@ -41,12 +42,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         start_ns: None,
         end_ns: None,
         lost_together: 1,
-        stamps: Some(Stamps {
-            unit_ns: 1,
-            precision_ns: 1,
-            layout: Layout::Every(1),
-            pass: &mut |sink| file.column_i64(TIMES, sink),
-        }),
+        stamps: Some(column.stamps(1, &mut |sink| column.pass(sink))),
     })
     .map_err(|error| error.into_source(|why| missing(&format!("a usable {TIMES}: {why}"))))?;
 

@@ -15,6 +15,7 @@ use super::capture::Capture;
 use super::febus_blocks::{Said, kept_rows};
 use super::h5::{Attrs, H5, Samples};
 use super::h5rows::Blocks;
+use super::stamp_column::DOUBLE_NS;
 use super::timing::{Layout, NO_STAMP, Sink, Stamps, Statements, Timing, from_float_seconds, work_out};
 use super::words::quantity;
 use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
@@ -23,9 +24,6 @@ use crate::units::Rational;
 
 /// Bytes of one block at most: it is read whole.
 const MAX_BLOCK: u64 = 256 << 20;
-
-/// A double holds today's seconds to this.
-const PRECISION_NS: i64 = 240;
 
 /// Where the samples are.
 struct Zone {
@@ -210,7 +208,7 @@ fn timing(file: &H5, stamps: &[f64], grid: &Grid, origin_ms: f64) -> Result<Timi
         start_ns: None,
         end_ns: None,
         lost_together: kept,
-        stamps: Some(Stamps { unit_ns: 1, precision_ns: PRECISION_NS, layout: Layout::Every(kept), pass: &mut pass }),
+        stamps: Some(Stamps { unit_ns: 1, precision_ns: DOUBLE_NS, layout: Layout::Every(kept), pass: &mut pass }),
     })
     .map_err(|error| error.into_source(|why| file.unusable(why)))
 }

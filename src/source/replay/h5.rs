@@ -135,6 +135,12 @@ impl H5 {
         Ok(Some(self.column_shape(dataset, &found)?.0))
     }
 
+    /// Whether a dataset holds floating-point numbers.
+    pub(super) fn is_float(&self, dataset: &str) -> Result<bool, SourceError> {
+        let dtype = look(&self.path, dataset, || self.file.dataset(dataset)?.dtype())?;
+        Ok(matches!(dtype, Some(DType::F32 | DType::F64)))
+    }
+
     /// Hands all values of a long integer column to `each`, some at a time.
     pub(super) fn column_i64(&self, dataset: &str, each: &mut dyn FnMut(&[i64])) -> Result<(), SourceError> {
         self.each_window(dataset, |found, first| found.read_i64_rows(first, COLUMN_WINDOW), each)

@@ -20,6 +20,7 @@ mod player;
 mod playlist;
 mod prodml;
 mod sintela;
+mod stamp_column;
 mod terra15;
 mod times;
 mod timetable;

@@ -6,8 +6,9 @@
 use super::capture::Capture;
 use super::h5::{Attrs, H5};
 use super::h5rows;
+use super::stamp_column::StampColumn;
 use super::times::iso_to_ns;
-use super::timing::{Layout, Sink, Stamps, Statements, Timing, work_out};
+use super::timing::{Sink, Statements, Timing, work_out};
 use super::words::{hertz_in, metres_in, quantity};
 use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
 use crate::source::SourceError;
@@ -33,8 +34,8 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     let samples = file.samples(&data)?.ok_or_else(|| missing(&data))?;
     let loci = acq.integer("NumberOfLoci").or_else(|| raw.integer("NumberOfLoci"));
     let column = format!("{node}/RawDataTime");
-    let stamps = file.column_len(&column)?.filter(|&count| count > 0);
-    let channel_first = channel_first(&samples.shape, &data_attrs, loci, stamps)
+    let stamps = StampColumn::open(file, &column)?.filter(|stamps| stamps.len() > 0);
+    let channel_first = channel_first(&samples.shape, &data_attrs, loci, stamps.as_ref().map(StampColumn::len))
         .map_err(|why| file.unusable(format!("{data}: {why}")))?;
     let table = h5rows::table(samples, channel_first)?;
 
@@ -50,7 +51,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     if start.is_none() {
         notes.push("no StartLocusIndex: distances count from the first channel".into());
     }
-    let timing = timing(file, &column, table.traces, stamps, declared_rate(&acq, &raw), &data_attrs)?;
+    let timing = timing(file, &column, table.traces, stamps.as_ref(), declared_rate(&acq, &raw), &data_attrs)?;
     notes.extend(timing.notes());
     let (scale, unit) = scale_and_unit(&raw.text("RawDataUnit").unwrap_or_default());
     let acquisition = Acquisition {
@@ -139,26 +140,21 @@ fn timing(
     file: &H5,
     column: &str,
     traces: u64,
-    stamps: Option<u64>,
+    stamps: Option<&StampColumn<'_>>,
     declared_rate: Option<Rational>,
     data_attrs: &Attrs,
 ) -> Result<Timing, SourceError> {
     let attrs = file.dataset_attrs(column)?.unwrap_or_default();
     let iso = |name: &str| [&attrs, data_attrs].iter().find_map(|a| iso_to_ns(&a.text(name)?));
-    let mut pass = |sink: &mut Sink<'_>| file.column_i64(column, sink);
-    let has_stamps = stamps == Some(traces);
+    let stamps = stamps.filter(|stamps| stamps.len() == traces);
+    let mut pass = |sink: &mut Sink<'_>| stamps.map_or(Ok(()), |stamps| stamps.pass(sink));
     work_out(Statements {
         rows: traces,
         declared_rate,
         start_ns: iso("PartStartTime"),
         end_ns: iso("PartEndTime"),
         lost_together: 1,
-        stamps: has_stamps.then_some(Stamps {
-            unit_ns: UNIT_NS,
-            precision_ns: UNIT_NS,
-            layout: Layout::Every(1),
-            pass: &mut pass,
-        }),
+        stamps: stamps.map(|stamps| stamps.stamps(UNIT_NS, &mut pass)),
     })
     .map_err(|error| error.into_source(|why| file.unusable(format!("{column}, OutputDataRate, PartStartTime: {why}"))))
 }

@@ -8,16 +8,12 @@
 use super::capture::Capture;
 use super::h5::{Attrs, H5};
 use super::h5rows;
-use super::timing::{Layout, Sink, Stamps, Statements, Timing, from_float_seconds, work_out};
+use super::stamp_column::StampColumn;
+use super::timing::{Statements, Timing, work_out};
 use super::words::quantity;
 use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
 use crate::source::SourceError;
 use crate::units::Rational;
-
-/// A double holds today's seconds to this.
-const PRECISION_NS: i64 = 240;
-/// Stamps that are turned into nanoseconds at once.
-const TOGETHER: usize = 1024;
 
 /// Whether the file has the marks of Terra15.
 pub(super) fn is_it(file: &H5) -> Result<bool, SourceError> {
@@ -84,26 +80,18 @@ fn node(file: &H5, root: &Attrs) -> Result<String, SourceError> {
 }
 
 fn times(file: &H5, column: &str, traces: u64, nominal_s: Option<f64>) -> Result<Timing, SourceError> {
-    let stamped = file.column_len(column)?.ok_or_else(|| file.unusable("Terra15 without gps_time or posix_time"))?;
-    if stamped != traces {
-        return Err(file.unusable(format!("{stamped} times for {traces} lines of data")));
+    let column =
+        StampColumn::open(file, column)?.ok_or_else(|| file.unusable("Terra15 without gps_time or posix_time"))?;
+    if column.len() != traces {
+        return Err(file.unusable(format!("{} times for {traces} lines of data", column.len())));
     }
-    let mut in_ns = [0; TOGETHER];
-    let mut pass = |sink: &mut Sink<'_>| {
-        file.column_f64(column, &mut |seconds| {
-            for seconds in seconds.chunks(TOGETHER) {
-                in_ns.iter_mut().zip(seconds).for_each(|(ns, &seconds)| *ns = from_float_seconds(seconds));
-                sink(&in_ns[..seconds.len()]);
-            }
-        })
-    };
     work_out(Statements {
         rows: traces,
         declared_rate: nominal_s.and_then(Rational::from_f64).map(Rational::recip),
         start_ns: None,
         end_ns: None,
         lost_together: 1,
-        stamps: Some(Stamps { unit_ns: 1, precision_ns: PRECISION_NS, layout: Layout::Every(1), pass: &mut pass }),
+        stamps: Some(column.stamps(1_000_000_000, &mut |sink| column.pass(sink))),
     })
     .map_err(|error| error.into_source(|why| file.unusable(why)))
 }

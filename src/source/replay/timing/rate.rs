@@ -23,6 +23,8 @@ pub(super) struct Fit {
     pub(super) resolution_ns: f64,
     /// Root mean square of the distance of stamps from their line.
     pub(super) scatter_ns: f64,
+    /// How far a stamp is from where the one before puts it, of three in four.
+    pub(super) spread_ns: f64,
 }
 
 /// A slope, and how far it may be off, both in nanoseconds a trace.
@@ -78,7 +80,7 @@ pub(super) fn fit(
         findings.add(Kind::RateContradicts, 1, &detail);
     }
     let longer_ns = 1e9 / rate.to_f64() - guess.period;
-    Fit { rate, is_measured, longer_ns, through_ends, resolution_ns, scatter_ns }
+    Fit { rate, is_measured, longer_ns, through_ends, resolution_ns, scatter_ns, spread_ns: guess.spread }
 }
 
 const ONE_HERTZ: Rational = match Rational::new(1, 1) {

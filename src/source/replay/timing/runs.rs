@@ -44,6 +44,7 @@ pub(super) struct Tracker<'a> {
     tail_repeats: bool,
     seen: u64,
     last: Option<i64>,
+    before_last: Option<i64>,
     /// Stamps that decide whether a step is one.
     confirm: usize,
     /// Stamps scatter too much to tell a step from a single one.
@@ -77,6 +78,7 @@ impl<'a> Tracker<'a> {
             tail_repeats,
             seen: 0,
             last: None,
+            before_last: None,
             confirm: if is_quiet { 3 } else { 7 },
             scatters: guess.width > guess.period / 2.0,
             recent: Recent::new(),
@@ -104,16 +106,25 @@ impl<'a> Tracker<'a> {
             };
             let item = Item { row, trace, ns };
             if self.last == Some(ns) {
-                let allowed = self.guess.width + self.guess.repeats;
-                if self.run.as_ref().is_some_and(|run| run.off(item, self.guess.period).abs() > allowed) {
-                    self.not_believed(row);
-                }
+                self.repeated(item);
                 continue;
             }
-            let is_edge = self.last.replace(ns).is_some();
-            if is_edge || self.guess.repeats == 0.0 {
+            let before = self.last.replace(ns);
+            // Behind a single wrong stamp the one before goes on: no edge.
+            let goes_on = self.guess.repeats > 0.0 && self.before_last == Some(ns) || before.is_none();
+            self.before_last = before;
+            if !goes_on || self.guess.repeats == 0.0 {
                 self.take(item);
             }
+        }
+    }
+
+    /// A stamp that is the same again is wrong when it stays for longer than stamps are coarse.
+    fn repeated(&mut self, item: Item) {
+        let allowed = self.guess.width + self.guess.repeats;
+        let off = self.run.as_ref().map_or(0.0, |run| run.off(item, self.guess.period));
+        if self.pending.is_empty() && off.abs() > allowed {
+            self.not_believed(item.row);
         }
     }
 
@@ -165,11 +176,20 @@ impl<'a> Tracker<'a> {
         let step_at = step_at.filter(|_| alone || offs.iter().filter(agrees).count() >= enough);
         let waiting = std::mem::take(&mut self.pending);
         let Some(step_at) = step_at else {
-            let mut waiting = waiting.into_iter();
-            if let Some(first) = waiting.next() {
-                self.not_believed(first.row);
+            // Where stamps scatter, one that is only a little too far off is one of many.
+            let wrong = waiting.first().filter(|_| !self.scatters || offs[0].abs() > 2.0 * width).copied();
+            if let Some(wrong) = wrong {
+                self.not_believed(wrong.row);
             }
-            waiting.for_each(|item| self.take(item));
+            // It may have stood in place of an edge: then the row behind it shows none.
+            let is_late = |item: &Item, off: f64| {
+                repeats > 0.0 && wrong.is_some_and(|wrong| wrong.row + 1 == item.row) && off.abs() <= width + repeats
+            };
+            for (item, off) in waiting.into_iter().zip(offs).skip(1) {
+                if !is_late(&item, off) {
+                    self.take(item);
+                }
+            }
             return;
         };
         // The first row behind a gap has a stamp, but its stamp is an edge only where each row has another.

@@ -81,7 +81,8 @@ pub(super) struct Guess {
     pub(super) period: f64,
     /// Three of four stamps are not further than this from where the one before puts them.
     pub(super) spread: f64,
-    /// A stamp further off than this is not where it should be: half of what can be lost, or more where stamps scatter.
+    /// A stamp further off than this is not where it should be: half of what can be lost, less where stamps are
+    /// smooth, more where they scatter.
     pub(super) width: f64,
     /// How long a stamp stays the same because it is coarser than a row; 0 where each row has another.
     pub(super) repeats: f64,
@@ -185,7 +186,11 @@ impl<'a> Sample<'a> {
         };
         let spread = in_ns(self.spread(period / scale.unit_ns() as f64));
         let repeats = self.repeats(scale);
-        let half = period * statements.lost_together.max(1) as f64 / 2.0;
+        let together = statements.lost_together.max(1);
+        // Smooth stamps show steps of a clock that are no whole traces, too; blocks are stamped by a host.
+        let is_smooth = 2.2 * spread < period / 32.0 && (scale.multiple_ns as f64) < period / 9.0;
+        let part = if together == 1 && is_smooth { 8.0 } else { 2.0 };
+        let half = period * together as f64 / part;
         let cut = cut(period, scale.multiple_ns as f64);
         // Of even scatter three of four differences are within its half-width: 2.2 times that holds all stamps.
         let width = half.max(2.2 * spread).max(cut);
@@ -198,7 +203,8 @@ impl<'a> Sample<'a> {
         // Edges are a row wide.
         let edge = self.stays().then_some(multiple);
         let longest = self.pieces.iter().map(Vec::len).max()?;
-        for lag in LAGS.into_iter().filter(|&lag| lag == 1 || lag <= longest / 4) {
+        let most = if edge.is_some() { longest / 2 } else { longest / 4 };
+        for lag in LAGS.into_iter().filter(|&lag| lag == 1 || lag <= most) {
             let Some(next) = self.slope(lag) else { break };
             let is_one_period = next.median > 0.0 && next.half <= next.median * ONE_PERIOD;
             match &best {
@@ -321,7 +327,7 @@ fn cut(period_ns: f64, multiple_ns: f64) -> f64 {
     let (long, short) = (period_ns.max(multiple_ns), period_ns.min(multiple_ns));
     let rest = (long / short - (long / short).round()).abs() * short;
     // More than that, because the line that follows the stamps is not in their middle; the fewer edges, the less.
-    let margin = if multiple_ns > period_ns { 1.5 } else { 1.25 };
+    let margin = if multiple_ns > period_ns { 1.75 } else { 1.25 };
     if rest < 1e-4 * short { 0.0 } else { margin * short }
 }
 

@@ -150,7 +150,7 @@ impl Made<'_> {
             begin.utc_ns.saturating_sub(run.base_ns) as f64 + run.trace.saturating_sub(begin.trace) as f64 * period;
         let offs = || run.bins.iter().map(|&(x, y)| (x, y - self.fit.longer_ns * x - start_off));
         let largest = offs().fold(0.0, |largest: f64, (_, off)| largest.max(off.abs()));
-        if largest <= WANDER_NS.max(2.0 * period).max(3.0 * self.fit.scatter_ns.min(self.fit.resolution_ns)) {
+        if largest <= WANDER_NS.max(2.0 * period).max(2.0 * self.fit.spread_ns).max(self.fit.resolution_ns) {
             return;
         }
         let mut set = 0.0f64;

@@ -52,24 +52,28 @@ impl Scale {
         statements: &Statements<'_>,
     ) -> Option<Self> {
         let middle = sample.median_stamp()?;
-        let units = [unit_ns, 1, 1000, 1_000_000, 1_000_000_000];
-        let seconds = |unit: i64| middle as f64 * unit as f64 / 1e9;
-        let dated = units.into_iter().find(|&unit| (EARLIEST_S..LATEST_S).contains(&seconds(unit)));
+        // Doubles come in nanoseconds, whatever they were written in: finer than they can hold.
+        let units = if precision_ns > unit_ns { [unit_ns; 5] } else { [unit_ns, 1, 1000, 1_000_000, 1_000_000_000] };
+        let contradicts = |unit: i64| {
+            let (Some(declared), Some(period)) = (statements.declared_rate, sample.period_in_units()) else {
+                return None;
+            };
+            Some((period * unit as f64 * declared.to_f64() / 1e9).ln().abs())
+        };
+        let dated =
+            units.into_iter().find(|&unit| (EARLIEST_S..LATEST_S).contains(&(middle as f64 * unit as f64 / 1e9)));
         let by_start = || {
             let start = statements.start_ns? as f64;
             units.into_iter().find(|&unit| (middle as f64 * unit as f64 - start).abs() < SAME_DAY_NS)
         };
+        let by_rate = || units.into_iter().find(|&unit| contradicts(unit).is_some_and(|off| off < SAME_RATE));
+        // A number may look like a date in a wrong unit by chance: then the rates are worlds apart.
+        let dated = dated.filter(|&unit| by_rate().is_none_or(|other| other == unit || statements.start_ns.is_none()));
         if let Some(unit) = dated.or_else(by_start) {
             return Some(Self::new(unit, 0, precision_ns, unit != unit_ns, sample));
         }
         // Not a date in any unit: stamps that count from the beginning of the file.
-        let by_rate = |&unit: &i64| {
-            let (Some(declared), Some(period)) = (statements.declared_rate, sample.period_in_units()) else {
-                return false;
-            };
-            (period * unit as f64 * declared.to_f64() / 1e9).ln().abs() < SAME_RATE
-        };
-        let unit = units.into_iter().find(by_rate).unwrap_or(unit_ns);
+        let unit = by_rate().unwrap_or(unit_ns);
         Some(Self::new(unit, statements.start_ns.unwrap_or(0), precision_ns, unit != unit_ns, sample))
     }
 

@@ -209,6 +209,16 @@ fn lost_lines_are_counted_to_the_line() {
 }
 
 #[test]
+fn a_small_step_of_the_clock_is_no_other_rate() {
+    for step in [300_000, -300_000] {
+        let truth = Truth { steps: vec![(1000, step)], declared: Some((1000, 1)), ..Truth::of(1000, 3000) };
+        let timing = truth.timing();
+        assert_eq!((timing.rate, timing.rate_is_measured), (truth.rate(), false));
+        truth.check(&timing, 0).unwrap();
+    }
+}
+
+#[test]
 fn a_step_back_is_said_and_begins_anew() {
     let truth = Truth { steps: vec![(1500, -1_000_000_000)], ..Truth::of(1000, 3000) };
     let timing = truth.timing();
