@@ -29,8 +29,10 @@ pub(in crate::source::replay) enum Kind {
     StartContradicts,
     /// The declared end is not what rows, rate and gaps give.
     EndContradicts,
-    /// The declared end lies before the start.
+    /// An end lies before the start.
     EndBeforeStart,
+    /// The times span more or less than traces and gaps take.
+    SpanDiffers,
 }
 
 /// How much it matters.
@@ -85,7 +87,8 @@ const fn severity(kind: Kind) -> Severity {
         | Kind::StepBack
         | Kind::StartContradicts
         | Kind::EndContradicts
-        | Kind::EndBeforeStart => Severity::Warning,
+        | Kind::EndBeforeStart
+        | Kind::SpanDiffers => Severity::Warning,
         Kind::NoStamps | Kind::StampsFollowNoRate => Severity::Error,
     }
 }
@@ -113,7 +116,7 @@ fn sentence(kind: Kind, count: u64, detail: &str) -> String {
             if count == 1 { "once".into() } else { format!("{count} times") }
         ),
         Kind::Wander => format!("the clock ran unevenly: times are set to it again in {}", counted(count, "place")),
-        Kind::StartContradicts | Kind::EndContradicts | Kind::EndBeforeStart => detail.to_owned(),
+        Kind::StartContradicts | Kind::EndContradicts | Kind::EndBeforeStart | Kind::SpanDiffers => detail.to_owned(),
     }
 }
 

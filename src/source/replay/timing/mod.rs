@@ -163,20 +163,20 @@ fn from_stamps(
         return Ok(None);
     };
     scale.tell(findings);
-    let tracked = match sample.guess(&scale, statements) {
+    let fitted = match sample.guess(&scale, statements) {
         Some(guess) => {
             let mut tracker = runs::Tracker::new(guess, scale, layout, sample.written());
             pass(&mut |stamps| tracker.push(stamps))?;
-            tracker.finish(statements).map(|tracked| (guess, tracked))
+            let tracked = tracker.finish(statements);
+            tracked.and_then(|tracked| Some((rate::fit(&tracked, &guess, &scale, statements, findings)?, tracked)))
         }
         None => None,
     };
-    let Some((guess, tracked)) = tracked else {
+    let Some((fit, tracked)) = fitted else {
         findings.add(Kind::StampsFollowNoRate, sample.stamps(), "");
         statements.start_ns = statements.start_ns.or_else(|| scale.to_ns(sample.median_stamp()?));
         return Ok(None);
     };
-    let fit = rate::fit(&tracked, &guess, &scale, statements, findings);
     Ok(Some(segments::from_runs(&tracked, &fit, &scale, layout, statements, findings)))
 }
 

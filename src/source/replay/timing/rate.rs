@@ -34,14 +34,14 @@ struct Slope {
     error_ns: f64,
 }
 
-/// Lays one slope through all runs.
+/// Lays one slope through all runs; `None` when it is none that a fraction can hold.
 pub(super) fn fit(
     tracked: &Tracked,
     guess: &Guess,
     scale: &Scale,
     statements: &Statements<'_>,
     findings: &mut Findings,
-) -> Fit {
+) -> Option<Fit> {
     let runs = &tracked.runs;
     let pooled = pooled(runs);
     let way = runs.iter().map(|run| run.last.0).sum::<f64>();
@@ -65,7 +65,9 @@ pub(super) fn fit(
         let off = (1e9 / rate.to_f64() - period_ns).abs();
         // What stamps are multiples of may be chance; a little of it is allowed to the declared rate.
         let cut_ns = multiple_ns.min(guess.period / 8.0) / way.max(1.0);
-        way == 0.0 || off <= rounded_ns.max(cut_ns).max(4.0 * slope.error_ns)
+        // Where stamps scatter by more than a period, a trace that was lost looks like another rate.
+        let lost_ns = if guess.width > guess.period { guess.width / way.max(1.0) } else { 0.0 };
+        way == 0.0 || off <= rounded_ns.max(cut_ns).max(lost_ns).max(4.0 * slope.error_ns)
     });
     let allowed_ns = if through_ends { rounded_ns / 2.0 } else { (rounded_ns / 2.0).max(slope.error_ns) };
     let measured = || simplest(period_ns, allowed_ns).or_else(|| simplest(guess.period, 0.0));
@@ -73,20 +75,15 @@ pub(super) fn fit(
         (Some(declared), _) => (declared, false),
         (None, Some(measured)) => (measured, true),
         // Not even a period within what a fraction can hold.
-        (None, None) => (statements.declared_rate.unwrap_or(ONE_HERTZ), false),
+        (None, None) => return None,
     };
     if let Some(declared) = statements.declared_rate.filter(|_| is_measured) {
         let detail = format!("{declared} Hz contradicts the times: {rate} Hz is used");
         findings.add(Kind::RateContradicts, 1, &detail);
     }
     let longer_ns = 1e9 / rate.to_f64() - guess.period;
-    Fit { rate, is_measured, longer_ns, through_ends, resolution_ns, scatter_ns, spread_ns: guess.spread }
+    Some(Fit { rate, is_measured, longer_ns, through_ends, resolution_ns, scatter_ns, spread_ns: guess.spread })
 }
-
-const ONE_HERTZ: Rational = match Rational::new(1, 1) {
-    Some(one) => one,
-    None => unreachable!(),
-};
 
 /// Sums about the middle of each run, added up.
 fn pooled(runs: &[Run]) -> Sums {

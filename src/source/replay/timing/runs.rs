@@ -254,9 +254,7 @@ impl<'a> Tracker<'a> {
         for run in std::mem::take(&mut self.runs) {
             let joins = match &kept[..] {
                 [.., before, between] => {
-                    run.step_from(before, period).abs() <= width
-                        && between.items < before.items
-                        && between.items < run.items
+                    run.step_from(before, period).abs() <= width && between.items <= before.items + run.items
                 }
                 _ => false,
             };

@@ -13,7 +13,7 @@ const PIECES: u64 = 32;
 /// Distances in stamps over which the period is looked at.
 const LAGS: [usize; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 /// Distances over which the scatter is looked at; no common factor, so that a pattern in the stamps shows.
-const SCATTER_LAGS: [usize; 3] = [1, 5, 11];
+const SCATTER_LAGS: [usize; 2] = [1, 5];
 /// Middle half of the slopes over their median, up to which they are one period.
 const ONE_PERIOD: f64 = 1.0 / 3.0;
 /// A slope over a long way and a declared rate that agree to this hold against what neighbours say.
@@ -157,7 +157,7 @@ impl<'a> Sample<'a> {
 
     /// Units of the stamps from trace to trace, over the longest way.
     pub(super) fn period_in_units(&self) -> Option<f64> {
-        self.period(1.0).map(|seen| seen.period).or_else(|| self.longest_slope())
+        self.period(1.0).map(|seen| seen.even.unwrap_or(seen.period)).or_else(|| self.longest_slope())
     }
 
     /// The line of the stamps; `None` when they follow none.
@@ -170,21 +170,24 @@ impl<'a> Sample<'a> {
             return None;
         }
         let multiple = scale.multiple_ns as f64 / scale.unit_ns() as f64;
-        let seen = self.period(multiple).map(|seen| (in_ns(seen.period), in_ns(seen.error)));
+        let seen = self.period(multiple);
+        let neighbours = seen.as_ref().map(|seen| (in_ns(seen.period), in_ns(seen.error)));
+        let seen = seen.map(|seen| in_ns(seen.even.unwrap_or(seen.period)));
         let period = match (seen, declared) {
             // Two steps do not tell a gap from another rate.
             (_, Some(declared)) if slopes < 3 => declared,
-            (Some((seen, error)), Some(declared)) if (seen - declared).abs() <= error => declared,
-            (Some((seen, _)), Some(declared)) if (seen / declared - 1.0).abs() <= 0.1 => seen,
+            // What is as likely lost traces as another rate is lost traces, where a rate is declared.
+            (_, Some(declared)) if neighbours.is_some_and(|(seen, error)| (seen - declared).abs() <= error) => declared,
+            (Some(seen), Some(declared)) if (seen / declared - 1.0).abs() <= 0.1 => seen,
             (seen, Some(declared)) => {
                 // Stamps that come in bursts: neighbours say nothing, the long way does.
                 let long = self.longest_slope().map(in_ns);
                 let declared = long.filter(|long| (long / declared - 1.0).abs() < AGREE).map(|_| declared);
-                declared.or(seen.map(|seen| seen.0))?
+                declared.or(seen)?
             }
-            (seen, None) => seen?.0,
+            (seen, None) => seen?,
         };
-        let spread = in_ns(self.spread(period / scale.unit_ns() as f64));
+        let spread = in_ns(self.spread(period / scale.unit_ns() as f64, multiple));
         let repeats = self.repeats(scale);
         let together = statements.lost_together.max(1);
         // Smooth stamps show steps of a clock that are no whole traces, too; blocks are stamped by a host.
@@ -214,8 +217,8 @@ impl<'a> Sample<'a> {
             }
         }
         let best = best?;
-        let period = self.evenly_cut(longest / 4, best.median, multiple).unwrap_or(best.median);
-        Some(Seen { period, error: best.half.max(multiple.min(period) / best.way) })
+        let even = self.evenly_cut(longest / 4, best.median, multiple);
+        Some(Seen { period: best.median, even, error: best.half.max(multiple.min(best.median) / best.way) })
     }
 
     /// The slope over a long way, where it is another one than from neighbour to neighbour because stamps are cut: then all
@@ -273,13 +276,18 @@ impl<'a> Sample<'a> {
     }
 
     /// Three quarters of the stamps are not further than this from where the one before puts them, in their unit.
-    fn spread(&self, period: f64) -> f64 {
+    fn spread(&self, period: f64, multiple: f64) -> f64 {
         let spread_over = |lag: usize| {
             let (slopes, ways) = self.slopes(lag);
             let mut off: Vec<f64> =
                 slopes.iter().zip(&ways).map(|(slope, way)| ((slope - period) * way).abs()).collect();
-            // Over a longer way more differences have a gap in them; of even scatter the median is 0.59 of its half-width.
-            if lag == 1 { quantile(&mut off, 0.75) } else { quantile(&mut off, 0.5).map(|median| median / 0.59) }
+            // Of even scatter the median is 0.59 and the first quarter 0.27 of its half-width. The more of the differences
+            // have a gap or a wrong stamp in them, the fewer tell.
+            if lag > 1 {
+                return quantile(&mut off, 0.25).map(|quarter| quarter / 0.268);
+            }
+            let most = quantile(&mut off, 0.5)? / 0.586;
+            quantile(&mut off, 0.75).map(|off| off.min(most.max(multiple)))
         };
         let longest = self.pieces.iter().map(Vec::len).max().unwrap_or(0);
         let lags = SCATTER_LAGS.into_iter().filter(|&lag| lag == 1 || lag <= longest / 8);
@@ -291,6 +299,8 @@ impl<'a> Sample<'a> {
 struct Seen {
     period: f64,
     error: f64,
+    /// Another one, over a long way, if stamps that are evenly cut explain that.
+    even: Option<f64>,
 }
 
 /// Slopes over one lag, in units a trace.

@@ -158,7 +158,7 @@ impl Made<'_> {
         for (x, off) in offs() {
             // Never by a period at once, so that times never go back.
             let step = (off - set).clamp(-0.9 * period, 0.9 * period);
-            let rows = (run.trace as f64 + x) as u64 - begin.trace.min(run.trace);
+            let rows = ((run.trace as f64 + x) as u64).saturating_sub(begin.trace);
             let row = begin.row.saturating_add(rows);
             if step.abs() > period / 4.0 && row > begin.row && row < end_row {
                 set += step;
@@ -176,10 +176,13 @@ impl Made<'_> {
 /// How many traces lie between where a trace was expected and where it came, in whole multiples of `together`.
 fn missing(rate: Rational, together: u64, came_ns: i64, expected_ns: i64) -> i64 {
     let late = i128::from(came_ns) - i128::from(expected_ns);
-    let (num, den) = (i128::from(rate.num()), i128::from(rate.den()) * 1_000_000_000 * i128::from(together.max(1)));
-    // Half upwards; what does not fit is too much in any case.
-    let steps = late.checked_mul(num).map_or(i128::from(i64::MAX), |x| (2 * x + den).div_euclid(2 * den));
-    i64::try_from(steps.saturating_mul(i128::from(together))).unwrap_or(i64::MAX)
+    let exact = || {
+        let den = i128::from(rate.den()).checked_mul(1_000_000_000)?.checked_mul(i128::from(together))?;
+        let halves = late.checked_mul(i128::from(rate.num()))?.checked_mul(2)?.checked_add(den)?;
+        i64::try_from(halves.div_euclid(den.checked_mul(2)?).checked_mul(i128::from(together))?).ok()
+    };
+    // What does not fit is too much in any case.
+    exact().unwrap_or(if late < 0 { i64::MIN } else { i64::MAX })
 }
 
 fn set_lengths(segments: &mut [Segment], rows: u64) {
@@ -219,6 +222,7 @@ pub(super) fn check(statements: &Statements<'_>, timing: &Timing, findings: &mut
             findings.add(Kind::StartContradicts, 1, &text);
         }
     }
+    check_span(timing, first, end_ns, findings);
     let Some(end) = statements.end_ns else { return };
     let off = end_ns as f64 - end as f64;
     if statements.start_ns.is_some_and(|start| end < start) {
@@ -227,6 +231,26 @@ pub(super) fn check(statements: &Statements<'_>, timing: &Timing, findings: &mut
         let by = later(off);
         let text = format!("rows and rate make an end {by} than the declared one: the declared one is not used");
         findings.add(Kind::EndContradicts, 1, &text);
+    }
+}
+
+/// Traces and gaps at the rate must take as long as lies between the first and the last time.
+fn check_span(timing: &Timing, first: &Segment, end_ns: i64, findings: &mut Findings) {
+    if end_ns < first.utc_ns {
+        let by = duration(first.utc_ns as f64 - end_ns as f64);
+        let text = format!("the last trace lies {by} before the first by the times of the file");
+        findings.add(Kind::EndBeforeStart, 1, &text);
+    }
+    let rows = timing.rows.saturating_sub(1);
+    let traces = timing.segments.iter().try_fold(rows, |sum, segment| sum.checked_add(segment.gap_before?));
+    let Some(traces) = traces else { return };
+    let off = end_ns as f64 - on_line(first.utc_ns, timing.rate, 0, traces) as f64;
+    let period = timing.rate.traces_to_ns(1) as f64;
+    if off.abs() > period.max(3.0 * timing.jitter_ns as f64) {
+        let by = duration(off.abs());
+        let more = if off > 0.0 { "more" } else { "less" };
+        let text = format!("the times span {by} {more} than traces and gaps take at this rate");
+        findings.add(Kind::SpanDiffers, 1, &text);
     }
 }
 

@@ -206,6 +206,29 @@ fn lost_lines_are_counted_to_the_line() {
     }
     let often = Truth { losses: (1..100).map(|i| (i * 30, 1 + i % 3)).collect(), ..Truth::of(1000, 3000) };
     often.check(&often.timing(), 0).unwrap();
+    let regular = Truth { losses: (1..400).map(|i| (i * 7, 1)).collect(), ..often };
+    let regular = Truth { declared: Some((1000, 1)), ..regular };
+    regular.check(&regular.timing(), 0).unwrap();
+}
+
+#[test]
+fn many_wrong_stamps_do_not_widen_what_is_believed() {
+    let wrong =
+        (0..1500u64).filter(|row| row * row % 11 == 3).map(|row| (row, START + (row as i64 * 7919) % 1_000_003 * 1000));
+    let truth = Truth { wrong: wrong.collect(), losses: vec![(2000, 1)], ..Truth::of(1000, 3000) };
+    let timing = truth.timing();
+    truth.check(&timing, 0).unwrap();
+    assert!(count(&timing, Kind::NotBelieved).abs_diff(truth.wrong.len() as u64) <= 2);
+}
+
+#[test]
+fn stamps_in_bursts_keep_the_declared_rate() {
+    let stamps: Vec<i64> = (0..3000).map(|row| START + (row / 8 * 8 + 7) * 1_000_000 + row % 8 * 1000).collect();
+    let timing = timing_of(&stamps, 1, Rational::new(1000, 1), None);
+    assert_eq!(
+        (timing.rate, timing.segments.len(), timing.rate_is_measured),
+        (Rational::new(1000, 1).unwrap(), 1, false)
+    );
 }
 
 #[test]
@@ -224,7 +247,9 @@ fn a_step_back_is_said_and_begins_anew() {
     let timing = truth.timing();
     let begins: Vec<_> = timing.segments.iter().map(|s| (s.row, s.utc_ns, s.gap_before)).collect();
     assert_eq!(begins, [(0, START, Some(0)), (1500, START + 500_000_000, None)]);
-    assert_eq!(count(&timing, Kind::StepBack), 1);
+    assert_eq!((count(&timing, Kind::StepBack), count(&timing, Kind::EndBeforeStart)), (1, 0));
+    let hour = Truth { steps: vec![(1500, -3_600_000_000_000)], ..truth };
+    assert_eq!(count(&hour.timing(), Kind::EndBeforeStart), 1);
 }
 
 #[test]
