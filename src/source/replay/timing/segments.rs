@@ -123,8 +123,13 @@ impl Made<'_> {
     }
 
     fn add_run(&mut self, run: &Run, begin: Begin, before: Option<Begin>, end_row: u64) {
-        let rate = self.fit.rate;
-        let counted = self.lost.iter().find(|lost| lost.0 == begin.row).map_or(0, |lost| lost.2);
+        let (rate, losses) = (self.fit.rate, self.lost);
+        let first = losses.partition_point(|lost| lost.0 < begin.row);
+        let until = losses.partition_point(|lost| lost.0 < end_row).max(first);
+        let (counted, within) = match &losses[first..until] {
+            [at_begin, within @ ..] if at_begin.0 == begin.row => (at_begin.2, within),
+            within => (0, within),
+        };
         let gap_before = match before {
             None => Some(0),
             Some(before) => {
@@ -134,8 +139,7 @@ impl Made<'_> {
             }
         };
         self.push(begin.row, begin.utc_ns, gap_before);
-        let within: Vec<_> = self.lost.iter().filter(|lost| lost.0 > begin.row && lost.0 < end_row).copied().collect();
-        for &(row, trace, lost) in &within {
+        for &(row, trace, lost) in within {
             self.push(row, on_line(begin.utc_ns, rate, begin.trace, trace), Some(lost));
         }
         if within.is_empty() {
