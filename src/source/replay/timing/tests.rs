@@ -397,7 +397,7 @@ proptest! {
         let timing = truth.timing();
         prop_assert_eq!(timing.rows, 1000 - tail);
         prop_assert_eq!(count(&timing, Kind::NotBelieved), truth.wrong.len() as u64);
-        truth.check(&timing, 2).map_err(TestCaseError::fail)?;
+        truth.check(&timing, 20).map_err(TestCaseError::fail)?;
     }
 
     #[test]
