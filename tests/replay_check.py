@@ -166,7 +166,7 @@ def iso(ns):
 
 
 def prodml(path, data, *, start=START, prr=1000.0, dx=2.5, first=-4, version="2.1", turned=False, times=None, acq=None,
-           raw=None, dims=True, **storage):
+           raw=None, dims=True, stamps=None, **storage):
     rows, channels = data.shape
     times = grid(start, rows, prr) if times is None else times
     with h5py.File(path, "w") as file:
@@ -188,7 +188,8 @@ def prodml(path, data, *, start=START, prr=1000.0, dx=2.5, first=-4, version="2.
         dataset = node.create_dataset("RawData", data=data.T if turned else data, **storage)
         if dims:
             dataset.attrs["Dimensions"] = [b"locus", b"time"] if turned else [b"time", b"locus"]
-        column = node.create_dataset("RawDataTime", data=np.asarray(times) // 1000)
+        stamps = np.asarray(times) // 1000 if stamps is None else stamps
+        column = node.create_dataset("RawDataTime", data=stamps)
         for target in (dataset, column):
             target.attrs["PartStartTime"] = iso(times[0])
             target.attrs["PartEndTime"] = iso(times[-1])
@@ -224,6 +225,8 @@ def prodml_cases(cases):
                cases.epoch(data, grid(START, 300, 1000), distances, 1000, gauge=None, quantity="phase", unit="rad", scale=1.0))
     cases.good("one third of a kilohertz", [prodml(out / "third.h5", data, prr=1000 / 3)],
                cases.epoch(data, grid(START, 300, 1000 / 3), distances, 1000 / 3, **told))
+
+    prodml_times(cases, data, distances, told)
 
     # Several files: following, with a gap of 37 traces, back in time, with other parameters; and a gap inside of one.
     a, b = noise(300, 7, seed=2), noise(250, 7, seed=3)
@@ -261,6 +264,35 @@ def prodml_cases(cases):
         path.write_bytes(whole[:part])
         cases.bad(f"cut at {part}", [path], "")
     cases.bad("a good and a bad file", [first, out / "cut-900.h5"], "cut-900.h5")
+
+
+def prodml_times(cases, data, distances, told):
+    """Stamps that users of such files have met."""
+    out = cases.out
+    times = grid(START, 300, 1000)
+    expected = cases.epoch(data, times, distances, 1000, **told)
+    micros = times // 1000
+    for name, stamps in [
+        ("a column", micros.reshape(-1, 1)), ("a row", micros.reshape(1, -1)), ("nanoseconds", times),
+        ("seconds as doubles", times / NS), ("counted from the start", micros - micros[0]),
+        ("one that is late", np.where(np.arange(300) == 150, micros + 250_000, micros)),
+        ("one that was never written", np.where(np.arange(300) == 150, 0, micros)),
+        ("a first one of another age", np.where(np.arange(300) == 0, 5, micros)),
+        ("all never written", np.zeros(300, "i8")),
+    ]:
+        path = prodml(out / f"stamps-{name.replace(' ', '-')}.h5", data, stamps=stamps)
+        cases.good(f"PRODML stamps: {name}", [path], expected)
+    for name, tail in [("zero", np.int64(0)), ("the same again", micros[259])]:
+        path = prodml(out / f"tail-{name.replace(' ', '-')}.h5", data, stamps=np.where(np.arange(300) < 260, micros, tail))
+        cases.good(f"PRODML, unwritten end, {name}", [path], cases.epoch(data[:260], times[:260], distances, 1000, **told))
+    # Milliseconds at 4 kHz: four lines share a stamp.
+    start = START // 1_000_000 * 1_000_000
+    fast = grid(start, 300, 4000)
+    path = prodml(out / "coarse.h5", data, start=start, prr=4000.0, stamps=fast // 1_000_000)
+    cases.good("PRODML stamps in milliseconds at 4 kHz", [path], cases.epoch(data, fast, distances, 4000, **told))
+    lost = np.where(np.arange(300) < 120, fast, fast + 10_000_000)
+    path = prodml(out / "coarse-gap.h5", data, start=start, prr=4000.0, stamps=lost // 1_000_000)
+    cases.good("PRODML stamps in milliseconds at 4 kHz, 40 lines lost", [path], cases.epoch(data, lost, distances, 4000, **told))
 
 
 def prodml_shape(path, shape, **storage):
@@ -321,6 +353,17 @@ def terra15_cases(cases):
     gap = np.where(np.arange(400) < 200, seconds, seconds + 0.5)
     cases.good("Terra15 with a gap", [terra15(out / "tg.h5", data, gap)],
                cases.epoch(data, np.where(np.arange(400) < 200, times, times + NS // 2), distances, 500, **told))
+    for lost in (1, 5):
+        few = np.where(np.arange(400) < 200, times, times + lost * 2_000_000)
+        cases.good(f"Terra15, {lost} lost", [terra15(out / f"tl{lost}.h5", data, few / NS)],
+                   cases.epoch(data, few, distances, 500, **told))
+    set_back = np.where(np.arange(400) < 200, times, times - NS)
+    cases.good("Terra15, clock set back", [terra15(out / "tsb.h5", data, set_back / NS)],
+               cases.epoch(data[:200], set_back[:200], distances, 500, **told),
+               cases.epoch(data[200:], set_back[200:], distances, 500, **told))
+    late = np.where(np.arange(400) == 50, times + 240_000_000, np.where(np.arange(400) < 200, times, times + NS // 2))
+    cases.good("Terra15, a gap behind a late stamp", [terra15(out / "tlg.h5", data, late / NS)],
+               cases.epoch(data, np.where(np.arange(400) < 200, times, times + NS // 2), distances, 500, **told))
     half = [terra15(out / "ta.h5", data[:200], seconds[:200]), terra15(out / "tb.h5", data[200:], seconds[200:])]
     cases.good("Terra15, two files", half, expected)
     cases.bad("Terra15, times that stand still", [terra15(out / "ts.h5", data, np.full(400, START / NS))], "rate")
@@ -365,6 +408,13 @@ def febus_cases(cases):
     gap = times + np.repeat([0, 0, 3, 3], 500) * NS
     cases.good("Febus, three blocks lost", [febus(out / "fg.h5", blocks, late, extent=(10, 14, 0, 999))],
                cases.epoch(signal[250:2250], gap, distances, 500, **told))
+    for overlap in (0, 50):
+        path = febus(out / f"fo{overlap}.h5", blocks, stamps, extent=(10, 14, 0, 999), overlap=overlap)
+        cases.good(f"Febus, half overlaps, {overlap} % said", [path], expected)
+        whole = signal[:3000].reshape(3, 1000, 5)
+        path = febus(out / f"fw{overlap}.h5", whole, START / NS + 2.0 * np.arange(3), extent=(10, 14, 0, 999), overlap=overlap)
+        cases.good(f"Febus, nothing overlaps, {overlap} % said", [path],
+                   cases.epoch(signal, START - NS // 5 + np.arange(3000) * (NS // 500), distances, 500, **told))
     cases.bad("Febus, too few times", [febus(out / "ft.h5", blocks, stamps[:2], extent=(10, 14, 0, 999))], "4 blocks")
     cases.bad("Febus, blocks shorter than their step", [febus(out / "fs.h5", blocks[:, :100], stamps, extent=(10, 14, 5, 104))], "count")
 

@@ -6,11 +6,16 @@
 use std::path::Path;
 
 use super::format::MAX_CHANNELS;
+use super::timing::{Finding, Kind, Segment, Timing};
 use crate::acquisition::Acquisition;
 use crate::source::SourceError;
 
 /// Bytes of samples that are read at once, about.
 pub(super) const SLAB_BYTES: usize = 4 << 20;
+
+/// Times are set again after so many rows: a measured rate differs a little from file to file, and rows may be played at
+/// that of the file before.
+const SET_AGAIN_ROWS: usize = 4096;
 
 /// From this row on, times count from this instant by the rate, up to the next anchor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +26,26 @@ pub(super) struct Anchor {
     pub(super) utc_ns: i64,
     /// Traces missing before it: known, or to be worked out from the times.
     pub(super) gap_before: Option<u64>,
+}
+
+impl Timing {
+    /// The times of a capture.
+    pub(super) fn anchors(&self) -> Vec<Anchor> {
+        let set_again = |segment: &Segment| {
+            let Segment { row, utc_ns, rows, gap_before } = *segment;
+            (0..rows.max(1)).step_by(SET_AGAIN_ROWS).map(move |at| Anchor {
+                row: row + at,
+                utc_ns: utc_ns.saturating_add(self.rate.traces_to_ns(at)),
+                gap_before: if at == 0 { gap_before } else { Some(0) },
+            })
+        };
+        self.segments.iter().flat_map(set_again).collect()
+    }
+
+    /// What is odd about the times, as notes. Gaps are none: they are counted and listed apart.
+    pub(super) fn notes(&self) -> impl Iterator<Item = String> {
+        self.findings.iter().filter(|finding| finding.kind != Kind::Gap).map(|Finding { text, .. }| text.clone())
+    }
 }
 
 /// An open capture.

@@ -6,7 +6,8 @@
 use super::capture::Capture;
 use super::h5::H5;
 use super::h5rows;
-use super::times::{Anchors, believable_rate};
+use super::stamp_column::StampColumn;
+use super::timing::{Statements, work_out};
 use super::words::{hertz_in, metres_in, quantity};
 use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
 use crate::source::SourceError;
@@ -29,19 +30,21 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     let samples = file.samples(DATA)?.ok_or_else(|| missing(DATA))?;
     let table = h5rows::table(samples, first_dimension == "locus")?;
 
-    let mut notes = Vec::new();
     let hertz = hertz_in(acq.text("AcquisitionSampleRateUnit").as_deref()).map_err(|why| file.unusable(why))?;
     let declared = acq.number("AcquisitionSampleRate").and_then(|rate| Rational::from_f64(rate * hertz));
-    let (prr, differs) = believable_rate(declared, 1000, |each| file.each_i64(TIMES, each).map(|_| ()))?
-        .ok_or_else(|| missing("AcquisitionSampleRate, and its times give no rate"))?;
-    if let Some(declared) = declared.filter(|_| differs) {
-        notes.push(format!("the declared rate of {declared} Hz contradicts the times: {prr} Hz is used"));
+    let column = StampColumn::open(file, TIMES)?.ok_or_else(|| missing(TIMES))?;
+    if column.len() != table.traces {
+        return Err(file.unusable(format!("{} values in {TIMES} for {} traces", column.len(), table.traces)));
     }
-    let mut anchors = Anchors::new(prr);
-    let stamps = file.each_i64(TIMES, |utc_ns| anchors.push(utc_ns, 1, None))?;
-    if stamps != Some(table.traces) {
-        return Err(file.unusable(format!("{} values in {TIMES} for {} traces", stamps.unwrap_or(0), table.traces)));
-    }
+    let timing = work_out(Statements {
+        rows: table.traces,
+        declared_rate: declared,
+        start_ns: None,
+        end_ns: None,
+        lost_together: 1,
+        stamps: Some(column.stamps(1, &mut |sink| column.pass(sink))),
+    })
+    .map_err(|error| error.into_source(|why| missing(&format!("a usable {TIMES}: {why}"))))?;
 
     let metres =
         |name: &str| metres_in(acq.text(name).as_deref()).map_err(|why| file.unusable(format!("{name}: {why}")));
@@ -51,7 +54,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     let fiber = file.group_attrs("DasMetadata/Cable/Fiber")?.unwrap_or_default();
     let acquisition = Acquisition {
         epoch: 0,
-        prr,
+        prr: timing.rate,
         channels: table.channels,
         dx_m: dx * metres("SpatialSamplingIntervalUnit")?,
         fiber_start_m: 0.0,
@@ -69,12 +72,12 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     Ok(Capture {
         format: "DAS-RCN HDF5".into(),
         acquisition,
-        total_rows: table.traces,
-        anchors: anchors.finish(),
-        jitter_ns: 1000,
-        rate_is_measured: differs,
+        total_rows: timing.rows,
+        anchors: timing.anchors(),
+        jitter_ns: timing.jitter_ns,
+        rate_is_measured: timing.rate_is_measured,
         slab_rows: table.slab_rows,
-        notes,
+        notes: timing.notes().collect(),
         checksummed: false,
         rows: table.rows,
     })

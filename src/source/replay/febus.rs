@@ -1,7 +1,8 @@
 //! Febus A1 HDF5: `<instrument>/Source1/Zone1/<name>`, blocks `[block][time][channel]` that overlap their neighbours.
 //!
-//! **Which rows count.** A block covers more time than passes until the next one (`BlockRate`); half of the surplus is
-//! cut at each side, so that each trace comes exactly once. The outer halves of the first and last block are cut too.
+//! **Which rows count.** A block covers more time than passes until the next one; half of the surplus is cut at each side,
+//! so that each trace comes exactly once ([`febus_blocks`](super::febus_blocks)). The outer halves of the first and last
+//! block are cut too.
 //!
 //! **When is the first sample?** Three known readers disagree. Here a block's time stamp plus `Origin[1]` (milliseconds)
 //! is the time of the block's first *stored* row, so the first row that counts comes later by the rows cut before it. It
@@ -10,10 +11,12 @@
 
 use std::ops::Range;
 
-use super::capture::{Anchor, Capture};
-use super::h5::{Attrs, H5};
+use super::capture::Capture;
+use super::febus_blocks::{Said, kept_rows};
+use super::h5::{Attrs, H5, Samples};
 use super::h5rows::Blocks;
-use super::times::seconds_to_ns;
+use super::stamp_column::DOUBLE_NS;
+use super::timing::{Layout, NO_STAMP, Sink, Stamps, Statements, Timing, from_float_seconds, work_out};
 use super::words::quantity;
 use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
 use crate::source::SourceError;
@@ -81,8 +84,8 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     if (stamps.len() as u64) < blocks || blocks == 0 {
         return Err(file.unusable(format!("{} times for {blocks} blocks", stamps.len())));
     }
-    let timing = timing(file, &attrs, block_rows, &stamps)?;
     let mut notes = Vec::new();
+    let grid = grid(file, &attrs, &samples, &stamps[..blocks as usize], &mut notes)?;
     if zone.others > 0 {
         notes.push(format!("{} more zones: only {} is read", zone.others, zone.group));
     }
@@ -90,12 +93,14 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     let dx_m = *spacing.first().ok_or_else(|| missing("Spacing"))?;
     let first = |values: &[f64]| values.first().copied().unwrap_or(0.0);
     let name = zone.dataset.rsplit('/').next().unwrap_or_default();
-    let kept = timing.keep.end - timing.keep.start;
+    let kept = grid.keep.end - grid.keep.start;
     let (slab_rows, format) = (kept as usize, samples.format);
+    let timing = timing(file, &stamps[..blocks as usize], &grid, first(origin.get(1..).unwrap_or(&[])))?;
+    notes.extend(timing.notes());
     let quantity = quantity("", name);
     let acquisition = Acquisition {
         epoch: 0,
-        prr: timing.prr,
+        prr: timing.rate,
         channels: channels as usize,
         dx_m,
         fiber_start_m: first(&extent) * dx_m + first(&origin),
@@ -110,29 +115,36 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         description: attrs.text("Hostname").unwrap_or_default(),
         source: SourceKind::Replay,
     };
-    let anchors = anchors(file, &stamps[..blocks as usize], &timing, first(origin.get(1..).unwrap_or(&[])))?;
     Ok(Capture {
         format: format!("Febus HDF5, version {}", attrs.text("Version").unwrap_or_else(|| "1".into())),
         acquisition,
-        total_rows: blocks * kept,
-        anchors,
+        total_rows: timing.rows,
+        anchors: timing.anchors(),
         // Stamps are taken by the computer: they scatter within a block.
-        jitter_ns: timing.prr.traces_to_ns(kept) as u64 / 2,
-        rate_is_measured: false,
+        jitter_ns: timing.jitter_ns.max(timing.rate.traces_to_ns(kept) as u64 / 2),
+        rate_is_measured: timing.rate_is_measured,
         slab_rows,
         notes,
         checksummed: false,
-        rows: Box::new(Blocks::new(samples, timing.keep)),
+        rows: Box::new(Blocks::new(samples, grid.keep)),
     })
 }
 
-struct Timing {
+/// What a block is.
+struct Grid {
     prr: Rational,
     /// Rows of a block that count.
     keep: Range<u64>,
 }
 
-fn timing(file: &H5, attrs: &Attrs, block_rows: u64, stamps: &[f64]) -> Result<Timing, SourceError> {
+fn grid(
+    file: &H5,
+    attrs: &Attrs,
+    samples: &Samples,
+    stamps: &[f64],
+    notes: &mut Vec<String>,
+) -> Result<Grid, SourceError> {
+    let block_rows = samples.shape.get(1).copied().unwrap_or(0);
     let extent = attrs.numbers("Extent");
     let versioned = attrs.has("Version");
     // Files without a version have wrong extents, and files before 2021 a SamplingRate that is a placeholder.
@@ -143,71 +155,62 @@ fn timing(file: &H5, attrs: &Attrs, block_rows: u64, stamps: &[f64]) -> Result<T
         .or(spacing_ms.map(|ms| ms / 1000.0))
         .ok_or_else(|| file.unusable("Febus without Spacing[1], the time between samples"))?;
     let block_rate_mhz = attrs.number("BlockRate").or_else(|| attrs.number("FreqRes")).filter(|&rate| rate > 0.0);
-    let block_s = match block_rate_mhz {
-        Some(rate) => 1000.0 / rate,
-        None => mean_step(stamps).ok_or_else(|| file.unusable("Febus without BlockRate, and its times do not rise"))?,
-    };
     let padded = match extent[..] {
         [_, _, first, last, ..] if versioned && last > first => {
             ((last - first) as u64).saturating_add(1).min(block_rows)
         }
         _ => block_rows,
     };
-    let edges_cut = extent.get(2).is_some_and(|&first| first != 0.0);
-    let overlap = attrs.number("Overlap").or_else(|| attrs.number("BlockOverlap")).unwrap_or(100.0);
-    let counted = if edges_cut { block_s / dt } else { padded as f64 / (1.0 + overlap / 100.0) };
-    let counted = counted.round() as u64;
-    if counted == 0 || counted > padded {
-        return Err(file.unusable(format!(
-            "a block has {padded} rows of {dt} s and comes every {block_s} s: {counted} of its rows should count"
-        )));
-    }
-    let start = (padded - counted) / 2;
+    let said = Said {
+        padded,
+        edges_cut: extent.get(2).is_some_and(|&first| first != 0.0),
+        by_stamps: median_step(stamps).map(|step| step / dt),
+        by_rate: block_rate_mhz.map(|rate| 1000.0 / rate / dt),
+        overlap: attrs.number("Overlap").or_else(|| attrs.number("BlockOverlap")).filter(|&percent| percent >= 0.0),
+    };
+    let (keep, note) = kept_rows(samples, &said)?;
+    notes.extend(note);
     // Whole rows a block times blocks a second is exact where the spacing is a rounded decimal.
+    let counted = keep.end - keep.start;
     let exact =
         block_rate_mhz.and_then(Rational::from_f64).and_then(|mhz| mhz.checked_mul(Rational::new(counted, 1000)?));
     let prr = exact
         .filter(|prr| (prr.to_f64() * dt - 1.0).abs() < 1e-3)
         .or_else(|| Rational::from_f64(dt).map(Rational::recip))
         .ok_or_else(|| file.unusable(format!("{dt} s between samples")))?;
-    Ok(Timing { prr, keep: start..start + counted })
+    Ok(Grid { prr, keep })
 }
 
-fn mean_step(stamps: &[f64]) -> Option<f64> {
-    let (first, last) = (stamps.first()?, stamps.last()?);
-    Some((last - first) / (stamps.len() - 1) as f64).filter(|step| step.is_finite() && *step > 0.0)
+/// Seconds from block to block; lost blocks and single wrong stamps do not count.
+fn median_step(stamps: &[f64]) -> Option<f64> {
+    let mut steps: Vec<f64> = stamps.windows(2).map(|pair| pair[1] - pair[0]).filter(|step| *step > 0.0).collect();
+    let middle = steps.len().checked_sub(1)? / 2;
+    Some(*steps.select_nth_unstable_by(middle, f64::total_cmp).1).filter(|step| step.is_finite())
 }
 
-/// Blocks follow each other by the rate; a stamp that is later by more than half a block means that blocks are missing.
-fn anchors(file: &H5, stamps: &[f64], timing: &Timing, origin_ms: f64) -> Result<Vec<Anchor>, SourceError> {
-    let kept = timing.keep.end - timing.keep.start;
-    let block_ns = timing.prr.traces_to_ns(kept);
-    let offset_ns = (origin_ms * 1e6).round() as i64 + timing.prr.traces_to_ns(timing.keep.start);
-    let mut anchors: Vec<Anchor> = Vec::new();
-    let mut before: Option<i64> = None;
-    for (block, &stamp) in stamps.iter().enumerate() {
-        let ns =
-            seconds_to_ns(stamp).ok_or_else(|| file.unusable(format!("the time of block {block} is {stamp} s")))?;
-        let utc_ns = ns.saturating_add(offset_ns);
-        let missing = before.map(|before| {
-            let late = ns.saturating_sub(before).saturating_sub(block_ns);
-            (late.saturating_add(block_ns / 2)).div_euclid(block_ns.max(1))
-        });
-        // Blocks are lost whole.
-        match missing {
-            Some(0) => {}
-            Some(blocks) if blocks > 0 => {
-                anchors.push(Anchor {
-                    row: block as u64 * kept,
-                    utc_ns,
-                    gap_before: Some((blocks as u64).saturating_mul(kept)),
-                });
-            }
-            _ => anchors.push(Anchor { row: block as u64 * kept, utc_ns, gap_before: None }),
-        }
-        before = Some(ns);
-    }
-    Ok(anchors)
+/// Blocks follow each other by the rate and are lost whole.
+fn timing(file: &H5, stamps: &[f64], grid: &Grid, origin_ms: f64) -> Result<Timing, SourceError> {
+    let kept = grid.keep.end - grid.keep.start;
+    let offset_ns = ((origin_ms * 1e6).round() as i64).saturating_add(grid.prr.traces_to_ns(grid.keep.start));
+    let first_row = |&stamp: &f64| match from_float_seconds(stamp) {
+        NO_STAMP => NO_STAMP,
+        ns => ns.saturating_add(offset_ns).max(NO_STAMP),
+    };
+    let stamps: Vec<i64> = stamps.iter().map(first_row).collect();
+    let mut pass = |sink: &mut Sink<'_>| {
+        sink(&stamps);
+        Ok(())
+    };
+    let rows = (stamps.len() as u64).checked_mul(kept).ok_or_else(|| file.unusable("more rows than can be counted"))?;
+    work_out(Statements {
+        rows,
+        declared_rate: Some(grid.prr),
+        start_ns: None,
+        end_ns: None,
+        lost_together: kept,
+        stamps: Some(Stamps { unit_ns: 1, precision_ns: DOUBLE_NS, layout: Layout::Every(kept), pass: &mut pass }),
+    })
+    .map_err(|error| error.into_source(|why| file.unusable(why)))
 }
 
 /// Newer files write the unit into the name of the dataset: `PSD [dB re 1 nStrain|sqrt(Hz)]`, with `|` for `/`. Strain

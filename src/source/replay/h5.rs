@@ -129,37 +129,57 @@ impl H5 {
         Ok(texts.into_iter().next().map(|text| tidy(&text)))
     }
 
-    /// Hands every value of a long integer column to `each`, and says how many there are; `None` when it is not there.
-    pub(super) fn each_i64(&self, dataset: &str, mut each: impl FnMut(i64)) -> Result<Option<u64>, SourceError> {
-        self.each_window(dataset, |found, first| found.read_i64_rows(first, COLUMN_WINDOW), |v| each(*v))
+    /// How many values a long column has; `None` when it is not there.
+    pub(super) fn column_len(&self, dataset: &str) -> Result<Option<u64>, SourceError> {
+        let Some(found) = self.table(dataset, u64::MAX)? else { return Ok(None) };
+        Ok(Some(self.column_shape(dataset, &found)?.0))
     }
 
-    /// As [`each_i64`](Self::each_i64), for a column of doubles.
-    pub(super) fn each_f64(&self, dataset: &str, mut each: impl FnMut(f64)) -> Result<Option<u64>, SourceError> {
-        self.each_window(dataset, |found, first| found.read_f64_rows(first, COLUMN_WINDOW), |v| each(*v))
+    /// Whether a dataset holds floating-point numbers.
+    pub(super) fn is_float(&self, dataset: &str) -> Result<bool, SourceError> {
+        let dtype = look(&self.path, dataset, || self.file.dataset(dataset)?.dtype())?;
+        Ok(matches!(dtype, Some(DType::F32 | DType::F64)))
+    }
+
+    /// Hands all values of a long integer column to `each`, some at a time.
+    pub(super) fn column_i64(&self, dataset: &str, each: &mut dyn FnMut(&[i64])) -> Result<(), SourceError> {
+        self.each_window(dataset, |found, first| found.read_i64_rows(first, COLUMN_WINDOW), each)
+    }
+
+    /// As [`column_i64`](Self::column_i64), for a column of doubles.
+    pub(super) fn column_f64(&self, dataset: &str, each: &mut dyn FnMut(&[f64])) -> Result<(), SourceError> {
+        self.each_window(dataset, |found, first| found.read_f64_rows(first, COLUMN_WINDOW), each)
     }
 
     fn each_window<T>(
         &self,
         dataset: &str,
         read: impl Fn(&Dataset, u64) -> Result<Vec<T>, Error>,
-        each: impl FnMut(&T),
-    ) -> Result<Option<u64>, SourceError> {
-        let Some(found) = self.table(dataset, u64::MAX)? else { return Ok(None) };
-        let shape = guard(&self.path, dataset, || found.shape())?;
-        let [count] = shape[..] else {
-            return Err(self.unusable(format!("{dataset} has the shape {shape:?}; it should be one column")));
-        };
-        let (mut each, mut first) = (each, 0);
-        while first < count {
+        each: &mut dyn FnMut(&[T]),
+    ) -> Result<(), SourceError> {
+        let Some(found) = self.table(dataset, u64::MAX)? else { return Ok(()) };
+        let (_, rows) = self.column_shape(dataset, &found)?;
+        let mut first = 0;
+        while first < rows {
             let values = guard(&self.path, dataset, || read(&found, first))?;
             if values.is_empty() {
                 break;
             }
-            values.iter().for_each(&mut each);
-            first += values.len() as u64;
+            each(&values);
+            first = first.saturating_add(COLUMN_WINDOW);
         }
-        Ok(Some(count))
+        Ok(())
+    }
+
+    /// Values of a column, and rows of its first dimension: vectors are written as `[n]`, `[n, 1]` or `[1, n]`.
+    fn column_shape(&self, dataset: &str, found: &Dataset) -> Result<(u64, u64), SourceError> {
+        let shape = guard(&self.path, dataset, || found.shape())?;
+        match shape[..] {
+            [count] | [count, 1] => Ok((count, count)),
+            // Comes as a whole, because the library reads windows of the first dimension only.
+            [1, count] if count <= MAX_TABLE => Ok((count, 1)),
+            _ => Err(self.unusable(format!("{dataset} has the shape {shape:?}; it should be one column"))),
+        }
     }
 
     /// A dataset whose declared size the file can hold, of at most `max` values.

@@ -3,10 +3,11 @@
 //! The trap is the distance: `header/dx` is that of the undecimated channels, and `header/channels` counts those. A file
 //! of every 50th channel has channels 32500, 32550, ...: `dx` is then 50 times `header/dx`.
 
-use super::capture::{Anchor, Capture};
+use super::capture::Capture;
 use super::h5::H5;
 use super::h5rows;
 use super::times::seconds_to_ns;
+use super::timing::{Statements, work_out};
 use super::words::quantity;
 use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
 use crate::source::SourceError;
@@ -35,13 +36,23 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     let skipped = file.number("header/dimensionRanges/dimension0/min")?.unwrap_or(0.0);
     let utc_ns = seconds_to_ns(begin + skipped.max(0.0) * dt)
         .ok_or_else(|| file.unusable(format!("header/time is {begin} s after 1970")))?;
+    let timing = work_out(Statements {
+        rows: table.traces,
+        declared_rate: Some(prr),
+        start_ns: Some(utc_ns),
+        end_ns: None,
+        lost_together: 1,
+        stamps: None,
+    })
+    .map_err(|error| error.into_source(|why| file.unusable(why)))?;
+    notes.extend(timing.notes());
 
     let (dx_m, fiber_start_m) = distances(file, table.channels, &mut notes)?;
     let unit = file.text("header/unit")?.unwrap_or_default();
     let description = file.text("header/experiment")?.unwrap_or_default();
     let acquisition = Acquisition {
         epoch: 0,
-        prr,
+        prr: timing.rate,
         channels: table.channels,
         dx_m,
         fiber_start_m,
@@ -59,10 +70,10 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     Ok(Capture {
         format: format!("ASN OptoDAS HDF5, version {version}"),
         acquisition,
-        total_rows: table.traces,
-        anchors: vec![Anchor { row: 0, utc_ns, gap_before: None }],
-        jitter_ns: 1000,
-        rate_is_measured: false,
+        total_rows: timing.rows,
+        anchors: timing.anchors(),
+        jitter_ns: timing.jitter_ns,
+        rate_is_measured: timing.rate_is_measured,
         slab_rows: table.slab_rows,
         notes,
         checksummed: false,

@@ -39,6 +39,8 @@ pub(super) struct Epoch {
     pub(super) acquisition: Acquisition,
     /// Its pieces.
     pub(super) parts: Vec<Part>,
+    /// Whether the rate is that of the first file's stamps.
+    rate_is_measured: bool,
 }
 
 /// Everything that is played.
@@ -123,7 +125,7 @@ impl Playlist {
             gap_before,
             anchors: vec![anchor],
         };
-        if let Some(epoch) = self.epochs.last_mut().filter(|epoch| agree(&epoch.acquisition, capture))
+        if let Some(epoch) = self.epochs.last_mut().filter(|epoch| agree(epoch, capture))
             && let Ok(gap) = u64::try_from(missing_since(epoch, capture, anchor, new_file))
         {
             match epoch.parts.last_mut() {
@@ -144,7 +146,8 @@ impl Playlist {
         // Whatever stands in the file: there must be room for the numbers of later epochs.
         let number = if at_start && acquisition.epoch <= MAX_EPOCH_US { acquisition.epoch } else { utc_us };
         acquisition.epoch = number.max(self.epochs.last().map_or(0, |before| before.acquisition.epoch + 1));
-        self.epochs.push(Epoch { acquisition, parts: vec![part(0, 0)] });
+        let rate_is_measured = capture.rate_is_measured;
+        self.epochs.push(Epoch { acquisition, parts: vec![part(0, 0)], rate_is_measured });
     }
 
     /// Nanoseconds from one round of a loop to the next: what everything spans, and one sample period.
@@ -156,17 +159,20 @@ impl Playlist {
 }
 
 /// Whether a capture is of this acquisition but for when. A measured rate may differ by the scatter of its stamps.
-fn agree(acquisition: &Acquisition, capture: &Capture) -> bool {
-    let other = &capture.acquisition;
+fn agree(epoch: &Epoch, capture: &Capture) -> bool {
+    let (acquisition, other) = (&epoch.acquisition, &capture.acquisition);
+    let is_measured = epoch.rate_is_measured || capture.rate_is_measured;
     let rates_differ = (acquisition.prr.to_f64() / other.prr.to_f64() - 1.0).abs();
-    let prr = if capture.rate_is_measured && rates_differ < 2e-3 { acquisition.prr } else { other.prr };
+    let prr = if is_measured && rates_differ < 2e-3 { acquisition.prr } else { other.prr };
     *acquisition == Acquisition { epoch: acquisition.epoch, prr, ..other.clone() }
 }
 
 /// Traces missing between the end of `epoch` and the row at `anchor`; negative when that lies before the end.
 fn missing_since(epoch: &Epoch, capture: &Capture, anchor: Anchor, new_file: bool) -> i64 {
-    match anchor.gap_before.filter(|_| !new_file) {
-        Some(known) => i64::try_from(known).unwrap_or(i64::MAX),
-        None => missing_traces(epoch.acquisition.prr, epoch.end_ns(), anchor.utc_ns, capture.jitter_ns),
+    if let Some(known) = anchor.gap_before.filter(|_| !new_file) {
+        return i64::try_from(known).unwrap_or(i64::MAX);
     }
+    // Within a file the reader has told a time that goes back from scatter.
+    let jitter_ns = if new_file { capture.jitter_ns } else { 0 };
+    missing_traces(epoch.acquisition.prr, epoch.end_ns(), anchor.utc_ns, jitter_ns)
 }

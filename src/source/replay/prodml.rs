@@ -3,17 +3,19 @@
 //! The distance of channel 0 is `StartLocusIndex · SpatialSamplingInterval`; the times are in `RawDataTime`, int64 µs.
 //! Either order of dimensions; `Dimensions` says which.
 
-use super::capture::{Anchor, Capture};
+use super::capture::Capture;
 use super::h5::{Attrs, H5};
 use super::h5rows;
-use super::times::{Anchors, believable_rate, iso_to_ns};
+use super::stamp_column::StampColumn;
+use super::times::iso_to_ns;
+use super::timing::{Sink, Statements, Timing, work_out};
 use super::words::{hertz_in, metres_in, quantity};
 use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
 use crate::source::SourceError;
 use crate::units::Rational;
 
-/// Stamps are whole microseconds, cut or rounded.
-const RESOLUTION_NS: i64 = 2000;
+/// Nanoseconds in the unit of `RawDataTime`, by the standard.
+const UNIT_NS: i64 = 1000;
 
 /// Whether the file has the marks of PRODML.
 pub(super) fn is_it(file: &H5) -> Result<bool, SourceError> {
@@ -31,8 +33,9 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     let data_attrs = file.dataset_attrs(&data)?.ok_or_else(|| missing(&data))?;
     let samples = file.samples(&data)?.ok_or_else(|| missing(&data))?;
     let loci = acq.integer("NumberOfLoci").or_else(|| raw.integer("NumberOfLoci"));
-    let stamps = read_stamps(file, &node, &data_attrs)?;
-    let channel_first = channel_first(&samples.shape, &data_attrs, loci, stamps.count)
+    let column = format!("{node}/RawDataTime");
+    let stamps = StampColumn::open(file, &column)?.filter(|stamps| stamps.len() > 0);
+    let channel_first = channel_first(&samples.shape, &data_attrs, loci, stamps.as_ref().map(StampColumn::len))
         .map_err(|why| file.unusable(format!("{data}: {why}")))?;
     let table = h5rows::table(samples, channel_first)?;
 
@@ -48,11 +51,12 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     if start.is_none() {
         notes.push("no StartLocusIndex: distances count from the first channel".into());
     }
-    let (prr, rate_is_measured) = rate(file, &node, &acq, &raw, table.traces, &stamps, &mut notes)?;
+    let timing = timing(file, &column, table.traces, stamps.as_ref(), declared_rate(&acq, &raw), &data_attrs)?;
+    notes.extend(timing.notes());
     let (scale, unit) = scale_and_unit(&raw.text("RawDataUnit").unwrap_or_default());
     let acquisition = Acquisition {
         epoch: 0,
-        prr,
+        prr: timing.rate,
         channels: table.channels,
         dx_m,
         fiber_start_m: start.unwrap_or(0) as f64 * dx_m,
@@ -71,10 +75,10 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     Ok(Capture {
         format: format!("PRODML {} HDF5", version.unwrap_or_default()),
         acquisition,
-        total_rows: table.traces,
-        anchors: anchors(file, &node, prr, table.traces, &stamps)?,
-        jitter_ns: RESOLUTION_NS as u64,
-        rate_is_measured,
+        total_rows: timing.rows,
+        anchors: timing.anchors(),
+        jitter_ns: timing.jitter_ns,
+        rate_is_measured: timing.rate_is_measured,
         slab_rows: table.slab_rows,
         notes,
         checksummed: false,
@@ -101,43 +105,6 @@ fn unit_of(attrs: &Attrs, name: &str) -> Option<String> {
     ["{}.uom", "{}Unit", "{}Units"].iter().find_map(|pattern| attrs.text(&pattern.replace("{}", name)))
 }
 
-/// What the file says about time: first and last stamp, and how many there are.
-struct Stamps {
-    /// `RawDataTime` values, when there is such a column.
-    count: Option<u64>,
-    /// Nanoseconds in one unit of `RawDataTime`.
-    unit_ns: i64,
-    first_ns: i64,
-    last_ns: Option<i64>,
-}
-
-fn read_stamps(file: &H5, node: &str, data_attrs: &Attrs) -> Result<Stamps, SourceError> {
-    let column = format!("{node}/RawDataTime");
-    let (mut first, mut last) = (None, 0);
-    let count = file.each_i64(&column, |stamp| {
-        first.get_or_insert(stamp);
-        last = stamp;
-    })?;
-    let attrs = file.dataset_attrs(&column)?.unwrap_or_default();
-    let iso = |name: &str| [&attrs, data_attrs].iter().find_map(|a| iso_to_ns(&a.text(name)?));
-    let (start, end) = (iso("PartStartTime"), iso("PartEndTime"));
-    let Some(first) = first.filter(|&stamp| stamp > 0) else {
-        let first_ns = start.ok_or_else(|| file.unusable(format!("neither {column} nor PartStartTime says when")))?;
-        return Ok(Stamps { count: None, unit_ns: 1000, first_ns, last_ns: end });
-    };
-    // Microseconds by the standard; other units are recognised by the written start time.
-    let near =
-        |unit: &i64| start.is_none_or(|ns| first.checked_mul(*unit).is_some_and(|t| t.abs_diff(ns) < 1_000_000_000));
-    let unit_ns = [1000, 1, 1_000_000, 1_000_000_000].into_iter().find(near).unwrap_or(1000);
-    let scaled = |stamp: i64| {
-        stamp.checked_mul(unit_ns).ok_or_else(|| file.unusable(format!("{column} holds {stamp}: no time")))
-    };
-    // The written start may be finer than the column: then it is the truth.
-    let first_ns = scaled(first)?;
-    let first_ns = start.filter(|ns| ns.abs_diff(first_ns) < 1000).unwrap_or(first_ns);
-    Ok(Stamps { count, unit_ns, first_ns, last_ns: Some(scaled(last)?) })
-}
-
 fn channel_first(shape: &[u64], attrs: &Attrs, loci: Option<i64>, stamps: Option<u64>) -> Result<bool, String> {
     let [a, b] = shape[..] else { return Err(format!("shape {shape:?}; it should have two dimensions")) };
     let mut names = attrs.texts("Dimensions");
@@ -162,53 +129,34 @@ fn channel_first(shape: &[u64], attrs: &Attrs, loci: Option<i64>, stamps: Option
     Ok(channel_first)
 }
 
-fn rate(
-    file: &H5,
-    node: &str,
-    acq: &Attrs,
-    raw: &Attrs,
-    traces: u64,
-    stamps: &Stamps,
-    notes: &mut Vec<String>,
-) -> Result<(Rational, bool), SourceError> {
-    let declared = [(raw, "OutputDataRate"), (acq, "PulseRate")].into_iter().find_map(|(attrs, name)| {
+fn declared_rate(acq: &Attrs, raw: &Attrs) -> Option<Rational> {
+    [(raw, "OutputDataRate"), (acq, "PulseRate")].into_iter().find_map(|(attrs, name)| {
         let hertz = hertz_in(unit_of(attrs, name).as_deref()).ok()?;
         Rational::from_f64(attrs.number(name)? * hertz)
-    });
-    let believed = match stamps.count {
-        Some(_) => {
-            let column = format!("{node}/RawDataTime");
-            believable_rate(declared, RESOLUTION_NS, |each| {
-                file.each_i64(&column, |stamp| each(stamp.saturating_mul(stamps.unit_ns))).map(|_| ())
-            })?
-        }
-        // Without a column, the written end is the time of the last trace.
-        None => declared.map(|rate| (rate, false)).or_else(|| {
-            let span = u64::try_from(stamps.last_ns?.checked_sub(stamps.first_ns)?).ok()?;
-            Some((Rational::new((traces.checked_sub(1)?).checked_mul(1_000_000_000)?, span)?, false))
-        }),
-    };
-    let (rate, differs) =
-        believed.ok_or_else(|| file.unusable("neither OutputDataRate nor PulseRate nor the times give a rate"))?;
-    if let Some(declared) = declared.filter(|_| differs) {
-        notes.push(format!("the declared rate of {declared} Hz contradicts the times: {rate} Hz is used"));
-    }
-    Ok((rate, differs))
+    })
 }
 
-fn anchors(file: &H5, node: &str, prr: Rational, traces: u64, stamps: &Stamps) -> Result<Vec<Anchor>, SourceError> {
-    let mut anchors = Anchors::new(prr);
-    if stamps.count.is_none() {
-        anchors.push(stamps.first_ns, traces, None);
-        return Ok(anchors.finish());
-    }
-    let mut first = true;
-    file.each_i64(&format!("{node}/RawDataTime"), |stamp| {
-        let utc_ns = if first { stamps.first_ns } else { stamp.saturating_mul(stamps.unit_ns) };
-        first = false;
-        anchors.push(utc_ns, 1, None);
-    })?;
-    Ok(anchors.finish())
+fn timing(
+    file: &H5,
+    column: &str,
+    traces: u64,
+    stamps: Option<&StampColumn<'_>>,
+    declared_rate: Option<Rational>,
+    data_attrs: &Attrs,
+) -> Result<Timing, SourceError> {
+    let attrs = file.dataset_attrs(column)?.unwrap_or_default();
+    let iso = |name: &str| [&attrs, data_attrs].iter().find_map(|a| iso_to_ns(&a.text(name)?));
+    let stamps = stamps.filter(|stamps| stamps.len() == traces);
+    let mut pass = |sink: &mut Sink<'_>| stamps.map_or(Ok(()), |stamps| stamps.pass(sink));
+    work_out(Statements {
+        rows: traces,
+        declared_rate,
+        start_ns: iso("PartStartTime"),
+        end_ns: iso("PartEndTime"),
+        lost_together: 1,
+        stamps: stamps.map(|stamps| stamps.stamps(UNIT_NS, &mut pass)),
+    })
+    .map_err(|error| error.into_source(|why| file.unusable(format!("{column}, OutputDataRate, PartStartTime: {why}"))))
 }
 
 /// `OptaSense` counts phase in 2π / 2¹⁶; everyone else's unit is taken as it is written.

@@ -11,7 +11,7 @@ use prost::Message;
 use prost::encoding::{WireType, decode_key, decode_varint};
 
 use super::capture::{Capture, Rows, RowsError, io_error, unusable};
-use super::times::Anchors;
+use super::timing::{Block, Layout, NO_STAMP, Sink, Stamps, Statements, Timing, work_out};
 use crate::acquisition::{Acquisition, ClockQuality, Quantity, SampleFormat, SourceKind};
 use crate::source::SourceError;
 use crate::units::Rational;
@@ -98,9 +98,10 @@ struct SintelaRows {
 pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
     let file = File::open(path).map_err(|e| io_error(path, "open", e))?;
     let index = index(path, &file)?;
-    let Some(first) = index.first else {
+    let Some(first) = &index.first else {
         return Err(unusable(path, "no time series in it: looked for records with the tag TS05"));
     };
+    let timing = timing(path, &index)?;
     let common = first.common.clone().unwrap_or_default();
     let step = f64::from(first.channel_step.max(1));
     let spacing = decimal(common.spacing);
@@ -108,7 +109,7 @@ pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
     let channels = common.channels as usize;
     let acquisition = Acquisition {
         epoch: 0,
-        prr: index.prr,
+        prr: timing.rate,
         channels,
         dx_m: spacing * step,
         fiber_start_m: spacing * f64::from(common.start_channel),
@@ -126,12 +127,12 @@ pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
     Ok(Capture {
         format: "Sintela protobuf, TS05".into(),
         acquisition,
-        total_rows: index.rows,
-        anchors: index.anchors,
-        jitter_ns: 1000,
-        rate_is_measured: false,
+        total_rows: timing.rows,
+        anchors: timing.anchors(),
+        jitter_ns: timing.jitter_ns,
+        rate_is_measured: timing.rate_is_measured,
         slab_rows: index.packets.first().map_or(1, |p| p.rows as usize),
-        notes: index.notes,
+        notes: index.notes.into_iter().chain(timing.notes()).collect(),
         checksummed: false,
         rows: Box::new(SintelaRows {
             path: path.to_owned(),
@@ -145,22 +146,39 @@ pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
     })
 }
 
+#[derive(Default)]
 struct Index {
     first: Option<Header>,
-    prr: Rational,
     packets: Vec<Located>,
     rows: u64,
-    anchors: Vec<super::capture::Anchor>,
+    /// Of each packet: what the count says, and its time in nanoseconds.
+    blocks: Vec<Block>,
+    stamps: Vec<i64>,
     notes: Vec<String>,
+}
+
+fn timing(path: &Path, index: &Index) -> Result<Timing, SourceError> {
+    let rate = index.first.as_ref().and_then(|first| first.common.as_ref()).map_or(0.0, |common| common.rate);
+    let declared = Rational::from_f64(decimal(rate)).ok_or_else(|| unusable(path, format!("a rate of {rate} Hz")))?;
+    let mut pass = |sink: &mut Sink<'_>| {
+        sink(&index.stamps);
+        Ok(())
+    };
+    work_out(Statements {
+        rows: index.rows,
+        declared_rate: Some(declared),
+        start_ns: None,
+        end_ns: None,
+        lost_together: 1,
+        stamps: Some(Stamps { unit_ns: 1, precision_ns: 1, layout: Layout::Blocks(&index.blocks), pass: &mut pass }),
+    })
+    .map_err(|error| error.into_source(|why| unusable(path, why)))
 }
 
 /// Walks over all records and reads the header of each packet.
 fn index(path: &Path, file: &File) -> Result<Index, SourceError> {
     let size = file.metadata().map_err(|e| io_error(path, "stat", e))?.len();
-    let one_hertz = Rational::from_f64(1.0).ok_or_else(|| unusable(path, "1 Hz"))?;
-    let mut index =
-        Index { first: None, prr: one_hertz, packets: Vec::new(), rows: 0, anchors: Vec::new(), notes: Vec::new() };
-    let mut anchors = Anchors::new(one_hertz);
+    let mut index = Index::default();
     let (mut at, mut expected_count) = (0, 0u32);
     while at < size {
         let Some((tag, bytes)) = record(path, file, at, size, &mut index.notes)? else { break };
@@ -172,37 +190,26 @@ fn index(path: &Path, file: &File) -> Result<Index, SourceError> {
         let header = header(path, file, message_at, bytes)?;
         let common = header.common.clone().unwrap_or_default();
         let stamp = common.timestamp.clone().unwrap_or_default();
-        let utc_ns =
-            stamp.seconds.checked_mul(1_000_000_000).and_then(|ns| ns.checked_add(stamp.nanos)).filter(|&ns| ns >= 0);
-        let Some(utc_ns) = utc_ns else {
-            return Err(unusable(path, format!("the packet at byte {message_at} has no time")));
-        };
+        let utc_ns = stamp.seconds.checked_mul(1_000_000_000).and_then(|ns| ns.checked_add(stamp.nanos));
         let count = header.sample_count as u32;
-        let gap = match &index.first {
+        let lost_before = match &index.first {
             None => {
-                index.prr = Rational::from_f64(decimal(common.rate))
-                    .ok_or_else(|| unusable(path, format!("a rate of {} Hz", common.rate)))?;
-                anchors = Anchors::new(index.prr);
                 index.first = Some(header.clone());
-                Some(0)
+                0
             }
             Some(first) if !same_layout(first, &header) => {
                 index.notes.push(format!("parameters change at byte {message_at}: what follows is not read"));
                 break;
             }
-            // A jump back, or drops that the count does not show, are worked out from the times.
-            Some(_) => match count.wrapping_sub(expected_count) {
-                0 if common.has_dropped_samples => None,
-                jump if jump < 1 << 31 => Some(u64::from(jump)),
-                _ => None,
-            },
+            // A jump back, and drops that the count does not show, are seen in the times.
+            Some(_) => Some(count.wrapping_sub(expected_count)).filter(|&jump| jump < 1 << 31).map_or(0, u64::from),
         };
         expected_count = count.wrapping_add(header.num_samples);
-        anchors.push(utc_ns, u64::from(header.num_samples), gap);
+        index.blocks.push(Block { row: index.rows, lost_before });
+        index.stamps.push(utc_ns.filter(|&ns| ns > 0).unwrap_or(NO_STAMP));
         index.packets.push(Located { at: message_at, bytes, row: index.rows, rows: header.num_samples });
         index.rows += u64::from(header.num_samples);
     }
-    index.anchors = anchors.finish();
     Ok(index)
 }
 
