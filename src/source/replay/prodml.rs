@@ -32,10 +32,10 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     let data = format!("{node}/RawData");
     let data_attrs = file.dataset_attrs(&data)?.ok_or_else(|| missing(&data))?;
     let samples = file.samples(&data)?.ok_or_else(|| missing(&data))?;
-    let loci = acq.integer("NumberOfLoci").or_else(|| raw.integer("NumberOfLoci"));
+    let loci = Loci::of(&acq, &raw, &mut notes);
     let column = format!("{node}/RawDataTime");
     let stamps = StampColumn::open(file, &column)?.filter(|stamps| stamps.len() > 0);
-    let channel_first = channel_first(&samples.shape, &data_attrs, loci, stamps.as_ref().map(StampColumn::len))
+    let channel_first = channel_first(&samples.shape, &data_attrs, loci.count, stamps.as_ref().map(StampColumn::len))
         .map_err(|why| file.unusable(format!("{data}: {why}")))?;
     let table = h5rows::table(samples, channel_first)?;
 
@@ -47,10 +47,6 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         Some(gauge) => Some(gauge * length("GaugeLength")?),
         None => None,
     };
-    let start = acq.integer("StartLocusIndex").or_else(|| raw.integer("StartLocusIndex"));
-    if start.is_none() {
-        notes.push("no StartLocusIndex: distances count from the first channel".into());
-    }
     let timing = timing(file, &column, table.traces, stamps.as_ref(), declared_rate(&acq, &raw), &data_attrs)?;
     notes.extend(timing.notes());
     let (scale, unit) = scale_and_unit(&raw.text("RawDataUnit").unwrap_or_default());
@@ -59,7 +55,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         prr: timing.rate,
         channels: table.channels,
         dx_m,
-        fiber_start_m: start.unwrap_or(0) as f64 * dx_m,
+        fiber_start_m: loci.first as f64 * dx_m,
         gauge_length_m,
         wavelength_m: None,
         refractive_index: refractive_index(file)?,
@@ -103,6 +99,32 @@ fn raw_node(file: &H5, notes: &mut Vec<String>) -> Result<String, SourceError> {
 /// PRODML 2.1 writes `X.uom`, 2.0 `XUnit`.
 fn unit_of(attrs: &Attrs, name: &str) -> Option<String> {
     ["{}.uom", "{}Unit", "{}Units"].iter().find_map(|pattern| attrs.text(&pattern.replace("{}", name)))
+}
+
+/// Which loci the samples are of.
+struct Loci {
+    count: Option<i64>,
+    first: i64,
+}
+
+impl Loci {
+    /// Those of the acquisition, unless the samples are declared to be of fewer: both count along the same fiber.
+    fn of(acq: &Attrs, raw: &Attrs, notes: &mut Vec<String>) -> Self {
+        let number = |attrs: &Attrs| attrs.integer("NumberOfLoci");
+        let start = |attrs: &Attrs| attrs.integer("StartLocusIndex");
+        let is_part = number(raw).zip(number(acq)).is_some_and(|(part, whole)| part < whole);
+        let (near, far) = if is_part { (raw, acq) } else { (acq, raw) };
+        let first = start(near).or_else(|| start(far));
+        if first.is_none() {
+            notes.push("no StartLocusIndex: distances count from the first channel".into());
+        } else if is_part && start(raw).is_none() {
+            notes.push(
+                "the samples are of a part of the loci, and nothing says of which: distances count from the first"
+                    .into(),
+            );
+        }
+        Self { count: number(near).or_else(|| number(far)), first: first.unwrap_or(0) }
+    }
 }
 
 fn channel_first(shape: &[u64], attrs: &Attrs, loci: Option<i64>, stamps: Option<u64>) -> Result<bool, String> {
