@@ -17,6 +17,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
 const READY: Duration = Duration::from_secs(120);
+/// Times that a broker may fail to start: somebody else on this machine may take a port between our look and its.
+const ATTEMPTS: usize = 3;
 
 /// A broker and its helpers. Everything ends when it is dropped or the test process ends.
 pub struct Broker {
@@ -60,6 +62,20 @@ fn pid(child: &Child) -> Pid {
 impl Broker {
     /// Starts one and waits until it answers.
     pub fn start() -> Self {
+        let mut refused = String::new();
+        for _ in 0..ATTEMPTS {
+            // Other ports each time.
+            let broker = Self::prepared();
+            match broker.launch() {
+                Ok(()) => return broker,
+                Err(why) => refused = why,
+            }
+        }
+        panic!("{refused}");
+    }
+
+    /// Everything but the broker itself.
+    fn prepared() -> Self {
         let script = Path::new(SCRIPTS).join("rabbitmq-server");
         assert!(script.exists(), "{} is missing: these tests need Debian's rabbitmq-server", script.display());
         let dir = tempfile::Builder::new().prefix("fiberd-broker-").tempdir().expect("a folder").keep();
@@ -83,9 +99,7 @@ impl Broker {
         let mut reaper =
             Command::new("sh").args(["-c", clean]).arg(&dir).stdin(Stdio::piped()).spawn().expect("a shell");
         let reaper = Mutex::new(reaper.stdin.take().expect("piped"));
-        let broker = Self { dir, port, epmd_port, dist_port, epmd, server: Mutex::new(None), reaper };
-        broker.launch();
-        broker
+        Self { dir, port, epmd_port, dist_port, epmd, server: Mutex::new(None), reaper }
     }
 
     fn command(&self, script: &str) -> Command {
@@ -115,7 +129,8 @@ impl Broker {
         format!("t{}@localhost", self.port)
     }
 
-    fn launch(&self) {
+    /// Waits until it answers; what it said when it ended instead.
+    fn launch(&self) -> Result<(), String> {
         let log = fs::File::create(self.dir.join("start.log")).expect("log");
         let errors = log.try_clone().expect("log");
         let server = self.command("rabbitmq-server").stdout(log).stderr(errors).spawn().expect("rabbitmq-server");
@@ -124,11 +139,19 @@ impl Broker {
         let began = Instant::now();
         while !self.answers() {
             let log = || fs::read_to_string(self.dir.join("start.log")).unwrap_or_default();
-            let gone = lock(&self.server).as_mut().is_none_or(|server| matches!(server.try_wait(), Ok(Some(_))));
-            assert!(!gone, "the broker ended while starting:\n{}", log());
-            assert!(began.elapsed() < READY, "the broker did not answer within {READY:?}:\n{}", log());
+            let mut server = lock(&self.server);
+            if server.as_mut().is_none_or(|server| matches!(server.try_wait(), Ok(Some(_)))) {
+                // It is waited for: nobody may send its pid a signal any more.
+                *server = None;
+                return Err(format!("the broker ended while starting:\n{}", log()));
+            }
+            drop(server);
+            if began.elapsed() > READY {
+                return Err(format!("the broker did not answer within {READY:?}:\n{}", log()));
+            }
             std::thread::sleep(Duration::from_millis(200));
         }
+        Ok(())
     }
 
     fn tell_reaper(&self, server: Option<&Child>) {
@@ -182,7 +205,14 @@ impl Broker {
     /// Starts it again with the same data and waits until it answers.
     pub fn restart(&self) {
         self.end(Signal::TERM);
-        self.launch();
+        let mut refused = String::new();
+        for _ in 0..ATTEMPTS {
+            match self.launch() {
+                Ok(()) => return,
+                Err(why) => refused = why,
+            }
+        }
+        panic!("{refused}");
     }
 
     /// SIGSTOP: alive for the kernel, silent for its clients.
