@@ -224,7 +224,7 @@ pub(crate) fn record(args: &cli::Record) -> Result<(), Failure> {
     let stop = stop_flag()?;
     let source = record_source(args)?;
     for note in source.notes() {
-        eprintln!("fiberd: {note}");
+        remark(format_args!("fiberd: {note}"));
     }
     let limits = record::Limits { duration: args.run_for, traces: args.traces };
     let length = limits.traces.or_else(|| limits.duration.map(|d| d.as_millis() as u64));
@@ -325,7 +325,7 @@ pub(crate) fn bench_service(args: &cli::ServiceBench) -> Result<(), Failure> {
         }),
     };
     let stop = stop_flag()?;
-    let report = bench::service(&options, &stop, &mut |line| eprintln!("{line}"))?;
+    let report = bench::service(&options, &stop, &mut |line| remark(line))?;
     if args.json {
         say(serde_json::to_string_pretty(&report).map_err(|error| Failure::new(70, error))?)
     } else {
@@ -339,6 +339,11 @@ fn say(text: impl Display) -> Result<(), Failure> {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// One or more lines to stderr. A reader that has gone is no failure either.
+fn remark(text: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// Names the first file that is not there, before anything is begun.
@@ -427,7 +432,7 @@ fn show_all(length: Option<u64>, progress: &mpsc::Receiver<(u64, String)>) {
             bar.set_message(text);
         } else if last_line.is_none_or(|at| at.elapsed() >= Duration::from_secs(5)) {
             last_line = Some(Instant::now());
-            eprintln!("{text}");
+            remark(text);
         }
     }
     bar.finish_and_clear();

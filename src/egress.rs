@@ -111,8 +111,8 @@ impl Egress {
         self
     }
 
-    /// Takes `frame` over. Never waits unless it [holds its source back](Self::with_backpressure), and then asks again every 50 ms whether
-    /// to: a full fence drops its oldest frame and counts it.
+    /// Takes `frame` over. Never waits, unless it is [with backpressure](Self::with_backpressure): then it asks again every
+    /// 50 ms whether to. A full fence drops its oldest frame and counts it.
     pub fn offer(&self, frame: Frame) {
         if let Some(jobs) = self.jobs.as_ref().filter(|_| !frame.stream.job.is_empty()) {
             return jobs.offer(frame);

@@ -247,6 +247,7 @@ def prodml_cases(cases):
     part = {"NumberOfLoci": 7, "StartLocusIndex": 30}
     cases.good("samples of a part of the loci", [prodml(out / "part.h5", data, acq={"NumberOfLoci": 100, "StartLocusIndex": 0}, raw=part)],
                cases.epoch(data, grid(START, 300, 1000), 2.5 * (30 + np.arange(7)), 1000, **told))
+    cases.good("a NumberOfLoci of Raw that is wrong", [prodml(out / "few.h5", data, raw={"NumberOfLoci": 3})], expected)
     cases.bad("NumberOfLoci that contradicts", [prodml(out / "loci.h5", data, acq={"NumberOfLoci": 8})], "NumberOfLoci")
     cases.bad("three dimensions", [prodml_shape(out / "three.h5", (4, 5, 6))], "two dimensions")
     cases.bad("no samples", [prodml_shape(out / "none.h5", (0, 7))], "")

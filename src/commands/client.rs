@@ -4,7 +4,7 @@ use fiberd::cli;
 use fiberd::client::{Client, status};
 use fiberd::config::Secret;
 
-use super::{Failure, all_there, say};
+use super::{Failure, all_there, remark, say};
 
 /// The token, when it is not in a file.
 const TOKEN: &str = "FIBERD_TOKEN";
@@ -27,7 +27,8 @@ pub(super) fn client(access: &cli::Access) -> Result<Client, Failure> {
     };
     let ca = access.ca.as_ref().map(std::fs::read).transpose()?;
     if token.is_some() && access.url.is_open_to_others() {
-        eprintln!("fiberd: the token travels unencrypted to {}: https:// keeps it secret", access.url.url());
+        let url = access.url.url();
+        remark(format_args!("fiberd: the token travels unencrypted to {url}: https:// keeps it secret"));
     }
     Client::new(access.url.clone(), token, ca.as_deref()).map_err(|error| Failure::new(64, error))
 }

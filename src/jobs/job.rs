@@ -88,6 +88,9 @@ impl Job {
         grpc_port: OpenPort,
         share: Arc<Share>,
     ) -> Self {
+        // Before the pipeline knows the job: its first frame may come before the answer.
+        let mut polling = Poll::new(&feeds);
+        polling.begin();
         Self {
             player,
             turn: tokio::sync::Mutex::new(()),
@@ -96,7 +99,7 @@ impl Job {
             settings: Mutex::default(),
             throttled: AtomicBool::new(false),
             send_policy: Mutex::new(SendPolicy::new(feeds.len())),
-            polling: Mutex::new(Poll::new(&feeds)),
+            polling: Mutex::new(polling),
             id,
             feeds,
             address,
@@ -170,10 +173,9 @@ impl Job {
         self.running.load(Ordering::Acquire)
     }
 
-    /// It runs from `now` on, and its rows are held for whoever polls, until somebody reads them in another way.
+    /// It runs from `now` on. Its rows are held for whoever polls, until somebody reads them in another way.
     pub(super) fn run(&self, now: Duration) {
         self.polled_ms.store(now.as_millis() as u64, Ordering::Relaxed);
-        self.polling().begin();
         self.running.store(true, Ordering::Release);
     }
 

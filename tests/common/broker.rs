@@ -59,19 +59,26 @@ fn pid(child: &Child) -> Pid {
     Pid::from_raw(child.id().cast_signed()).expect("a process has a pid")
 }
 
+/// What `start` gives, once it does.
+fn attempt<T>(start: impl Fn() -> Result<T, String>) -> T {
+    let mut refused = String::new();
+    for _ in 0..ATTEMPTS {
+        match start() {
+            Ok(started) => return started,
+            Err(why) => refused = why,
+        }
+    }
+    panic!("{refused}");
+}
+
 impl Broker {
     /// Starts one and waits until it answers.
     pub fn start() -> Self {
-        let mut refused = String::new();
-        for _ in 0..ATTEMPTS {
-            // Other ports each time.
+        // Other ports each time.
+        attempt(|| {
             let broker = Self::prepared();
-            match broker.launch() {
-                Ok(()) => return broker,
-                Err(why) => refused = why,
-            }
-        }
-        panic!("{refused}");
+            broker.launch().map(|()| broker)
+        })
     }
 
     /// Everything but the broker itself.
@@ -147,6 +154,7 @@ impl Broker {
             }
             drop(server);
             if began.elapsed() > READY {
+                self.end(Signal::KILL);
                 return Err(format!("the broker did not answer within {READY:?}:\n{}", log()));
             }
             std::thread::sleep(Duration::from_millis(200));
@@ -205,14 +213,7 @@ impl Broker {
     /// Starts it again with the same data and waits until it answers.
     pub fn restart(&self) {
         self.end(Signal::TERM);
-        let mut refused = String::new();
-        for _ in 0..ATTEMPTS {
-            match self.launch() {
-                Ok(()) => return,
-                Err(why) => refused = why,
-            }
-        }
-        panic!("{refused}");
+        attempt(|| self.launch());
     }
 
     /// SIGSTOP: alive for the kernel, silent for its clients.

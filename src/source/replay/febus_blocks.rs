@@ -16,8 +16,8 @@ const PAIRS: u64 = 2;
 const SHARED: f64 = 0.1;
 /// Stamps of blocks scatter by less than this part of the way from one to the next.
 const SCATTER: f64 = 0.02;
-/// Rows that are all the same tell nothing: so many that differ are wanted.
-const TELLING_ROWS: usize = 2;
+/// Candidates that are compared as a whole at most: where more look alike at first, the samples decide nothing.
+const COMPARED: usize = 8;
 
 /// What the attributes and stamps say.
 #[derive(Clone, Copy, Debug)]
@@ -116,21 +116,33 @@ fn step_of_samples(samples: &Samples, padded: u64, expected: u64) -> Result<Opti
 /// The row of block `a` at which block `b` begins, the nearest to `expected` within the scatter of stamps.
 fn shared(a: &[u8], b: &[u8], row_bytes: usize, expected: u64) -> Option<u64> {
     let (rows, expected) = (a.len() / row_bytes, expected as usize);
-    let same = |step: usize| {
-        let common = rows.saturating_sub(step) * row_bytes;
-        step > 0 && common > 0 && a[step * row_bytes..] == b[..common] && tells(b, row_bytes, rows - step)
+    // Rows that are all the same tell nothing: one that differs must be among those that are shared.
+    let telling = first_other_row(b, row_bytes)?;
+    let may_be = |step: usize| {
+        step > 0 && step + telling < rows && nth_row(a, step + telling, row_bytes) == nth_row(b, telling, row_bytes)
+    };
+    let mut compared = 0;
+    let mut same = |step: usize| {
+        if compared == COMPARED || !may_be(step) {
+            return false;
+        }
+        compared += 1;
+        a[step * row_bytes..] == b[..(rows - step) * row_bytes]
     };
     let scatter = (expected as f64 * SCATTER).ceil() as usize;
     let nearest_first = (0..=scatter).flat_map(|off| [expected.saturating_sub(off), expected + off]);
     nearest_first.into_iter().find(|&step| same(step)).map(|step| step as u64)
 }
 
-/// Whether the first rows of a block differ from each other, so that equal ones in another block are no chance.
-fn tells(block: &[u8], row_bytes: usize, rows: usize) -> bool {
-    let mut before: Option<&[u8]> = None;
-    let differing =
-        block.chunks_exact(row_bytes).take(rows).filter(|row| before.replace(row).is_none_or(|b| b != *row));
-    differing.take(TELLING_ROWS).count() >= TELLING_ROWS
+fn nth_row(block: &[u8], row: usize, row_bytes: usize) -> &[u8] {
+    &block[row * row_bytes..][..row_bytes]
+}
+
+/// The first row of a block that is not as the row before.
+fn first_other_row(block: &[u8], row_bytes: usize) -> Option<usize> {
+    let mut rows = block.chunks_exact(row_bytes);
+    let first = rows.next()?;
+    rows.position(|row| row != first).map(|behind| behind + 1)
 }
 
 #[cfg(test)]
@@ -160,5 +172,19 @@ mod tests {
         assert_eq!(shared(50, 51), Some(50), "stamps scatter");
         assert_eq!(shared(20, 51), None, "too far from what the stamps say");
         assert_eq!(super::shared(&[0; 100], &[0; 100], 1, 50), None, "zeros tell nothing");
+        let mut late = [0; 100];
+        late[60] = 1;
+        assert_eq!(super::shared(&late, &late, 1, 50), None, "what differs is not shared");
+    }
+
+    /// Blocks of a dead fiber and of a pattern that never ends are looked at as quickly as others.
+    #[test]
+    fn large_blocks_that_look_alike_everywhere_are_given_up_soon() {
+        let rows = 1 << 22;
+        assert_eq!(shared(&vec![0; rows], &vec![0; rows], 1, 1 << 21), None);
+        let pattern: Vec<u8> = (0..rows).map(|row| (row % 2) as u8).collect();
+        let mut broken = pattern.clone();
+        broken[1 << 20] = 7;
+        assert_eq!(shared(&pattern, &broken, 1, 1 << 21), None);
     }
 }

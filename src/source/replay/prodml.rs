@@ -32,11 +32,25 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     let data = format!("{node}/RawData");
     let data_attrs = file.dataset_attrs(&data)?.ok_or_else(|| missing(&data))?;
     let samples = file.samples(&data)?.ok_or_else(|| missing(&data))?;
-    let loci = Loci::of(&acq, &raw, &mut notes);
     let column = format!("{node}/RawDataTime");
     let stamps = StampColumn::open(file, &column)?.filter(|stamps| stamps.len() > 0);
-    let channel_first = channel_first(&samples.shape, &data_attrs, loci.count, stamps.as_ref().map(StampColumn::len))
-        .map_err(|why| file.unusable(format!("{data}: {why}")))?;
+    let times = stamps.as_ref().map(StampColumn::len);
+    let order = |loci: &Loci| channel_first(&samples.shape, &data_attrs, loci.count, times);
+    let (whole, part) = (Loci::of(&acq, &raw), Loci::of(&raw, &acq));
+    // Samples may be of a part of the acquisition's loci; both count along the same fiber.
+    let (loci, channel_first) = match (order(&whole), order(&part)) {
+        (Ok(first), _) => (whole, first),
+        (Err(_), Ok(first)) => {
+            if !raw.has("StartLocusIndex") {
+                notes.push("the samples are of a part of the loci, and nothing says of which".into());
+            }
+            (part, first)
+        }
+        (Err(why), Err(_)) => return Err(file.unusable(format!("{data}: {why}"))),
+    };
+    if loci.first.is_none() {
+        notes.push("no StartLocusIndex of the samples: distances count from the first channel".into());
+    }
     let table = h5rows::table(samples, channel_first)?;
 
     let interval = acq.number("SpatialSamplingInterval").ok_or_else(|| missing("SpatialSamplingInterval"))?;
@@ -55,7 +69,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         prr: timing.rate,
         channels: table.channels,
         dx_m,
-        fiber_start_m: loci.first as f64 * dx_m,
+        fiber_start_m: loci.first.unwrap_or(0) as f64 * dx_m,
         gauge_length_m,
         wavelength_m: None,
         refractive_index: refractive_index(file)?,
@@ -101,29 +115,17 @@ fn unit_of(attrs: &Attrs, name: &str) -> Option<String> {
     ["{}.uom", "{}Unit", "{}Units"].iter().find_map(|pattern| attrs.text(&pattern.replace("{}", name)))
 }
 
-/// Which loci the samples are of.
+/// Loci, as a group declares them.
 struct Loci {
     count: Option<i64>,
-    first: i64,
+    first: Option<i64>,
 }
 
 impl Loci {
-    /// Those of the acquisition, unless the samples are declared to be of fewer: both count along the same fiber.
-    fn of(acq: &Attrs, raw: &Attrs, notes: &mut Vec<String>) -> Self {
-        let number = |attrs: &Attrs| attrs.integer("NumberOfLoci");
-        let start = |attrs: &Attrs| attrs.integer("StartLocusIndex");
-        let is_part = number(raw).zip(number(acq)).is_some_and(|(part, whole)| part < whole);
-        let (near, far) = if is_part { (raw, acq) } else { (acq, raw) };
-        let first = start(near).or_else(|| start(far));
-        if first.is_none() {
-            notes.push("no StartLocusIndex: distances count from the first channel".into());
-        } else if is_part && start(raw).is_none() {
-            notes.push(
-                "the samples are of a part of the loci, and nothing says of which: distances count from the first"
-                    .into(),
-            );
-        }
-        Self { count: number(near).or_else(|| number(far)), first: first.unwrap_or(0) }
+    /// As `near` says, or `far` where it says nothing.
+    fn of(near: &Attrs, far: &Attrs) -> Self {
+        let number = |name: &str| near.integer(name).or_else(|| far.integer(name));
+        Self { count: number("NumberOfLoci"), first: number("StartLocusIndex") }
     }
 }
 
