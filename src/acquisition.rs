@@ -4,8 +4,12 @@
 //! which phase that makes. "Waiting for fiber" is a phase like the others, not an error.
 
 mod phase;
+mod regions;
+
+use std::sync::Arc;
 
 pub use self::phase::{DarkReason, Event, Phase, SignalLimits, SignalMonitor};
+pub use self::regions::{MAX_REGIONS, Region, regions_of_distances};
 use crate::units::Rational;
 
 /// How one sample is stored.
@@ -178,10 +182,12 @@ pub struct Acquisition {
     pub prr: Rational,
     /// Number of channels.
     pub channels: usize,
-    /// Distance from one channel to the next in metres.
+    /// Distance from one channel to the next in metres; in the first region, when there are several.
     pub dx_m: f64,
     /// Distance of channel 0 on the fiber in metres.
     pub fiber_start_m: f64,
+    /// Regions behind the first: none on a fiber that is acquired from end to end. See [`distance_m`](Self::distance_m).
+    pub regions: Arc<[Region]>,
     /// Fiber length over which the interrogator averages strain, in metres, when known.
     pub gauge_length_m: Option<f64>,
     /// Laser wavelength in metres (vacuum), when known.
@@ -213,6 +219,7 @@ impl Acquisition {
             channels: 2337,
             dx_m: 1.021_369_8,
             fiber_start_m: 0.0,
+            regions: Arc::default(),
             gauge_length_m: Some(10.213_698),
             wavelength_m: Some(1550e-9),
             refractive_index: Some(1.468),
@@ -224,15 +231,5 @@ impl Acquisition {
             description: "example fiber".into(),
             source: SourceKind::Ring,
         }
-    }
-
-    /// Length of fiber from the first to behind the last channel, in metres.
-    pub fn fiber_length_m(&self) -> f64 {
-        self.dx_m * self.channels as f64
-    }
-
-    /// Distance from the instrument to the end of the last channel, in metres.
-    pub fn fiber_end_m(&self) -> f64 {
-        self.fiber_start_m + self.fiber_length_m()
     }
 }

@@ -140,6 +140,10 @@ pub const FLAG_NONFINITE_INPUT: u32 = 16;
 /// Frame flag: windows of these lines reach back before the beginning of what is known; zeros stand there, and powers are
 /// made larger by the window function's energy over the part that is there. Frames of jobs only.
 pub const FLAG_SHORT_WINDOW: u32 = 32;
+/// Frame flag: the receiver was overloaded while traces of these lines were taken: their values are not to be trusted.
+pub const FLAG_OVERLOAD: u32 = 64;
+/// Frame flag: the interrogator was calibrating while traces of these lines were taken.
+pub const FLAG_CALIBRATION: u32 = 128;
 
 /// Another stream that shows the same: its frames have the same values.
 #[derive(Clone, Debug)]
@@ -173,6 +177,8 @@ pub struct Frame {
     pub utc_first_ns: i64,
     /// UTC of `end_trace`.
     pub utc_end_ns: i64,
+    /// How far these times may be off, in nanoseconds; 0 = not known.
+    pub utc_uncertainty_ns: u64,
     /// Traces missing since the frame before.
     pub gap_traces: u64,
     /// `FLAG_…` bits.
@@ -363,6 +369,7 @@ impl Frame {
             first_trace: TraceIndex(1400),
             end_trace: TraceIndex(1600),
             utc_first_ns: 1_790_000_000_700_000_000,
+            utc_uncertainty_ns: 0,
             utc_end_ns: 1_790_000_000_800_000_000,
             gap_traces: 0,
             flags: 0,

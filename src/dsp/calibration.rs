@@ -100,9 +100,13 @@ impl Conditioner {
             _ if iq => (Quantity::Phase, "rad".into()),
             as_it_is => (as_it_is, acquisition.unit.clone()),
         };
+        let channels = Self::output_channels(spec, acquisition)?;
+        let ((fiber_start_m, dx_m), regions) = acquisition.regions_between(gauge);
         Ok(Acquisition {
-            channels: Self::output_channels(spec, acquisition)?,
-            fiber_start_m: acquisition.fiber_start_m + gauge as f64 * acquisition.dx_m / 2.0,
+            channels,
+            dx_m,
+            fiber_start_m,
+            regions,
             gauge_length_m: gauge_length_m(spec, acquisition),
             sample_format: SampleFormat::F32,
             quantity,

@@ -420,6 +420,7 @@ impl StreamOut {
             first_trace: TraceIndex(line.first_trace),
             end_trace: TraceIndex(line.end_trace),
             utc_first_ns: context.time.utc_ns(line.first_trace),
+            utc_uncertainty_ns: 0,
             utc_end_ns: 0,
             gap_traces,
             flags,

@@ -26,6 +26,7 @@ fn golden(dtype: Dtype) -> Frame {
         epoch: 1_790_000_000_000_000,
         prr: Rational::new(16089, 5).unwrap(),
         fiber_start_m: 120.5,
+        regions: Arc::default(),
         clock: ClockQuality::Ptp,
         ..(*frame.acquisition).clone()
     };

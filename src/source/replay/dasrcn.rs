@@ -3,6 +3,8 @@
 //!
 //! The file does not say where on the fiber its first channel lies: distances count from there.
 
+use std::sync::Arc;
+
 use super::capture::Capture;
 use super::h5::H5;
 use super::h5rows;
@@ -58,6 +60,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         channels: table.channels,
         dx_m: dx * metres("SpatialSamplingIntervalUnit")?,
         fiber_start_m: 0.0,
+        regions: Arc::default(),
         gauge_length_m: gauge.map(|g| Ok::<_, SourceError>(g * metres("GaugeLengthUnit")?)).transpose()?,
         wavelength_m: None,
         refractive_index: fiber.number("FiberRefractionIndex"),

@@ -10,6 +10,7 @@
 //! stamp at the middle of the block, others take it for the first row that counts.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::capture::Capture;
 use super::febus_blocks::{Said, kept_rows};
@@ -104,6 +105,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         channels: channels as usize,
         dx_m,
         fiber_start_m: first(&extent) * dx_m + first(&origin),
+        regions: Arc::default(),
         gauge_length_m: attrs.number("GaugeLength"),
         wavelength_m: None,
         refractive_index: None,

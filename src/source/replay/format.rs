@@ -4,6 +4,8 @@
 //! are little-endian, everything starts on a multiple of 64 bytes, everything is covered by a CRC-32 (that of zlib).
 //! Pure: bytes in, values out, no files. Nothing here trusts a length before it is compared with what is there.
 
+use std::sync::Arc;
+
 use crate::acquisition::{Acquisition, ClockQuality, Quantity, SampleFormat, SourceKind};
 use crate::units::Rational;
 
@@ -164,6 +166,7 @@ pub(crate) fn decode_header(header: &[u8]) -> Result<Acquisition, String> {
         sample_format: format_from_code(u32_at(header, 44)).ok_or("unknown sample format at byte 44")?,
         dx_m: f64_at(header, 48),
         fiber_start_m: f64_at(header, 56),
+        regions: Arc::default(),
         gauge_length_m: known(f64_at(header, 64)),
         wavelength_m: known(f64_at(header, 72)),
         refractive_index: known(f64_at(header, 80)),

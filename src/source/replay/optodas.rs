@@ -3,6 +3,8 @@
 //! The trap is the distance: `header/dx` is that of the undecimated channels, and `header/channels` counts those. A file
 //! of every 50th channel has channels 32500, 32550, ...: `dx` is then 50 times `header/dx`.
 
+use std::sync::Arc;
+
 use super::capture::Capture;
 use super::h5::H5;
 use super::h5rows;
@@ -56,6 +58,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         channels: table.channels,
         dx_m,
         fiber_start_m,
+        regions: Arc::default(),
         gauge_length_m: file.number("header/gaugeLength")?,
         wavelength_m: None,
         refractive_index: file.number("cableSpec/refractiveIndex")?,

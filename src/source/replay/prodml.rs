@@ -3,6 +3,8 @@
 //! The distance of channel 0 is `StartLocusIndex · SpatialSamplingInterval`; the times are in `RawDataTime`, int64 µs.
 //! Either order of dimensions; `Dimensions` says which.
 
+use std::sync::Arc;
+
 use super::capture::Capture;
 use super::h5::{Attrs, H5};
 use super::h5rows;
@@ -70,6 +72,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         channels: table.channels,
         dx_m,
         fiber_start_m: loci.first.unwrap_or(0) as f64 * dx_m,
+        regions: Arc::default(),
         gauge_length_m,
         wavelength_m: None,
         refractive_index: refractive_index(file)?,

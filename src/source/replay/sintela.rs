@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use prost::Message;
 use prost::encoding::{WireType, decode_key, decode_varint};
@@ -113,6 +114,7 @@ pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
         channels,
         dx_m: spacing * step,
         fiber_start_m: spacing * f64::from(common.start_channel),
+        regions: Arc::default(),
         gauge_length_m: Some(decimal(common.gauge)),
         wavelength_m: None,
         refractive_index: None,

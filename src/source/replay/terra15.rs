@@ -5,6 +5,8 @@
 //! placed evenly between them, as DASCore and xdas do. Lines without a time (a frame that was allocated but not filled) do
 //! not count.
 
+use std::sync::Arc;
+
 use super::capture::Capture;
 use super::h5::{Attrs, H5};
 use super::h5rows;
@@ -42,6 +44,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         channels: table.channels,
         dx_m: root.number("dx").ok_or_else(|| missing("attribute dx"))?,
         fiber_start_m: root.number("sensing_range_start").ok_or_else(|| missing("attribute sensing_range_start"))?,
+        regions: Arc::default(),
         gauge_length_m: root.number("gauge_length"),
         wavelength_m: None,
         refractive_index: None,

@@ -4,6 +4,8 @@
 //! Pure: works on copies, knows no mapping and no clock, so that proptest, the fuzzer and miri can run it. Nothing in a
 //! header is believed before it has passed here.
 
+use std::sync::Arc;
+
 use bytemuck::Zeroable;
 
 use super::RingSpec;
@@ -137,6 +139,7 @@ pub(super) fn check(d: &Declared, geometry: &Geometry) -> Result<(SlotLayout, Ac
         channels: d.channels as usize,
         dx_m: number("dx_m", d.dx_m, 1e-6, 1e6)?,
         fiber_start_m: number("fiber_start_m", d.fiber_start_m, -1e9, 1e9)?,
+        regions: Arc::default(),
         gauge_length_m: optional("gauge_length_m", d.gauge_length_m, 1e6)?,
         wavelength_m: optional("wavelength_m", d.wavelength_m, 1e-3)?,
         refractive_index: optional("refractive_index", d.refractive_index, 10.0)?,

@@ -4,6 +4,7 @@
 //! explains each key. [`Scene::from_toml`] refuses unknown keys and impossible values, all at once.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -381,6 +382,7 @@ impl Scene {
             channels: self.fiber.channels,
             dx_m: self.fiber.dx_m,
             fiber_start_m: self.fiber.start_m,
+            regions: Arc::default(),
             gauge_length_m: Some(self.fiber.gauge_length_m),
             wavelength_m: Some(self.fiber.wavelength_nm * 1e-9),
             refractive_index: Some(self.fiber.refractive_index),
