@@ -349,7 +349,7 @@ fn remark(text: impl Display) {
 /// Names the first file that is not there, before anything is begun.
 fn all_there<'p>(files: impl IntoIterator<Item = &'p std::path::PathBuf>) -> Result<(), Failure> {
     for file in files {
-        std::fs::metadata(file).map_err(|error| {
+        std::fs::metadata(replay::file_of(file)).map_err(|error| {
             let code = if error.kind() == ErrorKind::NotFound { 66 } else { 74 };
             Failure::new(code, format_args!("{}: {error}", file.display()))
         })?;

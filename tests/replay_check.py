@@ -494,6 +494,71 @@ def sintela_cases(cases):
     cases.bad("Sintela without samples", [empty], "TS05")
 
 
+def pieces_cases(cases):
+    """Files of several pieces: one after the other, or side by side."""
+    out = cases.out
+    numbers = np.concatenate([np.arange(20), np.arange(1000, 1010), np.arange(2000, 2030, 3)])
+    data = noise(200, len(numbers))
+    told = dict(gauge=10.0, quantity="phase_rate", unit="rad/(s.m)", scale=1.0)
+    expected = cases.epoch(data, grid(START, 200, 200), 1.25 * numbers, 200, **told)
+    cases.good("OptoDAS, three regions", [optodas(out / "regions.h5", data, numbers)], expected)
+    path = optodas(out / "regions-of-interest.h5", data, numbers, drop=("header/channels",))
+    with h5py.File(path, "a") as file:
+        del file["demodSpec/roiStart"], file["demodSpec/roiDec"]
+        file["demodSpec/roiStart"], file["demodSpec/roiEnd"], file["demodSpec/roiDec"] = [0, 1000, 2000], [19, 1009, 2027], [1, 1, 3]
+    cases.good("OptoDAS, three regions of interest without channels", [path], expected)
+    cases.bad("OptoDAS, channels that do not rise", [optodas(out / "falls.h5", data[:, :5], [4, 3, 2, 1, 0])], "do not rise")
+
+    told = dict(gauge=10.0, quantity="phase", unit="rad", scale=1.0)
+    a, b = noise(300, 7), noise(250, 7, seed=2)
+    times = grid(START, 550, 1000)
+    whole = cases.epoch(np.concatenate([a, b]), times, 2.5 * (np.arange(7) - 4), 1000, **told)
+    for name, first in [("in turn", 0), ("in turn, the later first", 1)]:
+        path = prodml(out / f"raws-{first}.h5", [a, b][first], times=[times[:300], times[300:]][first])
+        other = prodml(out / "other.h5", [b, a][first], times=[times[300:], times[:300]][first])
+        with h5py.File(path, "a") as file, h5py.File(other) as more:
+            more.copy("Acquisition/Raw[0]", file["Acquisition"], "Raw[1]")
+        cases.good(f"PRODML, two Raw groups {name}", [path], whole)
+    path = prodml(out / "beside.h5", a)
+    other = prodml(out / "other.h5", noise(300, 4, seed=3), raw={"StartLocusIndex": 100, "NumberOfLoci": 4})
+    with h5py.File(path, "a") as file, h5py.File(other) as more:
+        more.copy("Acquisition/Raw[0]", file["Acquisition"], "Raw[1]")
+    one = cases.epoch(a, times[:300], 2.5 * (np.arange(7) - 4), 1000, **told)
+    cases.good("PRODML, two Raw groups side by side", [path], one)
+    cases.good("PRODML, the first of them by name", [f"{path}#Raw[0]"], one)
+    cases.good("PRODML, the second of them by name", [f"{path}#Raw[1]"],
+               cases.epoch(noise(300, 4, seed=3), times[:300], 2.5 * (100 + np.arange(4)), 1000, **told))
+    cases.bad("PRODML, a name that is not there", [f"{path}#Raw[2]"], "there is Raw[0], Raw[1]")
+
+    signal = noise(2000, 5, "<f4")
+    path = febus(out / "zones.h5", signal.reshape(2, 1000, 5), START / NS + 2.0 * np.arange(2), extent=(10, 14, 0, 999))
+    with h5py.File(path, "a") as file:
+        source = file["fa1-x/Source1"]
+        zone = source.create_group("Zone2")
+        zone.attrs.update(source["Zone1"].attrs)
+        zone.attrs["Origin"] = np.array([501.0, -200.0, 0.0])
+        zone["StrainRate"] = -signal.reshape(2, 1000, 5)
+    told = dict(gauge=4.0, quantity="strain_rate", unit="nstrain/s", scale=1.0)
+    times = START - NS // 5 + np.arange(2000) * (NS // 500)
+    cases.good("Febus, the first of two zones", [path], cases.epoch(signal, times, 9.0 + 0.8 * np.arange(5), 500, **told))
+    cases.good("Febus, the second of two zones", [f"{path}#fa1-x/Source1/Zone2"],
+               cases.epoch(-signal, times, 509.0 + 0.8 * np.arange(5), 500, **told))
+
+    # A recorded stream whose layout and then rate change, with a second of silence in between.
+    told = dict(gauge=8.0, quantity="strain_rate", unit="ustrain/s", scale=1.0)
+    data, fewer, slower = noise(80, 9, "<f4"), noise(40, 4, "<f4"), noise(16, 4, "<f4")
+    spans = [(data, 3217.8, START), (fewer, 3217.8, START + NS), (slower, 1000.0, START + 2 * NS)]
+    packets, epochs = [], []
+    for values, rate, start in spans:
+        times = grid(start, len(values), rate)
+        packets += [sintela_packet(values[i : i + 8], int(times[i]), i, rate=rate) for i in range(0, len(values), 8)]
+        distances = 0.8 * 50 + 1.6 * np.arange(values.shape[1])
+        epochs.append(cases.epoch(values, times, distances, rate, **told))
+    path = out / "changes.pb"
+    path.write_bytes(b"".join(packets))
+    cases.good("Sintela, layout and rate change", [path], *epochs)
+
+
 def unknown_cases(cases):
     out = cases.out
     for name, content, words in [
@@ -510,7 +575,7 @@ def unknown_cases(cases):
 
 def variants(out):
     cases = Cases(out)
-    for make in (prodml_cases, optodas_cases, terra15_cases, febus_cases, dasrcn_cases, sintela_cases, unknown_cases):
+    for make in (prodml_cases, optodas_cases, terra15_cases, febus_cases, dasrcn_cases, sintela_cases, pieces_cases, unknown_cases):
         make(cases)
     cases.save()
 

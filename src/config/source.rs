@@ -52,7 +52,7 @@ pub(super) fn source(mut s: Section<'_>, environment: &Environment) -> SourceCon
 fn look_at_files(s: &Section<'_>, files: &[PathBuf]) {
     for file in files {
         let shown = quoted(&file.to_string_lossy());
-        match std::fs::metadata(file) {
+        match std::fs::metadata(crate::source::replay::file_of(file)) {
             Ok(meta) if meta.is_dir() => {
                 s.complain("files", format!("{shown} is a folder; name the captures in it, in order of time"));
             }

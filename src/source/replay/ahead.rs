@@ -11,8 +11,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::capture::{self, Capture, RowsError};
-use super::playlist::{Epoch, Part, Playlist};
-use super::vendors;
+use super::playlist::{Epoch, Part, Piece, Playlist};
 use crate::acquisition::Acquisition;
 use crate::source::SourceError;
 
@@ -106,7 +105,7 @@ impl Reader {
     fn run(&self, playlist: &Playlist, looping: bool) {
         let span_ns = playlist.span_ns();
         let mut last_epoch = 0;
-        let mut open: Option<(usize, Capture)> = None;
+        let mut open: Option<(Piece, Capture)> = None;
         for round in 0i64.. {
             let Some(shift_ns) = span_ns.checked_mul(round) else { return };
             for epoch in &playlist.epochs {
@@ -129,15 +128,15 @@ impl Reader {
         epoch: &Epoch,
         acquisition: &Arc<Acquisition>,
         shift_ns: i64,
-        open: &mut Option<(usize, Capture)>,
+        open: &mut Option<(Piece, Capture)>,
     ) -> Result<(), Over> {
         // What is missing since the last slab: gaps, and rows that turned out to be damaged.
         let mut gap_before = 0u64;
         for part in &epoch.parts {
-            if open.as_ref().is_none_or(|(file, _)| *file != part.file) {
+            if open.as_ref().is_none_or(|(piece, _)| *piece != part.piece()) {
                 *open = None;
-                match vendors::open(&playlist.files[part.file]) {
-                    Ok(capture) => *open = Some((part.file, capture)),
+                match playlist.open(part.piece()) {
+                    Ok(capture) => *open = Some((part.piece(), capture)),
                     Err(error) => return self.send(Err(error)).and(Err(Over)),
                 }
             }

@@ -48,8 +48,12 @@ impl Timing {
     }
 }
 
-/// An open capture.
+/// An open capture, or one piece of a file that holds several.
 pub(super) struct Capture {
+    /// Its name within the file, when there are several pieces: `Raw[1]`, `Source1/Zone2`.
+    pub(super) piece: String,
+    /// The other pieces of the file, in its order. They may follow in time, or lie side by side on the fiber.
+    pub(super) further: Vec<Capture>,
     /// Name of the format and its version.
     pub(super) format: String,
     /// What was acquired; `epoch` is that of the first row.
@@ -70,6 +74,47 @@ pub(super) struct Capture {
     pub(super) checksummed: bool,
     /// Access to the samples.
     pub(super) rows: Box<dyn Rows>,
+}
+
+impl Capture {
+    /// One after the other, the pieces of which the file consists.
+    pub(super) fn into_pieces(mut self) -> Vec<Self> {
+        let further = std::mem::take(&mut self.further);
+        std::iter::once(self).chain(further).collect()
+    }
+
+    /// The first of some pieces, with the others behind it. Those that cannot be read are told as notes, as long as one
+    /// can.
+    pub(super) fn of_pieces(
+        pieces: impl IntoIterator<Item = (String, Result<Self, SourceError>)>,
+    ) -> Option<Result<Self, SourceError>> {
+        let (mut good, mut notes, mut first_error) = (Vec::new(), Vec::new(), None);
+        for (piece, opened) in pieces {
+            match opened {
+                Ok(capture) => good.push(Self { piece, ..capture }),
+                Err(error) => {
+                    let why = match &error {
+                        SourceError::Unusable { why, .. } => why.clone(),
+                        SourceError::Io { error, .. } => error.to_string(),
+                    };
+                    notes.push(format!("{piece} cannot be read: {why}"));
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        let mut good = good.into_iter();
+        let Some(mut first) = good.next() else { return first_error.map(Err) };
+        first.notes.extend(notes);
+        first.further = good.collect();
+        Some(Ok(first))
+    }
+
+    /// UTC of the first trace and one period behind the last, in nanoseconds.
+    pub(super) fn span_ns(&self) -> (i64, i64) {
+        let Some((first, last)) = self.anchors.first().zip(self.anchors.last()) else { return (0, 0) };
+        let rows = self.total_rows.saturating_sub(last.row);
+        (first.utc_ns, last.utc_ns.saturating_add(self.acquisition.prr.traces_to_ns(rows)))
+    }
 }
 
 /// Why rows did not come.
@@ -111,6 +156,9 @@ pub(super) fn io_error(path: &Path, deed: &str, error: std::io::Error) -> Source
 
 /// The bounds that hold for every format: nothing after this needs to look again.
 pub(super) fn checked(path: &Path, mut capture: Capture) -> Result<Capture, SourceError> {
+    for piece in std::mem::take(&mut capture.further) {
+        capture.further.push(checked(path, piece)?);
+    }
     let a = &mut capture.acquisition;
     let wrong = if a.channels == 0 || a.channels > MAX_CHANNELS {
         Some(format!("{} channels; 1 to {MAX_CHANNELS} make sense", a.channels))

@@ -73,6 +73,8 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         source: SourceKind::Replay,
     };
     Ok(Capture {
+        piece: String::new(),
+        further: Vec::new(),
         format: "DAS-RCN HDF5".into(),
         acquisition,
         total_rows: timing.rows,

@@ -50,6 +50,8 @@ pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
     let gap = |i: usize, chunk: &Chunk| if i == 0 { 0 } else { chunk.gap_before };
     let anchors = anchors(&walk.chunks, &acquisition, gap);
     Ok(Capture {
+        piece: String::new(),
+        further: Vec::new(),
         format: "fiberd capture, version 1".into(),
         acquisition,
         total_rows: walk.rows,

@@ -31,34 +31,23 @@ struct Zone {
     source: String,
     group: String,
     dataset: String,
-    /// Zones beside this one.
-    others: usize,
 }
 
 /// Whether the file has the shape of Febus.
 pub(super) fn is_it(file: &H5) -> Result<bool, SourceError> {
-    Ok(find_zone(file)?.is_some())
+    Ok(!zones(file)?.is_empty())
 }
 
-/// The first zone with samples.
-fn find_zone(file: &H5) -> Result<Option<Zone>, SourceError> {
-    let mut found: Option<Zone> = None;
+/// The zones with samples.
+fn zones(file: &H5) -> Result<Vec<Zone>, SourceError> {
+    let mut found = Vec::new();
     for instrument in file.groups("")? {
         for source in file.groups(&instrument)?.iter().filter(|name| name.starts_with("Source")) {
             let source = format!("{instrument}/{source}");
             for zone in file.groups(&source)? {
-                let zone = format!("{source}/{zone}");
-                let Some(dataset) = file.datasets(&zone)?.into_iter().next() else { continue };
-                match &mut found {
-                    Some(found) => found.others += 1,
-                    None => {
-                        found = Some(Zone {
-                            source: source.clone(),
-                            dataset: format!("{zone}/{dataset}"),
-                            group: zone,
-                            others: 0,
-                        });
-                    }
+                let group = format!("{source}/{zone}");
+                if let Some(dataset) = file.datasets(&group)?.first() {
+                    found.push(Zone { source: source.clone(), dataset: format!("{group}/{dataset}"), group });
                 }
             }
         }
@@ -66,10 +55,17 @@ fn find_zone(file: &H5) -> Result<Option<Zone>, SourceError> {
     Ok(found)
 }
 
-/// Opens the samples of the first zone.
+/// Opens the samples of every zone.
 pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
+    let pieces = zones(file)?.into_iter().map(|zone| {
+        let opened = open_zone(file, &zone);
+        (zone.group, opened)
+    });
+    Capture::of_pieces(pieces).unwrap_or_else(|| Err(file.unusable("Febus without a zone with samples")))
+}
+
+fn open_zone(file: &H5, zone: &Zone) -> Result<Capture, SourceError> {
     let missing = |what: &str| file.unusable(format!("Febus without {what}"));
-    let zone = find_zone(file)?.ok_or_else(|| missing("a zone with samples"))?;
     let attrs = file.group_attrs(&zone.group)?.ok_or_else(|| missing("attributes of its zone"))?;
     let samples = file.samples(&zone.dataset)?.ok_or_else(|| missing(&zone.dataset))?;
     let [blocks, block_rows, channels] = samples.shape[..] else {
@@ -87,9 +83,6 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     }
     let mut notes = Vec::new();
     let grid = grid(file, &attrs, &samples, &stamps[..blocks as usize], &mut notes)?;
-    if zone.others > 0 {
-        notes.push(format!("{} more zones: only {} is read", zone.others, zone.group));
-    }
     let (spacing, origin, extent) = (attrs.numbers("Spacing"), attrs.numbers("Origin"), attrs.numbers("Extent"));
     let dx_m = *spacing.first().ok_or_else(|| missing("Spacing"))?;
     let first = |values: &[f64]| values.first().copied().unwrap_or(0.0);
@@ -118,6 +111,8 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         source: SourceKind::Replay,
     };
     Ok(Capture {
+        piece: String::new(),
+        further: Vec::new(),
         format: format!("Febus HDF5, version {}", attrs.text("Version").unwrap_or_else(|| "1".into())),
         acquisition,
         total_rows: timing.rows,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::capture::{self, Capture, RowsError};
+use super::pieces::in_turn;
 use super::playlist::Playlist;
 use super::times::ns_to_iso;
 use super::vendors;
@@ -121,14 +122,23 @@ struct Sums {
 /// When the file cannot be read, is of no known format or contradicts itself. Damage to samples is not an error: it is
 /// in the answer.
 pub fn describe(path: &Path) -> Result<Info, SourceError> {
-    let mut capture = vendors::open(path)?;
-    let (samples, damaged_traces) = read_all(&mut capture)?;
+    let name = path.file_name().unwrap_or_default().display().to_string();
+    let (mut pieces, mut notes) = in_turn(vendors::open_all(path)?, &name);
+    let (mut sums, mut traces, mut damaged_traces) = (Sums::default(), 0, 0);
+    for (_, piece) in &mut pieces {
+        damaged_traces += read_all(piece, &mut sums)?;
+        traces += piece.total_rows;
+        notes.append(&mut piece.notes);
+    }
+    let (Some((_, capture)), Some((_, last_piece))) = (pieces.first(), pieces.last()) else {
+        return Err(capture::unusable(path, "there is nothing in it"));
+    };
     let gaps = gaps(path)?;
     let a = &capture.acquisition;
-    let bytes = std::fs::metadata(path).map_err(|e| capture::io_error(path, "stat", e))?.len();
-    let last = capture.anchors.last().copied().unwrap_or(capture.anchors[0]);
-    let time_of = |row: u64| last.utc_ns.saturating_add(a.prr.traces_to_ns(row - last.row));
-    let (start_ns, end_ns) = (capture.anchors[0].utc_ns, time_of(capture.total_rows - 1));
+    let bytes = std::fs::metadata(vendors::file_of(path)).map_err(|e| capture::io_error(path, "stat", e))?.len();
+    let last = last_piece.anchors.last().copied().unwrap_or(last_piece.anchors[0]);
+    let time_of = |row: u64| last.utc_ns.saturating_add(last_piece.acquisition.prr.traces_to_ns(row - last.row));
+    let (start_ns, end_ns) = (capture.anchors[0].utc_ns, time_of(last_piece.total_rows - 1));
     let checksums = match (capture.checksummed, damaged_traces) {
         (false, _) => "none in this format",
         (true, 0) => "verified",
@@ -137,15 +147,15 @@ pub fn describe(path: &Path) -> Result<Info, SourceError> {
     Ok(Info {
         path: path.to_owned(),
         bytes,
-        format: capture.format,
-        traces: capture.total_rows,
+        format: capture.format.clone(),
+        traces,
         channels: a.channels,
         dtype: a.sample_format.dtype().into(),
         prr_hz: a.prr.to_f64(),
         prr_exact: [a.prr.num(), a.prr.den()],
         dx_m: a.dx_m,
         distance_start_m: a.fiber_start_m,
-        distance_end_m: a.fiber_start_m + a.dx_m * (a.channels - 1) as f64,
+        distance_end_m: a.distance_m(a.channels - 1),
         gauge_length_m: a.gauge_length_m,
         wavelength_m: a.wavelength_m,
         refractive_index: a.refractive_index,
@@ -154,7 +164,7 @@ pub fn describe(path: &Path) -> Result<Info, SourceError> {
         start_utc_ns: start_ns,
         end_utc: ns_to_iso(end_ns),
         end_utc_ns: end_ns,
-        duration_s: (time_of(capture.total_rows) - start_ns) as f64 / 1e9,
+        duration_s: (time_of(last_piece.total_rows) - start_ns) as f64 / 1e9,
         quantity: a.quantity.name().into(),
         unit: a.unit.clone(),
         scale: a.scale,
@@ -164,8 +174,8 @@ pub fn describe(path: &Path) -> Result<Info, SourceError> {
         gaps,
         damaged_traces,
         checksums: checksums.into(),
-        samples,
-        notes: capture.notes,
+        samples: sums.finish(),
+        notes,
     })
 }
 
@@ -182,9 +192,10 @@ fn gaps(path: &Path) -> Result<Vec<Gap>, SourceError> {
         .collect())
 }
 
-fn read_all(capture: &mut Capture) -> Result<(Samples, u64), SourceError> {
+/// Takes all samples in; says how many traces are damaged.
+fn read_all(capture: &mut Capture, sums: &mut Sums) -> Result<u64, SourceError> {
     let row_bytes = capture.acquisition.channels * capture.acquisition.sample_format.bytes();
-    let (mut sums, mut bytes, mut row, mut damaged) = (Sums::default(), Vec::new(), 0, 0);
+    let (mut bytes, mut row, mut damaged) = (Vec::new(), 0, 0);
     while row < capture.total_rows {
         let wanted = (capture.slab_rows as u64).min(capture.total_rows - row);
         match capture.rows.read(row, wanted as usize, &mut bytes) {
@@ -201,7 +212,7 @@ fn read_all(capture: &mut Capture) -> Result<(Samples, u64), SourceError> {
             Err(RowsError::Fatal(error)) => return Err(error),
         }
     }
-    Ok((sums.finish(), damaged))
+    Ok(damaged)
 }
 
 impl Sums {

@@ -11,7 +11,7 @@ use super::h5rows;
 use super::times::seconds_to_ns;
 use super::timing::{Statements, work_out};
 use super::words::quantity;
-use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
+use crate::acquisition::{Acquisition, ClockQuality, Region, SourceKind, regions_of_distances};
 use crate::source::SourceError;
 use crate::units::Rational;
 
@@ -49,7 +49,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     .map_err(|error| error.into_source(|why| file.unusable(why)))?;
     notes.extend(timing.notes());
 
-    let (dx_m, fiber_start_m) = distances(file, table.channels, &mut notes)?;
+    let ((fiber_start_m, dx_m), regions) = distances(file, table.channels, &mut notes)?;
     let unit = file.text("header/unit")?.unwrap_or_default();
     let description = file.text("header/experiment")?.unwrap_or_default();
     let acquisition = Acquisition {
@@ -58,7 +58,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         channels: table.channels,
         dx_m,
         fiber_start_m,
-        regions: Arc::default(),
+        regions,
         gauge_length_m: file.number("header/gaugeLength")?,
         wavelength_m: None,
         refractive_index: file.number("cableSpec/refractiveIndex")?,
@@ -71,6 +71,8 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         source: SourceKind::Replay,
     };
     Ok(Capture {
+        piece: String::new(),
+        further: Vec::new(),
         format: format!("ASN OptoDAS HDF5, version {version}"),
         acquisition,
         total_rows: timing.rows,
@@ -84,21 +86,55 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     })
 }
 
-/// dx and the distance of the first channel, in metres.
-fn distances(file: &H5, channels: usize, notes: &mut Vec<String>) -> Result<(f64, f64), SourceError> {
+/// Where channels lie: distance of the first and spacing of its region in metres, and the further regions.
+type Distances = ((f64, f64), Arc<[Region]>);
+
+fn distances(file: &H5, channels: usize, notes: &mut Vec<String>) -> Result<Distances, SourceError> {
     let undecimated = file.number("header/dx")?.ok_or_else(|| file.unusable("OptoDAS without header/dx"))?;
-    let decimation = file.number("demodSpec/roiDec")?.filter(|&d| d >= 1.0).unwrap_or(1.0);
-    let Some(numbers) = file.numbers("header/channels")? else {
-        let start = file.number("demodSpec/roiStart")?.unwrap_or(0.0);
-        notes.push("no header/channels: distances are those of the first region of interest".into());
-        return Ok((undecimated * decimation, undecimated * start));
+    let numbers = match file.numbers("header/channels")? {
+        Some(numbers) if numbers.len() == channels => numbers,
+        Some(numbers) => {
+            let why = format!("header/channels names {} channels, data has {channels}", numbers.len());
+            return Err(file.unusable(why));
+        }
+        None => {
+            let (numbers, note) = numbers_of_regions(&regions_of_interest(file)?, channels);
+            notes.push(note);
+            numbers
+        }
     };
-    if numbers.len() != channels {
-        return Err(file.unusable(format!("header/channels names {} channels, data has {channels}", numbers.len())));
+    if let [only] = numbers[..] {
+        let decimation = file.number("demodSpec/roiDec")?.filter(|&d| d >= 1.0).unwrap_or(1.0);
+        return Ok(((undecimated * only, undecimated * decimation), Arc::default()));
     }
-    let step = if let [first, second, ..] = numbers[..] { second - first } else { decimation };
-    if numbers.windows(2).any(|pair| (pair[1] - pair[0] - step).abs() > 1e-6) {
-        notes.push("channels are not evenly spaced (several regions): distances hold for the first region".into());
+    let distances: Vec<f64> = numbers.iter().map(|number| number * undecimated).collect();
+    regions_of_distances(&distances, undecimated.abs() * 1e-3).map_err(|why| file.unusable(why))
+}
+
+/// First and last channel, and every how manieth.
+fn regions_of_interest(file: &H5) -> Result<Vec<[f64; 3]>, SourceError> {
+    let column = |name: &str| Ok::<_, SourceError>(file.numbers(name)?.unwrap_or_default());
+    let (starts, ends, steps) =
+        (column("demodSpec/roiStart")?, column("demodSpec/roiEnd")?, column("demodSpec/roiDec")?);
+    let region = |(at, &start): (usize, &f64)| {
+        let end = ends.get(at).copied().unwrap_or(f64::INFINITY);
+        [start, end, steps.get(at).copied().filter(|&step| step >= 1.0).unwrap_or(1.0)]
+    };
+    Ok(starts.iter().enumerate().map(region).filter(|[start, end, _]| start.is_finite() && end >= start).collect())
+}
+
+/// Numbers of `channels` channels in these regions, when no list has them.
+fn numbers_of_regions(regions: &[[f64; 3]], channels: usize) -> (Vec<f64>, String) {
+    let count = |[start, end, step]: &[f64; 3]| ((end - start) / step).floor() + 1.0;
+    let [first, _, step] = regions.first().copied().unwrap_or([0.0, f64::INFINITY, 1.0]);
+    if regions.len() > 1 && regions.iter().map(count).sum::<f64>() == channels as f64 {
+        let numbers = |region: &[f64; 3]| {
+            let [start, _, step] = *region;
+            (0..count(region) as usize).map(move |i| start + i as f64 * step)
+        };
+        let note = "no header/channels: distances are those of the regions of interest in demodSpec";
+        return (regions.iter().flat_map(numbers).collect(), note.into());
     }
-    Ok((undecimated * step, undecimated * numbers.first().copied().unwrap_or(0.0)))
+    let note = "no header/channels: distances are those of the first region of interest";
+    ((0..channels).map(|i| first + i as f64 * step).collect(), note.into())
 }

@@ -4,9 +4,10 @@
 //! a gap between them is counted in whole traces, a change of parameters or a time that goes back begins a new epoch.
 //! The plan depends on nothing but the files, so that a replay is the same each time.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::capture::{Anchor, Capture, unusable};
+use super::pieces::{InTurn, in_turn};
 use super::times::missing_traces;
 use super::vendors;
 use crate::acquisition::Acquisition;
@@ -15,11 +16,20 @@ use crate::source::SourceError;
 /// Epoch numbers beyond this one, the year 2262 in microseconds, are not believed.
 const MAX_EPOCH_US: u64 = (i64::MAX / 1000).cast_unsigned();
 
+/// A piece of a file: index of the file, and of the piece in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) file: usize,
+    pub(super) piece: usize,
+}
+
 /// Rows of one file without a gap.
 #[derive(Clone, Debug)]
 pub(super) struct Part {
     /// Index of the file.
     pub(super) file: usize,
+    /// Index of its piece.
+    piece: usize,
     /// First row in it.
     pub(super) first_row: u64,
     /// Number of rows.
@@ -55,6 +65,11 @@ pub(super) struct Playlist {
 }
 
 impl Part {
+    /// Where the rows are.
+    pub(super) const fn piece(&self) -> Piece {
+        Piece { file: self.file, piece: self.piece }
+    }
+
     /// UTC of `row`, which lies in this part, in nanoseconds.
     pub(super) fn utc_ns(&self, acquisition: &Acquisition, row: u64) -> i64 {
         let index = self.anchors.partition_point(|anchor| anchor.row <= row).saturating_sub(1);
@@ -90,10 +105,7 @@ impl Playlist {
         }
         let mut playlist = Self { files: files.to_vec(), epochs: Vec::new(), notes: Vec::new() };
         for (file, path) in files.iter().enumerate() {
-            let capture = vendors::open(path)?;
-            let name = path.file_name().unwrap_or_default().display();
-            playlist.notes.extend(capture.notes.iter().map(|note| format!("{name}: {note}")));
-            playlist.append(file, &capture);
+            playlist.append_file(file, path)?;
         }
         for epoch in &playlist.epochs {
             if epoch.end_ns() == i64::MAX || epoch.traces() > 1 << 60 {
@@ -104,21 +116,61 @@ impl Playlist {
         Ok(playlist)
     }
 
-    fn append(&mut self, file: usize, capture: &Capture) {
+    /// Opens a piece once more, to read it.
+    pub(super) fn open(&self, Piece { file, piece }: Piece) -> Result<Capture, SourceError> {
+        let path = &self.files[file];
+        let mut pieces = vendors::open_all(path)?.into_iter();
+        pieces.nth(piece).ok_or_else(|| unusable(path, "the file has changed since it was looked at"))
+    }
+
+    fn append_file(&mut self, file: usize, path: &Path) -> Result<(), SourceError> {
+        let name = path.file_name().unwrap_or_default().display().to_string();
+        let (played, left_out) = in_turn(vendors::open_all(path)?, &name);
+        let notes = played.iter().flat_map(|(_, capture)| &capture.notes).chain(&left_out).cloned();
+        let notes: Vec<String> = notes.chain(self.before(&played)).collect();
+        self.notes.extend(notes.iter().map(|note| format!("{name}: {note}")));
+        for (piece, capture) in &played {
+            self.append(Piece { file, piece: *piece }, capture);
+        }
+        Ok(())
+    }
+
+    /// What is odd about the times of a file behind those of the files before.
+    fn before(&self, played: &InTurn) -> Option<String> {
+        let (_, first) = played.first()?;
+        let last = self.epochs.last()?;
+        let name = self.files[last.parts.last()?.file].file_name().unwrap_or_default().display();
+        let early_ns = last.end_ns().saturating_sub(first.span_ns().0);
+        let period_ns = first.acquisition.prr.traces_to_ns(1);
+        if early_ns <= period_ns.saturating_add_unsigned(first.jitter_ns) {
+            return None;
+        }
+        let seconds = early_ns as f64 / 1e9;
+        Some(if first.span_ns().0 < last.start_ns() {
+            format!(
+                "begins {seconds:.3} s before {name}, which is played before it, ends: the files are not in order of time"
+            )
+        } else {
+            format!("begins {seconds:.3} s before {name} ends: they overlap, and a new epoch begins")
+        })
+    }
+
+    fn append(&mut self, piece: Piece, capture: &Capture) {
         let mut new_file = true;
         for (i, &anchor) in capture.anchors.iter().enumerate() {
             let end = capture.anchors.get(i + 1).map_or(capture.total_rows, |next| next.row);
             let rows = end.saturating_sub(anchor.row);
             if rows > 0 {
-                self.append_rows(file, capture, anchor, rows, new_file);
+                self.append_rows(piece, capture, anchor, rows, new_file);
                 new_file = false;
             }
         }
     }
 
-    fn append_rows(&mut self, file: usize, capture: &Capture, anchor: Anchor, rows: u64, new_file: bool) {
+    fn append_rows(&mut self, from: Piece, capture: &Capture, anchor: Anchor, rows: u64, new_file: bool) {
         let part = |first_trace, gap_before| Part {
-            file,
+            file: from.file,
+            piece: from.piece,
             first_row: anchor.row,
             rows,
             first_trace,
@@ -129,7 +181,7 @@ impl Playlist {
             && let Ok(gap) = u64::try_from(missing_since(epoch, capture, anchor, new_file))
         {
             match epoch.parts.last_mut() {
-                Some(last) if gap == 0 && last.file == file => {
+                Some(last) if gap == 0 && last.piece() == from => {
                     last.rows += rows;
                     last.anchors.push(anchor);
                 }

@@ -24,13 +24,21 @@ pub(super) fn is_it(file: &H5) -> Result<bool, SourceError> {
     Ok(file.group_attrs("Acquisition")?.is_some_and(|a| a.has("schemaVersion") || a.has("NumberOfLoci")))
 }
 
-/// Opens `Raw[0]`, or the only other `Raw` there is.
+/// Opens every `Raw[n]` that has samples.
 pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     let missing = |what: &str| file.unusable(format!("PRODML without {what}"));
     let acq = file.group_attrs("Acquisition")?.ok_or_else(|| missing("group Acquisition"))?;
+    let pieces = raw_groups(file)?.into_iter().map(|group| {
+        let opened = open_raw(file, &acq, &format!("Acquisition/{group}"));
+        (group, opened)
+    });
+    Capture::of_pieces(pieces).unwrap_or_else(|| Err(missing("Acquisition/Raw[0]/RawData")))
+}
+
+fn open_raw(file: &H5, acq: &Attrs, node: &str) -> Result<Capture, SourceError> {
+    let missing = |what: &str| file.unusable(format!("PRODML without {what}"));
     let mut notes = Vec::new();
-    let node = raw_node(file, &mut notes)?;
-    let raw = file.group_attrs(&node)?.unwrap_or_default();
+    let raw = file.group_attrs(node)?.unwrap_or_default();
     let data = format!("{node}/RawData");
     let data_attrs = file.dataset_attrs(&data)?.ok_or_else(|| missing(&data))?;
     let samples = file.samples(&data)?.ok_or_else(|| missing(&data))?;
@@ -38,7 +46,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     let stamps = StampColumn::open(file, &column)?.filter(|stamps| stamps.len() > 0);
     let times = stamps.as_ref().map(StampColumn::len);
     let order = |loci: &Loci| channel_first(&samples.shape, &data_attrs, loci.count, times);
-    let (whole, part) = (Loci::of(&acq, &raw), Loci::of(&raw, &acq));
+    let (whole, part) = (Loci::of(acq, &raw), Loci::of(&raw, acq));
     // Samples may be of a part of the acquisition's loci; both count along the same fiber.
     let (loci, channel_first) = match (order(&whole), order(&part)) {
         (Ok(first), _) => (whole, first),
@@ -57,13 +65,13 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
 
     let interval = acq.number("SpatialSamplingInterval").ok_or_else(|| missing("SpatialSamplingInterval"))?;
     let length =
-        |name: &str| metres_in(unit_of(&acq, name).as_deref()).map_err(|why| file.unusable(format!("{name}: {why}")));
+        |name: &str| metres_in(unit_of(acq, name).as_deref()).map_err(|why| file.unusable(format!("{name}: {why}")));
     let dx_m = interval * length("SpatialSamplingInterval")?;
     let gauge_length_m = match acq.number("GaugeLength") {
         Some(gauge) => Some(gauge * length("GaugeLength")?),
         None => None,
     };
-    let timing = timing(file, &column, table.traces, stamps.as_ref(), declared_rate(&acq, &raw), &data_attrs)?;
+    let timing = timing(file, &column, table.traces, stamps.as_ref(), declared_rate(acq, &raw), &data_attrs)?;
     notes.extend(timing.notes());
     let (scale, unit) = scale_and_unit(&raw.text("RawDataUnit").unwrap_or_default());
     let acquisition = Acquisition {
@@ -86,6 +94,8 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     };
     let version = acq.text("schemaVersion").or_else(|| acq.number("schemaVersion").map(|v| v.to_string()));
     Ok(Capture {
+        piece: String::new(),
+        further: Vec::new(),
         format: format!("PRODML {} HDF5", version.unwrap_or_default()),
         acquisition,
         total_rows: timing.rows,
@@ -99,18 +109,14 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     })
 }
 
-fn raw_node(file: &H5, notes: &mut Vec<String>) -> Result<String, SourceError> {
+fn raw_groups(file: &H5) -> Result<Vec<String>, SourceError> {
     let mut found = Vec::new();
     for group in file.groups("Acquisition")? {
-        let node = format!("Acquisition/{group}");
-        if group.to_lowercase().starts_with("raw") && file.has(&format!("{node}/RawData"))? {
-            found.push(node);
+        if group.to_lowercase().starts_with("raw") && file.has(&format!("Acquisition/{group}/RawData"))? {
+            found.push(group);
         }
     }
-    if found.len() > 1 {
-        notes.push(format!("{} Raw groups: only {} is read", found.len(), found[0]));
-    }
-    found.into_iter().next().ok_or_else(|| file.unusable("PRODML without Acquisition/Raw[0]/RawData"))
+    Ok(found)
 }
 
 /// PRODML 2.1 writes `X.uom`, 2.0 `XUnit`.

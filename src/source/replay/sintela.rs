@@ -23,6 +23,8 @@ pub(super) const MAGIC: &[u8; 4] = b"PBUF";
 const RECORD_HEAD: u64 = 12;
 /// Bytes of one record at most.
 const MAX_RECORD: u32 = 64 << 20;
+/// Layouts in one file at most: each is opened as a piece of its own.
+const MAX_LAYOUTS: usize = 1000;
 /// Bytes in which the header of a packet is expected.
 const PREFIX: usize = 1024;
 
@@ -95,13 +97,21 @@ struct SintelaRows {
     message: Vec<u8>,
 }
 
-/// Opens a recorded stream.
+/// Opens a recorded stream: a piece for each layout of its packets.
 pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
     let file = File::open(path).map_err(|e| io_error(path, "open", e))?;
-    let index = index(path, &file)?;
-    let Some(first) = &index.first else {
-        return Err(unusable(path, "no time series in it: looked for records with the tag TS05"));
-    };
+    let pieces = indices(path, &file)?.into_iter().map(|index| {
+        let name = index.packets.first().map_or_else(String::new, |packet| format!("from byte {} on", packet.at));
+        let same_file = file.try_clone().map_err(|e| io_error(path, "open", e));
+        let opened = same_file.and_then(|file| open_index(path, file, index));
+        (name, opened)
+    });
+    let none = || Err(unusable(path, "no time series in it: looked for records with the tag TS05"));
+    Capture::of_pieces(pieces).unwrap_or_else(none)
+}
+
+fn open_index(path: &Path, file: File, index: Index) -> Result<Capture, SourceError> {
+    let first = &index.first;
     let timing = timing(path, &index)?;
     let common = first.common.clone().unwrap_or_default();
     let step = f64::from(first.channel_step.max(1));
@@ -127,6 +137,8 @@ pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
         source: SourceKind::Replay,
     };
     Ok(Capture {
+        piece: String::new(),
+        further: Vec::new(),
         format: "Sintela protobuf, TS05".into(),
         acquisition,
         total_rows: timing.rows,
@@ -148,9 +160,11 @@ pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
     })
 }
 
+/// Packets of one layout.
 #[derive(Default)]
 struct Index {
-    first: Option<Header>,
+    /// Header of the first.
+    first: Header,
     packets: Vec<Located>,
     rows: u64,
     /// Of each packet: what the count says, and its time in nanoseconds.
@@ -160,7 +174,7 @@ struct Index {
 }
 
 fn timing(path: &Path, index: &Index) -> Result<Timing, SourceError> {
-    let rate = index.first.as_ref().and_then(|first| first.common.as_ref()).map_or(0.0, |common| common.rate);
+    let rate = index.first.common.as_ref().map_or(0.0, |common| common.rate);
     let declared = Rational::from_f64(decimal(rate)).ok_or_else(|| unusable(path, format!("a rate of {rate} Hz")))?;
     let mut pass = |sink: &mut Sink<'_>| {
         sink(&index.stamps);
@@ -177,42 +191,52 @@ fn timing(path: &Path, index: &Index) -> Result<Timing, SourceError> {
     .map_err(|error| error.into_source(|why| unusable(path, why)))
 }
 
-/// Walks over all records and reads the header of each packet.
-fn index(path: &Path, file: &File) -> Result<Index, SourceError> {
+/// Walks over all records and reads the header of each packet. A new index begins where the layout changes.
+fn indices(path: &Path, file: &File) -> Result<Vec<Index>, SourceError> {
     let size = file.metadata().map_err(|e| io_error(path, "stat", e))?.len();
-    let mut index = Index::default();
+    let (mut indices, mut notes) = (Vec::<Index>::new(), Vec::new());
     let (mut at, mut expected_count) = (0, 0u32);
     while at < size {
-        let Some((tag, bytes)) = record(path, file, at, size, &mut index.notes)? else { break };
+        let Some((tag, bytes)) = record(path, file, at, size, &mut notes)? else { break };
         let message_at = at + RECORD_HEAD;
         at = message_at + u64::from(bytes);
         if &tag != b"TS05" {
             continue;
         }
         let header = header(path, file, message_at, bytes)?;
-        let common = header.common.clone().unwrap_or_default();
-        let stamp = common.timestamp.clone().unwrap_or_default();
-        let utc_ns = stamp.seconds.checked_mul(1_000_000_000).and_then(|ns| ns.checked_add(stamp.nanos));
         let count = header.sample_count as u32;
-        let lost_before = match &index.first {
-            None => {
-                index.first = Some(header.clone());
-                0
-            }
-            Some(first) if !same_layout(first, &header) => {
-                index.notes.push(format!("parameters change at byte {message_at}: what follows is not read"));
+        let mut lost_before = u64::from(Some(count.wrapping_sub(expected_count)).filter(|&j| j < 1 << 31).unwrap_or(0));
+        expected_count = count.wrapping_add(header.num_samples);
+        if indices.last().is_none_or(|index| !same_layout(&index.first, &header)) {
+            if indices.len() == MAX_LAYOUTS {
+                notes.push(format!(
+                    "parameters change for the {MAX_LAYOUTS}th time at byte {message_at}: the rest is not read"
+                ));
                 break;
             }
-            // A jump back, and drops that the count does not show, are seen in the times.
-            Some(_) => Some(count.wrapping_sub(expected_count)).filter(|&jump| jump < 1 << 31).map_or(0, u64::from),
-        };
-        expected_count = count.wrapping_add(header.num_samples);
-        index.blocks.push(Block { row: index.rows, lost_before });
-        index.stamps.push(utc_ns.filter(|&ns| ns > 0).unwrap_or(NO_STAMP));
-        index.packets.push(Located { at: message_at, bytes, row: index.rows, rows: header.num_samples });
-        index.rows += u64::from(header.num_samples);
+            indices.push(Index { first: header.clone(), ..Index::default() });
+            lost_before = 0;
+        }
+        // There is one: it was made just now if not before.
+        let Some(index) = indices.last_mut() else { break };
+        index.take(&header, Located { at: message_at, bytes, row: index.rows, rows: header.num_samples }, lost_before);
     }
-    Ok(index)
+    if let Some(first) = indices.first_mut() {
+        first.notes = notes;
+    }
+    Ok(indices)
+}
+
+impl Index {
+    /// Takes the next packet in. A jump back of the count, and drops that it does not show, are seen in the times.
+    fn take(&mut self, header: &Header, packet: Located, lost_before: u64) {
+        let stamp = header.common.as_ref().and_then(|common| common.timestamp.clone()).unwrap_or_default();
+        let utc_ns = stamp.seconds.checked_mul(1_000_000_000).and_then(|ns| ns.checked_add(stamp.nanos));
+        self.blocks.push(Block { row: self.rows, lost_before });
+        self.stamps.push(utc_ns.filter(|&ns| ns > 0).unwrap_or(NO_STAMP));
+        self.packets.push(packet);
+        self.rows += u64::from(header.num_samples);
+    }
 }
 
 /// Tag and length of the record at `at`; `None` when the file ends here or what stands here is no record.

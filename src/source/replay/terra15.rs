@@ -58,6 +58,8 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     };
     let version = root.number("file_version").map_or_else(|| root.text("file_version"), |v| Some(v.to_string()));
     Ok(Capture {
+        piece: String::new(),
+        further: Vec::new(),
         format: format!("Terra15 HDF5, version {}", version.unwrap_or_default()),
         acquisition,
         total_rows: times.rows,

@@ -2,9 +2,11 @@
 //!
 //! The format is told by the content, never by the name.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use super::capture::{Capture, checked, io_error, unusable};
 use super::format::MAGIC;
@@ -53,11 +55,37 @@ const HDF5_LAYOUTS: [Layout; 5] = [
     Layout { vendor: "Febus", marks: "`<instrument>/Source1/Zone1`", is_it: febus::is_it, open: febus::open },
 ];
 
-/// Opens a capture of any known format.
+/// Opens all pieces of a capture of any known format, or the one that is named behind a `#`, as in `capture.h5#Raw[1]`.
 ///
 /// # Errors
 /// When the file cannot be read, is of no known format, or contradicts itself.
-pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
+pub(super) fn open_all(path: &Path) -> Result<Vec<Capture>, SourceError> {
+    let Some((file, name)) = named_piece(path) else { return Ok(open_file(path)?.into_pieces()) };
+    let pieces = open_file(&file)?.into_pieces();
+    let names: Vec<String> = pieces.iter().map(|piece| piece.piece.clone()).collect();
+    match pieces.into_iter().find(|piece| piece.piece == name) {
+        Some(piece) => Ok(vec![Capture { piece: String::new(), ..piece }]),
+        None => Err(unusable(&file, format!("there is no {name} in it; there is {}", names.join(", ")))),
+    }
+}
+
+/// The file that is meant, which is another one than `path` when that names a piece of it: `capture.h5#Raw[1]`.
+pub fn file_of(path: &Path) -> PathBuf {
+    named_piece(path).map_or_else(|| path.to_owned(), |(file, _)| file)
+}
+
+/// The file, and the name of a piece of it, when a path names one.
+fn named_piece(path: &Path) -> Option<(PathBuf, String)> {
+    if path.exists() {
+        return None;
+    }
+    let bytes = path.as_os_str().as_bytes();
+    let at = bytes.iter().rposition(|&byte| byte == b'#')?;
+    let name = std::str::from_utf8(&bytes[at + 1..]).ok().filter(|name| !name.is_empty())?;
+    Some((PathBuf::from(OsStr::from_bytes(&bytes[..at])), name.to_owned()))
+}
+
+fn open_file(path: &Path) -> Result<Capture, SourceError> {
     let start = first_bytes(path)?;
     let format = FORMATS.iter().find(|format| start.starts_with(format.first_bytes));
     let capture = match format {
