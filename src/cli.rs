@@ -147,6 +147,7 @@ or SIGTERM switches the laser off, removes the ring and ends.")]
 Examples:
   fiberd replay capture.fdas                   at the speed at which it was taken
   fiberd replay capture.h5 --speed 10 --loop   ten times as fast, again and again
+  fiberd replay 'capture.h5#Raw[1]'            one of several pieces that lie side by side in a file
   fiberd replay a.h5 b.h5 --speed max          as fast as the pipeline takes it; loses nothing
 
 Reads own captures, PRODML 2.0 and 2.1, ASN OptoDAS, Terra15, Febus, DAS-RCN (HDF5) and Sintela (.pb). \

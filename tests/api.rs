@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use common::http::{ask, connect, exchange, get};
 use common::server::Server;
-use fiberd::acquisition::{Acquisition, DarkReason, Phase, SampleFormat};
+use fiberd::acquisition::{Acquisition, DarkReason, Phase, Region, SampleFormat};
 use fiberd::status::{BrokerState, Stage};
 use fiberd::units::Rational;
 use proptest::prelude::*;
@@ -95,6 +95,14 @@ fn live_metadata_has_the_agreed_fields_with_and_without_fiber() {
         "reason": null, "reason_code": null, "gap_count": 3, "measured_prr": 1999.99, "last_trace_time": 1_800_000_000.25,
     });
     agreed(&get(server.address, "/live_metadata").json(), live);
+    assert_eq!(get(server.address, "/live_metadata").json()["regions"], json!([]));
+    // Channel 20 of 40 lies a kilometre on.
+    let further = Region { first_channel: 20, start_m: 1000.0, dx_m: 2.0 };
+    server.acquire(Acquisition { channels: 40, regions: [further].into(), ..Acquisition::example() });
+    let regions =
+        json!({ "regions": [{ "first_channel": 21, "start_m": 1000.0, "dx_m": 2.0 }], "fiber_end_m": 1040.0 });
+    agreed(&get(server.address, "/live_metadata").json(), regions);
+    server.acquire(Acquisition { fiber_start_m: 99.6, ..Acquisition::example() });
     // Exact, and of a fiber that begins behind the instrument.
     let exact = ["fiber_end_m", "fiber_span_m"].map(|key| get(server.address, "/live_metadata").json()[key].as_f64());
     let span = 2337.0 * 1.021_369_8;

@@ -40,7 +40,8 @@ impl Acquisition {
 
     /// Length of fiber from the first channel to behind the last one, in metres, with what lies between regions.
     pub fn fiber_length_m(&self) -> f64 {
-        self.fiber_end_m() - self.fiber_start_m
+        // Not by the difference where there is but one region: that would round.
+        if self.regions.is_empty() { self.dx_m * self.channels as f64 } else { self.fiber_end_m() - self.fiber_start_m }
     }
 
     /// Distance from the instrument to the end of the last channel, in metres.

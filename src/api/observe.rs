@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::ApiState;
-use crate::acquisition::{Acquisition, Phase};
+use crate::acquisition::{Acquisition, Phase, Region};
 use crate::config::Config;
 use crate::jobs::commands::input::Announced;
 use crate::jobs::requests::facts::{channels, shown};
@@ -85,6 +85,8 @@ struct LiveMetadata {
     fiber_end_m: Option<f64>,
     /// Exact metres from the first channel to the end of the last.
     fiber_span_m: Option<f64>,
+    /// Regions behind the first, where channels are not evenly spaced; none on a fiber that is acquired from end to end.
+    regions: Vec<FiberRegion>,
     /// Metres.
     gauge_length: Option<f64>,
     #[schema(value_type = Option<String>)]
@@ -99,6 +101,23 @@ struct LiveMetadata {
     announced_input: Option<Announced>,
     /// Points in which the interrogator says something else.
     announced_differs: Vec<String>,
+}
+
+/// Channels that are evenly spaced again, but lie elsewhere on the fiber.
+#[derive(Debug, Serialize, ToSchema)]
+struct FiberRegion {
+    /// Its first channel, counted from 1.
+    first_channel: usize,
+    /// Metres from the instrument to that channel.
+    start_m: f64,
+    /// Metres from one of its channels to the next.
+    dx_m: f64,
+}
+
+impl FiberRegion {
+    const fn of(region: &Region) -> Self {
+        Self { first_channel: region.first_channel + 1, start_m: region.start_m, dx_m: region.dx_m }
+    }
 }
 
 /// What the fiber looks like now
@@ -147,6 +166,7 @@ async fn live_metadata(State(state): State<ApiState>) -> Json<LiveMetadata> {
         fiber_start_m: start_m,
         fiber_end_m: end_m,
         fiber_span_m: exact(Acquisition::fiber_length_m),
+        regions: shown.as_ref().map_or_else(Vec::new, |a| a.regions.iter().map(FiberRegion::of).collect()),
         gauge_length: acquisition.and_then(|a| a.gauge_length_m).and_then(finite),
         quantity: acquisition.map(|a| a.quantity.name()),
         unit: acquisition.map(|a| a.unit.clone()),

@@ -6,7 +6,7 @@ impl Axis {
     /// Left and right edge.
     pub(super) const fn edges(self) -> (f64, f64) {
         match self {
-            Self::Distance(start, end) | Self::Frequency(start, end) => (start, end),
+            Self::Distance(start, end) | Self::Frequency(start, end) | Self::Channel(start, end) => (start, end),
         }
     }
 
@@ -15,6 +15,7 @@ impl Axis {
         match self {
             Self::Distance(..) => "m",
             Self::Frequency(..) => "Hz",
+            Self::Channel(..) => "(channel)",
         }
     }
 
@@ -22,6 +23,7 @@ impl Axis {
         match self {
             Self::Distance(..) => scaled(value, step, "m", "km"),
             Self::Frequency(..) => scaled(value, step, "Hz", "kHz"),
+            Self::Channel(..) => format!("ch {value:.0}"),
         }
     }
 

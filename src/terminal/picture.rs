@@ -17,6 +17,9 @@ pub enum Axis {
     Distance(f64, f64),
     /// Hz, from the left edge to the right edge.
     Frequency(f64, f64),
+    /// Numbers of channels, counted from 1, from the left edge to the right edge: on a fiber of several regions, where
+    /// distance does not grow evenly.
+    Channel(f64, f64),
 }
 
 /// Consecutive lines of one picture, as they come from the daemon.

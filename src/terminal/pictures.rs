@@ -124,9 +124,13 @@ impl All {
         };
         let axis = match subject {
             Subject::Band(..) => {
-                let channels = stream.channels;
-                let start_m = a.fiber_start_m + channels.start as f64 * a.dx_m;
-                Axis::Distance(start_m, start_m + (channels.count * channels.step) as f64 * a.dx_m)
+                let (first, behind) =
+                    (stream.channels.start, stream.channels.start + stream.channels.count * stream.channels.step);
+                if a.regions.is_empty() {
+                    Axis::Distance(a.distance_m(first), a.distance_m(behind))
+                } else {
+                    Axis::Channel(first as f64 + 1.0, behind as f64 + 1.0)
+                }
             }
             Subject::Channel(_) => Axis::of_bins(bins.start_hz, bins.step_hz, bins.count),
         };

@@ -174,7 +174,7 @@ pub(super) fn title(shown: &Shown, look: &Look) -> String {
 pub(super) fn reference(shown: &Shown, look: &Look) -> String {
     match shown.picture.axis {
         _ if !look.normalised => shown.reference.clone(),
-        Axis::Distance(..) => "the mean of each place".to_owned(),
+        Axis::Distance(..) | Axis::Channel(..) => "the mean of each place".to_owned(),
         Axis::Frequency(..) => "the mean of each frequency".to_owned(),
     }
 }
