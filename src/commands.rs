@@ -17,7 +17,7 @@ use fiberd::bench::{self, BenchError, BenchOptions, Broker, Case};
 use fiberd::cli;
 use fiberd::config::{BrokerConfig, Config, DEFAULT_RING, Environment, Problems, ReplaySpeed, SourceConfig};
 use fiberd::record::{self, Progress};
-use fiberd::source::replay::{self, Replay};
+use fiberd::source::replay::{self, Info, Listing, Replay};
 use fiberd::source::ring::{self, Ring, RingError, RingOptions};
 use fiberd::source::synthetic::{self, Scene, SceneError, SceneSource, SimulateError, SimulateOptions};
 use fiberd::source::{Interrogator, SourceError};
@@ -256,26 +256,49 @@ fn record_source(args: &cli::Record) -> Result<Box<dyn Interrogator>, Failure> {
 }
 
 pub(crate) fn info(args: &cli::Info) -> Result<(), Failure> {
-    let Some(file) = &args.file else {
+    if args.files.is_empty() {
         return cpu(args.json);
-    };
-    all_there([file])?;
-    if ring::is_ring(file) {
+    }
+    all_there(&args.files)?;
+    if let [file] = &args.files[..]
+        && ring::is_ring(file)
+    {
         return info_ring(file, args.json);
     }
-    let info = replay::describe(file).map_err(|error| {
+    let Listing { files, notes } = replay::list(&args.files)?;
+    for note in notes {
+        remark(format_args!("fiberd: {note}"));
+    }
+    let (mut infos, mut failed) = (Vec::new(), None);
+    for file in &files {
+        match describe(file) {
+            Ok(info) if args.json => infos.push(info),
+            Ok(info) => say(info)?,
+            // Of several files, one that cannot be read leaves the others to be told of.
+            Err(failure) if failed.is_none() => failed = Some(failure),
+            Err(failure) => remark(failure.text),
+        }
+    }
+    match &infos[..] {
+        [] => {}
+        [info] if files.len() == 1 => say(json(info)?)?,
+        infos => say(json(infos)?)?,
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn describe(file: &Path) -> Result<Info, Failure> {
+    replay::describe(file).map_err(|error| {
         // The first mistake of a driver: nobody can see yet that this is a ring.
         let hint = "; if this is a ring, its header is not written: the first 8 bytes should be FIBERDRG";
         let mut failure = Failure::from(error);
         failure.text.push_str(if ring::is_blank(file) { hint } else { "" });
         failure
-    })?;
-    if args.json {
-        let json = serde_json::to_string_pretty(&info).map_err(|error| Failure::new(70, error))?;
-        say(json)
-    } else {
-        say(info)
-    }
+    })
+}
+
+fn json(value: &(impl serde::Serialize + ?Sized)) -> Result<String, Failure> {
+    serde_json::to_string_pretty(value).map_err(|error| Failure::new(70, error))
 }
 
 fn info_ring(path: &Path, json: bool) -> Result<(), Failure> {
@@ -348,7 +371,8 @@ fn remark(text: impl Display) {
 
 /// Names the first file that is not there, before anything is begun.
 fn all_there<'p>(files: impl IntoIterator<Item = &'p std::path::PathBuf>) -> Result<(), Failure> {
-    for file in files {
+    // Whether a pattern matches anything is said by whoever reads it.
+    for file in files.into_iter().filter(|file| !replay::is_pattern(file)) {
         std::fs::metadata(file).map_err(|error| {
             let code = if error.kind() == ErrorKind::NotFound { 66 } else { 74 };
             Failure::new(code, format_args!("{}: {error}", file.display()))

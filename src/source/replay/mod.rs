@@ -16,6 +16,7 @@ mod found;
 mod h5;
 mod h5rows;
 mod info;
+mod listing;
 mod mseed;
 mod mseed_codec;
 mod mseed_head;
@@ -40,5 +41,6 @@ mod vendors;
 mod words;
 
 pub use info::{Gap, Info, Samples, describe};
+pub use listing::{Listing, candidates, is_pattern, list};
 pub use player::Replay;
 pub use timetable::{Place, Timetable};

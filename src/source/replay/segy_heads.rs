@@ -191,11 +191,14 @@ fn utc_s(parts: [i16; 5]) -> Option<i64> {
 
 /// The first lines that say something, without their numbers.
 fn text_of(bytes: &[u8]) -> String {
-    let decode = if bytes.iter().filter(|&&byte| ascii(byte).is_some()).count() > TEXT / 2 { ascii } else { ebcdic };
+    // Most of it are spaces.
+    let count = |space: u8| bytes.iter().filter(|&&byte| byte == space).count();
+    let decode = if count(0x40) > count(b' ') { ebcdic } else { ascii };
+    let is_number = |c: char| c == ' ' || c.is_ascii_digit();
     let line = |card: &[u8]| {
         let text: String = card.iter().map(|&byte| decode(byte).unwrap_or(' ')).collect();
-        let text = text.strip_prefix('C').map_or(&*text, |text| text.trim_start().trim_start_matches(|c: char| c.is_ascii_digit()));
-        text.trim().to_owned()
+        let numbered = text.strip_prefix('C').filter(|rest| rest.starts_with(is_number));
+        numbered.map_or(&*text, |rest| rest.get(2..).unwrap_or_default()).trim().to_owned()
     };
     let lines: Vec<String> = bytes.chunks(80).map(line).filter(|line| !line.is_empty()).take(4).collect();
     lines.join("; ")
@@ -246,6 +249,7 @@ mod tests {
         assert_eq!(text_of(&card), "DATE");
         let mut card = [b' '; TEXT];
         card[..12].copy_from_slice(b"C 1 DAS 2024");
-        assert_eq!(text_of(&card), "DAS 2024");
+        card[80..86].copy_from_slice(b"CREATE");
+        assert_eq!(text_of(&card), "DAS 2024; CREATE");
     }
 }

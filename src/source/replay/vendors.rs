@@ -79,6 +79,19 @@ pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
     checked(path, capture)
 }
 
+/// UTC of the first trace of a capture, in nanoseconds since the UNIX epoch; `None` when the file is of no known format.
+///
+/// # Errors
+/// When the file cannot be read or contradicts itself.
+pub(super) fn starts_at(path: &Path) -> Result<Option<i64>, SourceError> {
+    let start = first_bytes(path)?;
+    let is_known = FORMATS.iter().any(|format| (format.is_it)(&start)) || hdf5_pure::is_hdf5(path).unwrap_or(false);
+    if !is_known {
+        return Ok(None);
+    }
+    Ok(open(path)?.anchors.first().map(|anchor| anchor.utc_ns))
+}
+
 /// As many as tell a format; fewer of a shorter file.
 fn first_bytes(path: &Path) -> Result<Vec<u8>, SourceError> {
     let file = File::open(path).map_err(|e| io_error(path, "open", e))?;
