@@ -161,7 +161,9 @@ fn a_check_looks_at_files_and_ports_that_a_run_would_meet_only_later() {
     let replay = |files: &[&std::path::Path]| check(&format!("[source]\nkind = \"replay\"\nfiles = {files:?}\n"));
     let (code, text) = replay(&[&missing, &empty, &here.join("*.h5")]);
     assert_eq!(code, 78, "{text}");
-    for part in ["missing.h5\" cannot be read: No such file", "is a folder without a file", "no file matches this pattern"] {
+    for part in
+        ["missing.h5\" cannot be read: No such file", "is a folder without a file", "no file matches this pattern"]
+    {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert_eq!(replay(&[here, &here.join("*.toml")]).0, 0, "a folder and a pattern");

@@ -37,8 +37,20 @@ fn seeds() -> &'static [Vec<u8>] {
         let limit = Rlimit { current: Some(ADDRESS_SPACE), maximum: Some(ADDRESS_SPACE) };
         setrlimit(Resource::As, limit).unwrap();
         let names = [
-            "p21.h5", "chunked.h5", "turned.h5", "o.h5", "t4.h5", "f2.h5", "r.h5", "s.pb", "t.tdms", "interleaved.tdms",
-            "m.mseed", "version-3.mseed", "y.sgy", "three-records.sgy",
+            "p21.h5",
+            "chunked.h5",
+            "turned.h5",
+            "o.h5",
+            "t4.h5",
+            "f2.h5",
+            "r.h5",
+            "s.pb",
+            "t.tdms",
+            "interleaved.tdms",
+            "m.mseed",
+            "version-3.mseed",
+            "y.sgy",
+            "three-records.sgy",
         ];
         let files = names.map(|name| folder.path().join(name));
         let golden = root.join("fixtures/capture-v1.fdas");

@@ -253,11 +253,11 @@ def mseed_cases(cases):
     made("garbage between", records[:5] + [bytes(256)] + records[5:], (data, times))
     three = [[mseed_3(data[at : at + 300, c], f"S{8 + c}", int(times[at])) for at in range(0, 3000, 300)] for c in range(channels)]
     made("version 3", mixed(three), (data, times))
-    # A damaged record (its last sample is not the one that it says) is a gap for all.
-    hurt = bytearray(records[0])
+    # A damaged record (its last sample is not the one that it says) is nothing for all.
+    hurt = bytearray(records[-1])
     count = struct.unpack_from(">H", hurt, 30)[0]
     hurt[72] ^= 0x55
-    made("damaged", [bytes(hurt)] + records[1:], (data[count:], times[count:]))
+    made("damaged", records[:-1] + [bytes(hurt)], (data[:-count], times[:-count]))
     cases.bad("miniSEED, two rates", [made("two rates", records + mseed_records(data[:, 0], "S20", rate=250.0))], "one rate")
     strange = bytearray(records[0])
     strange[strange.index(struct.pack(">H", 1000), 46) + 4] = 30

@@ -69,7 +69,12 @@ pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
     if weave.rows == 0 {
         return Err(unusable(
             path,
-            format!("there is no time at which all of its {} channels have samples, from {} to {}", names.len(), first(&names), last(&names)),
+            format!(
+                "there is no time at which all of its {} channels have samples, from {} to {}",
+                names.len(),
+                first(&names),
+                last(&names)
+            ),
         ));
     }
     walk.tell(&names, &weave);
@@ -97,8 +102,12 @@ pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
         slab_rows: together.clamp(1, walk.most_samples.max(1) as usize),
         rows: Box::new(series),
     };
-    Ok(Found { description, notes: walk.notes, ..Found::new(format!("miniSEED {}", walk.version), table, timing, Places::even(0.0, 1.0)) }
-        .into_capture())
+    Ok(Found {
+        description,
+        notes: walk.notes,
+        ..Found::new(format!("miniSEED {}", walk.version), table, timing, Places::even(0.0, 1.0))
+    }
+    .into_capture())
 }
 
 fn first(names: &[String]) -> &str {
@@ -173,7 +182,10 @@ impl Walk {
                 self.version = head.version;
             }
             Some((first, id)) if *first != rate => {
-                return Err(format!("{} has {rate} Hz, {id} has {first} Hz; all channels of a fiber have one rate", head.id));
+                return Err(format!(
+                    "{} has {rate} Hz, {id} has {first} Hz; all channels of a fiber have one rate",
+                    head.id
+                ));
             }
             Some(_) => {}
         }
@@ -224,7 +236,10 @@ impl Walk {
         let most = names.get(weave.most_alone).map_or("", String::as_str);
         tell(
             weave.alone,
-            format!("{} samples are of times at which not all channels have some: not read (most of {most})", weave.alone),
+            format!(
+                "{} samples are of times at which not all channels have some: not read (most of {most})",
+                weave.alone
+            ),
         );
     }
 }
@@ -242,14 +257,22 @@ fn natural(name: &str) -> Vec<(u64, String)> {
 impl Series {
     /// Puts one channel's samples of the traces from `number` on into its column of `rows` rows. Damage: from which row on,
     /// up to which, and what.
-    fn column(&mut self, channel: usize, number: i64, rows: usize, out: &mut [u8]) -> Result<Option<(i64, i64, String)>, RowsError> {
+    fn column(
+        &mut self,
+        channel: usize,
+        number: i64,
+        rows: usize,
+        out: &mut [u8],
+    ) -> Result<Option<(i64, i64, String)>, RowsError> {
         let (end, channels, size) = (number + rows as i64, self.weave.spans.len(), self.format.bytes());
         let spans = &self.weave.spans[channel];
         let first = spans.partition_point(|span| span.to <= number);
         for span in spans[first..].iter().take_while(|span| span.from < end) {
             let record = self.weave.records[span.record as usize];
             self.bytes.resize(record.bytes as usize, 0);
-            self.file.read_exact_at(&mut self.bytes, record.at).map_err(|e| io_error(&self.path, "read a record", e))?;
+            self.file
+                .read_exact_at(&mut self.bytes, record.at)
+                .map_err(|e| io_error(&self.path, "read a record", e))?;
             let coding = self.codings[usize::from(record.coding)];
             if let Err(why) = coding.decode(&self.bytes, record.samples, &mut self.values) {
                 let why = format!("record with samples at byte {}: {why}", record.at);

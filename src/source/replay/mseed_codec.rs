@@ -92,7 +92,8 @@ impl Coding {
         out: &mut Vec<f64>,
         parts: fn(u32, u32) -> Result<(u32, u32), String>,
     ) -> Result<(), String> {
-        let word = |bytes: &[u8; 4]| if self.big_endian { u32::from_be_bytes(*bytes) } else { u32::from_le_bytes(*bytes) };
+        let word =
+            |bytes: &[u8; 4]| if self.big_endian { u32::from_be_bytes(*bytes) } else { u32::from_le_bytes(*bytes) };
         let (mut value, mut last) = (0i32, None);
         for (number, frame) in bytes.as_chunks::<FRAME>().0.iter().enumerate() {
             let words = frame.as_chunks::<4>().0;

@@ -178,7 +178,8 @@ fn version_3(bytes: &[u8]) -> Option<Head> {
     let numbers = Numbers { bytes, big_endian: false };
     let day_ns = of_day(numbers.u8(12)?, numbers.u8(13)?, numbers.u8(14)?)?;
     let nanoseconds = numbers.u32(4).filter(|&ns| ns < 1_000_000_000)?;
-    let start_ns = day_ns_since_1970(numbers.u16(8)?, numbers.u16(10)?)?.checked_add(day_ns + i64::from(nanoseconds))?;
+    let start_ns =
+        day_ns_since_1970(numbers.u16(8)?, numbers.u16(10)?)?.checked_add(day_ns + i64::from(nanoseconds))?;
     // A period when it is negative.
     let hertz = f64::from_le_bytes(numbers.array(16)?);
     let rate = Rational::from_f64(hertz.abs()).map(|rate| if hertz < 0.0 { rate.recip() } else { rate });
@@ -241,6 +242,8 @@ pub(super) fn name_of(encoding: u8) -> String {
 impl Head {
     /// Whether this record carries samples of a series.
     pub(super) fn is_series(&self) -> bool {
-        self.samples > 0 && self.rate.is_some() && self.coding.as_ref().map_or(true, |coding| coding.encoding != Encoding::Text)
+        self.samples > 0
+            && self.rate.is_some()
+            && self.coding.as_ref().map_or(true, |coding| coding.encoding != Encoding::Text)
     }
 }

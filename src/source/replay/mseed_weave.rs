@@ -87,7 +87,8 @@ pub(super) fn weave(mut records: Vec<Record>, channels: usize, rate: Rational) -
         of_channel[same[0].channel as usize] = first..first + same.len();
         first += same.len();
     }
-    let samples = |range: &std::ops::Range<usize>| records[range.clone()].iter().map(|r| u64::from(r.samples)).sum::<u64>();
+    let samples =
+        |range: &std::ops::Range<usize>| records[range.clone()].iter().map(|r| u64::from(r.samples)).sum::<u64>();
     let guide = of_channel.iter().max_by_key(|range| samples(range)).cloned().unwrap_or(0..0);
     let marks = marks(&records[guide], rate);
     let mut weave = Weave::default();
@@ -204,7 +205,8 @@ impl Weave {
             let Some(&mark) = marks.get(next.saturating_sub(1)) else { continue };
             let off = from.saturating_sub(mark.number);
             let span_ns = rate.traces_to_ns(off.unsigned_abs());
-            let begin_ns = if off < 0 { mark.utc_ns.saturating_sub(span_ns) } else { mark.utc_ns.saturating_add(span_ns) };
+            let begin_ns =
+                if off < 0 { mark.utc_ns.saturating_sub(span_ns) } else { mark.utc_ns.saturating_add(span_ns) };
             self.blocks.push(Block { row, lost_before: (from - reached) as u64 });
             self.stamps.push(begin_ns);
             for mark in marks[next..].iter().take_while(|mark| mark.number < to) {

@@ -98,9 +98,8 @@ fn walk(path: &Path, file: &File, heads: &Heads, number: Number) -> Result<Walk,
             walk.notes.push(format!("more than {MAX_TRACES} traces: what follows is not read"));
             break;
         }
-        let cut = || {
-            format!("cut off within trace {} (a file that is being written, or whose recorder died)", trace + 1)
-        };
+        let cut =
+            || format!("cut off within trace {} (a file that is being written, or whose recorder died)", trace + 1);
         if size - at < TRACE_HEAD as u64 {
             walk.notes.push(cut());
             break;
@@ -112,7 +111,10 @@ fn walk(path: &Path, file: &File, heads: &Heads, number: Number) -> Result<Walk,
         let samples = own.map_or(u64::from(heads.samples), u64::from);
         let trace_bytes = samples * number.bytes();
         if samples == 0 {
-            return Err(unusable(path, format!("SEG-Y in which neither the file nor trace {} says how many samples it has", trace + 1)));
+            return Err(unusable(
+                path,
+                format!("SEG-Y in which neither the file nor trace {} says how many samples it has", trace + 1),
+            ));
         }
         if size - at - (TRACE_HEAD as u64) < trace_bytes {
             walk.notes.push(cut());
@@ -137,7 +139,8 @@ impl Walk {
         let is_first_record = self.records.len() <= 1;
         let numbered = matches!(self.channels[..], [first, second, ..] if first.number != second.number);
         let starts_again = numbered && self.channels.first().is_some_and(|first| first.number == head.number);
-        let full = !is_first_record && self.records.last().is_some_and(|last| last.traces == self.channels.len() as u64);
+        let full =
+            !is_first_record && self.records.last().is_some_and(|last| last.traces == self.channels.len() as u64);
         match self.records.last_mut().filter(|record| record.head.utc_s == head.utc_s && !starts_again && !full) {
             Some(record) => {
                 if record.samples != samples {
@@ -193,22 +196,43 @@ fn timing(path: &Path, heads: &Heads, records: &[Record], pieces: &[Piece]) -> R
     let interval_us = if heads.interval_us > 0.0 { heads.interval_us } else { f64::from(own_us) };
     let second_ns = 1_000_000_000;
     let stamps: Vec<i64> = records.iter().map(|record| record.head.utc_s.unwrap_or(NO_STAMP)).collect();
-    let blocks: Vec<Block> = pieces.iter().map(|piece| Block { row: piece.row, lost_before: 0 }).collect();
+    let rate = Rational::from_f64(interval_us / 1e6).map(Rational::recip);
+    let blocks = blocks(records, pieces, rate);
     let mut pass = |sink: &mut Sink<'_>| {
         sink(&stamps);
         Ok(())
     };
     let start_ns = records.first().and_then(|record| record.head.utc_s).map(|utc_s| utc_s * second_ns);
-    let stamps = Stamps { unit_ns: second_ns, precision_ns: second_ns, layout: Layout::Blocks(&blocks), pass: &mut pass };
+    let stamps =
+        Stamps { unit_ns: second_ns, precision_ns: second_ns, layout: Layout::Blocks(&blocks), pass: &mut pass };
     work_out(Statements {
         rows: pieces.iter().map(|piece| piece.chunk_rows).sum(),
-        declared_rate: Rational::from_f64(interval_us / 1e6).map(Rational::recip),
+        declared_rate: rate,
         start_ns,
         end_ns: None,
         lost_together: 1,
         stamps: (blocks.len() > 1).then_some(stamps),
     })
-    .map_err(|error| error.into_source(|why| unusable(path, format!("sample interval, time of the trace headers: {why}"))))
+    .map_err(|error| {
+        error.into_source(|why| unusable(path, format!("sample interval, time of the trace headers: {why}")))
+    })
+}
+
+/// What is missing before each record by its time: all its traces have it, so that it is no single wrong stamp. Less than the
+/// second that it is told to is nothing.
+fn blocks(records: &[Record], pieces: &[Piece], rate: Option<Rational>) -> Vec<Block> {
+    let mut expected_s: Option<f64> = None;
+    let mut blocks = Vec::with_capacity(records.len());
+    for (record, piece) in records.iter().zip(pieces) {
+        let hertz = rate.map_or(f64::NAN, Rational::to_f64);
+        let utc_s = record.head.utc_s.map(|utc_s| utc_s as f64);
+        let late_s = utc_s.zip(expected_s).map(|(utc_s, expected_s)| utc_s - expected_s).filter(|&late_s| late_s > 1.0);
+        // A number beyond the range becomes the end of the range, and none becomes 0.
+        blocks.push(Block { row: piece.row, lost_before: late_s.map_or(0, |late_s| (late_s * hertz).round() as u64) });
+        let begin_s = if late_s.is_some() { utc_s } else { expected_s.or(utc_s) };
+        expected_s = begin_s.map(|begin_s| begin_s + record.samples as f64 / hertz).filter(|s| s.is_finite());
+    }
+    blocks
 }
 
 /// Distances where the headers have them, and else what to say.
@@ -216,13 +240,19 @@ fn places(channels: &[TraceHead], feet: bool) -> (Places, Option<&'static str>) 
     let metres = if feet { 0.3048 } else { 1.0 };
     let offsets: Vec<f64> = channels.iter().map(|head| f64::from(head.offset)).collect();
     if let Some((start, dx)) = even(&offsets, ROUNDED) {
-        return (Places::even(start * metres, dx * metres), Some("distances are the offsets of the trace headers, which are whole numbers"));
+        return (
+            Places::even(start * metres, dx * metres),
+            Some("distances are the offsets of the trace headers, which are whole numbers"),
+        );
     }
     let one_line = channels.iter().all(|head| head.place.1 == channels[0].place.1);
     let scaled: Vec<f64> = channels.iter().map(|head| f64::from(head.place.0) * factor(head.place_scale)).collect();
     let rounding = channels.first().map_or(0.0, |head| ROUNDED * factor(head.place_scale));
     if let Some((start, dx)) = even(&scaled, rounding).filter(|_| one_line) {
-        return (Places::even(start * metres, dx * metres), Some("distances are the receivers' X of the trace headers"));
+        return (
+            Places::even(start * metres, dx * metres),
+            Some("distances are the receivers' X of the trace headers"),
+        );
     }
     (Places::even(0.0, 1.0), Some("distances are not known: channels are put 1 m apart"))
 }
@@ -252,6 +282,7 @@ fn remarks(head: &TraceHead) -> impl Iterator<Item = &'static str> {
         5 => Some("the trace headers have GPS time, which is whole seconds ahead of UTC: it is taken as it is"),
         _ => None,
     };
-    let delay = (head.delay_ms != 0).then_some("the trace headers have a delay of recording: it is not added to the times");
+    let delay =
+        (head.delay_ms != 0).then_some("the trace headers have a delay of recording: it is not added to the times");
     basis.into_iter().chain(delay)
 }

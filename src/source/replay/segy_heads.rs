@@ -175,12 +175,13 @@ pub(super) fn number(code: u16) -> Result<Number, String> {
 fn utc_s(parts: [i16; 5]) -> Option<i64> {
     let [year, day, hour, minute, second] = parts;
     let year = match year {
-        0..30 if day > 0 => year + 2000,
+        1..30 => year + 2000,
         30..100 => year + 1900,
         _ => year,
     };
     let first = jiff::civil::Date::new(year, 1, 1).ok()?;
-    let is_time = (1..=366).contains(&day) && (0..24).contains(&hour) && (0..60).contains(&minute) && (0..=60).contains(&second);
+    let is_time =
+        (1..=366).contains(&day) && (0..24).contains(&hour) && (0..60).contains(&minute) && (0..=60).contains(&second);
     if !is_time || !(1970..2200).contains(&year) {
         return None;
     }
@@ -237,7 +238,8 @@ mod tests {
         assert_eq!(utc_s([2017, 261, 0, 0, 0]), Some(1_505_692_800));
         assert_eq!(utc_s([2020, 366, 23, 59, 59]), Some(1_609_459_199));
         assert_eq!(utc_s([17, 261, 0, 0, 0]), Some(1_505_692_800), "two digits");
-        for wrong in [[0, 0, 0, 0, 0], [2017, 0, 0, 0, 0], [2017, 367, 0, 0, 0], [2017, 1, 24, 0, 0], [-5, 1, 0, 0, 0]] {
+        for wrong in [[0, 0, 0, 0, 0], [2017, 0, 0, 0, 0], [2017, 367, 0, 0, 0], [2017, 1, 24, 0, 0], [-5, 1, 0, 0, 0]]
+        {
             assert_eq!(utc_s(wrong), None, "{wrong:?}");
         }
     }

@@ -171,8 +171,10 @@ fn lead_in(path: &Path, file: &File, at: u64, size: u64) -> Result<Result<Segmen
     file.read_exact_at(&mut bytes, at).map_err(|e| io_error(path, "read a segment", e))?;
     let contents = u32::from_le_bytes(chunk(&bytes, 4));
     let big_endian = contents & IS_BIG_ENDIAN != 0;
-    let u32_at = |at| if big_endian { u32::from_be_bytes(chunk(&bytes, at)) } else { u32::from_le_bytes(chunk(&bytes, at)) };
-    let u64_at = |at| if big_endian { u64::from_be_bytes(chunk(&bytes, at)) } else { u64::from_le_bytes(chunk(&bytes, at)) };
+    let u32_at =
+        |at| if big_endian { u32::from_be_bytes(chunk(&bytes, at)) } else { u32::from_le_bytes(chunk(&bytes, at)) };
+    let u64_at =
+        |at| if big_endian { u64::from_be_bytes(chunk(&bytes, at)) } else { u64::from_le_bytes(chunk(&bytes, at)) };
     if !bytes.starts_with(MAGIC) {
         return Ok(Err(Some(format!("no segment at byte {at}: what follows cannot be read"))));
     }
@@ -234,7 +236,8 @@ impl Walk {
             if object.path.starts_with("/'Measurement'/") {
                 measured.push((&object.path, in_chunk, index));
             }
-            let own = if interleaved { size_of(index.kind).ok_or("text among interleaved values")? } else { index.bytes };
+            let own =
+                if interleaved { size_of(index.kind).ok_or("text among interleaved values")? } else { index.bytes };
             in_chunk = in_chunk.checked_add(own).ok_or("chunks longer than any file")?;
         }
         let Some(&(first_path, _, first)) = measured.first() else { return Ok(None) };
@@ -254,7 +257,8 @@ impl Walk {
             return Err("samples are of another type than before".into());
         }
         if self.number.is_none() {
-            self.channels = measured.iter().zip(0..).map(|((path, ..), channel)| ((*path).to_owned(), channel)).collect();
+            self.channels =
+                measured.iter().zip(0..).map(|((path, ..), channel)| ((*path).to_owned(), channel)).collect();
         }
         let mut places = vec![None; self.channels.len()];
         for (path, at, _) in &measured {
