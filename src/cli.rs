@@ -149,8 +149,11 @@ Examples:
   fiberd replay capture.h5 --speed 10 --loop   ten times as fast, again and again
   fiberd replay 'capture.h5#Raw[1]'            one of several pieces that lie side by side in a file
   fiberd replay a.h5 b.h5 --speed max          as fast as the pipeline takes it; loses nothing
+  fiberd replay /data/2024-12-20               all captures of a folder, in the order of their times
+  fiberd replay '/data/*/*.tdms'               a pattern, for when the shell should not look for the files
 
-Reads own captures, PRODML 2.0 and 2.1, ASN OptoDAS, Terra15, Febus, DAS-RCN (HDF5) and Sintela (.pb). \
+Reads own captures, PRODML 2.0 and 2.1, ASN OptoDAS, Terra15, Febus, DAS-RCN (HDF5), Sintela (.pb), Silixa TDMS, \
+miniSEED and SEG-Y; the content tells which. Files that are named are played in the order in which they are named. \
 A replay is deterministic: the same file gives the same frames, bit for bit. Channels, PRR and scale \
 come from the file; views and broker from --config, or else the built-in ones.")]
     Replay(Replay),
@@ -176,6 +179,7 @@ end a recording in order: everything up to then is kept. A new acquisition (epoc
 Examples:
   fiberd info capture.fdas
   fiberd info vendor.h5 --json | jq .
+  fiberd info /data/2024-12-20                 all captures of a folder, in the order of their times
   fiberd info /dev/shm/fiberd/ring             a ring, watched for 5 s: a check for authors of drivers
   fiberd info --cpu                            which instruction set the transforms use here
 
@@ -280,7 +284,7 @@ pub struct Simulate {
 /// `fiberd replay`.
 #[derive(Debug, Args)]
 pub struct Replay {
-    /// Captured files, in order of time
+    /// Captured files in order of time, folders of captures, and patterns of names in quotes
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     /// So many times as fast as it was taken, or "max": as fast as the pipeline takes it
@@ -319,7 +323,7 @@ pub struct Record {
     /// Record this ring [default: /dev/shm/fiberd/ring]
     #[arg(long, value_name = "PATH", group = "input")]
     pub ring: Option<PathBuf>,
-    /// Record these captures, as fast as they can be read
+    /// Record these captures (files, folders, patterns in quotes), as fast as they can be read
     #[arg(long, value_name = "FILE", num_args = 1.., group = "input")]
     pub replay: Vec<PathBuf>,
     /// Record this scene, as fast as it can be computed
@@ -336,13 +340,13 @@ pub struct Record {
 /// `fiberd info`.
 #[derive(Debug, Args)]
 pub struct Info {
-    /// A captured file of any format that replay reads, or a ring
+    /// Captured files of any format that replay reads, folders of them, patterns in quotes; or a ring
     #[arg(value_name = "FILE", required_unless_present = "cpu", conflicts_with = "cpu")]
-    pub file: Option<PathBuf>,
+    pub files: Vec<PathBuf>,
     /// Instead of a file: the instruction set of the transforms, channels computed together, threads
     #[arg(long)]
     pub cpu: bool,
-    /// For programs: one JSON object
+    /// For programs: one JSON object; of several files an array of them
     #[arg(long)]
     pub json: bool,
 }

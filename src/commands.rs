@@ -1,6 +1,7 @@
 //! What each command does: arguments → one call into the library → an exit code and a sentence. No logic of its own.
 
 mod client;
+mod info;
 mod watch;
 
 use std::fmt::Display;
@@ -18,12 +19,13 @@ use fiberd::cli;
 use fiberd::config::{BrokerConfig, Config, DEFAULT_RING, Environment, Problems, ReplaySpeed, SourceConfig};
 use fiberd::record::{self, Progress};
 use fiberd::source::replay::{self, Replay};
-use fiberd::source::ring::{self, Ring, RingError, RingOptions};
+use fiberd::source::ring::{Ring, RingError, RingOptions};
 use fiberd::source::synthetic::{self, Scene, SceneError, SceneSource, SimulateError, SimulateOptions};
 use fiberd::source::{Interrogator, SourceError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 pub(crate) use client::status;
+pub(crate) use info::info;
 pub(crate) use watch::watch;
 
 /// How long the last sign of progress may take to be taken away.
@@ -255,55 +257,6 @@ fn record_source(args: &cli::Record) -> Result<Box<dyn Interrogator>, Failure> {
     Ok(Box::new(Ring::new(RingOptions::new(path))))
 }
 
-pub(crate) fn info(args: &cli::Info) -> Result<(), Failure> {
-    let Some(file) = &args.file else {
-        return cpu(args.json);
-    };
-    all_there([file])?;
-    if ring::is_ring(file) {
-        return info_ring(file, args.json);
-    }
-    let info = replay::describe(file).map_err(|error| {
-        // The first mistake of a driver: nobody can see yet that this is a ring.
-        let hint = "; if this is a ring, its header is not written: the first 8 bytes should be FIBERDRG";
-        let mut failure = Failure::from(error);
-        failure.text.push_str(if ring::is_blank(file) { hint } else { "" });
-        failure
-    })?;
-    if args.json {
-        let json = serde_json::to_string_pretty(&info).map_err(|error| Failure::new(70, error))?;
-        say(json)
-    } else {
-        say(info)
-    }
-}
-
-fn info_ring(path: &Path, json: bool) -> Result<(), Failure> {
-    let stop = stop_flag()?;
-    let found = ring::inspect(path, &stop)?;
-    if json {
-        say(serde_json::to_string_pretty(&found).map_err(|error| Failure::new(70, error))?)?;
-    } else {
-        say(&found)?;
-    }
-    match found.faults.len() {
-        0 => Ok(()),
-        1 => Err(Failure::new(65, format_args!("{}: something is wrong with this ring", path.display()))),
-        many => Err(Failure::new(65, format_args!("{}: {many} things are wrong with this ring", path.display()))),
-    }
-}
-
-/// What transforms are computed with on this machine.
-fn cpu(json: bool) -> Result<(), Failure> {
-    let (instruction_set, lanes) = fiberd::dsp::instruction_set();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    if json {
-        return say(serde_json::json!({ "instruction_set": instruction_set, "lanes": lanes, "threads": threads }));
-    }
-    let each = if threads == 1 { "1 thread" } else { &*format!("{threads} threads") };
-    say(format_args!("transforms use {instruction_set}: {lanes} channels at once, on up to {each}"))
-}
-
 pub(crate) fn bench_service(args: &cli::ServiceBench) -> Result<(), Failure> {
     all_there(&args.password_file)?;
     let own = args
@@ -348,7 +301,8 @@ fn remark(text: impl Display) {
 
 /// Names the first file that is not there, before anything is begun.
 fn all_there<'p>(files: impl IntoIterator<Item = &'p std::path::PathBuf>) -> Result<(), Failure> {
-    for file in files {
+    // Whether a pattern matches anything is said by whoever reads it.
+    for file in files.into_iter().filter(|file| !replay::is_pattern(file)) {
         std::fs::metadata(replay::file_of(file)).map_err(|error| {
             let code = if error.kind() == ErrorKind::NotFound { 66 } else { 74 };
             Failure::new(code, format_args!("{}: {error}", file.display()))

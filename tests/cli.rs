@@ -73,7 +73,7 @@ fn wrong_arguments_are_64() {
         &["demo", "--for", "inf"],
         &["replay", "--speed", "fast", "a"],
         &["record", "a", "--scene", "s", "--ring", "r"],
-        &["info", "a", "b"],
+        &["info", "a", "--cpu"],
     ];
     for args in cases {
         let (code, text) = code_and_text(args);
@@ -156,10 +156,17 @@ fn a_check_looks_at_files_and_ports_that_a_run_would_meet_only_later() {
         fs::write(&file, text).unwrap();
         code_and_text(&["check-config", file.to_str().unwrap()])
     };
-    let (missing, here) = (folder.path().join("missing.h5"), folder.path());
-    let (code, text) = check(&format!("[source]\nkind = \"replay\"\nfiles = [{missing:?}, {here:?}]\n"));
+    let (missing, here, empty) = (folder.path().join("missing.h5"), folder.path(), folder.path().join("empty"));
+    fs::create_dir(&empty).unwrap();
+    let replay = |files: &[&std::path::Path]| check(&format!("[source]\nkind = \"replay\"\nfiles = {files:?}\n"));
+    let (code, text) = replay(&[&missing, &empty, &here.join("*.h5")]);
     assert_eq!(code, 78, "{text}");
-    assert!(text.contains("missing.h5\" cannot be read: No such file") && text.contains("is a folder"), "{text}");
+    for part in
+        ["missing.h5\" cannot be read: No such file", "is a folder without a file", "no file matches this pattern"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert_eq!(replay(&[here, &here.join("*.toml")]).0, 0, "a folder and a pattern");
     let (code, text) = check(&format!("[source]\npath = {here:?}\n"));
     assert_eq!(code, 78, "{text}");
     assert!(text.contains("source.path") && text.contains("is a folder; name the ring inside it"), "{text}");

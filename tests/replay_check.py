@@ -19,6 +19,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+import replay_other
+
 NS = 1_000_000_000
 
 
@@ -100,6 +102,7 @@ def captures(folder, out):
     assert data.shape == (1480, 200)
     epoch = cases.epoch(data, times, 10.0 * np.arange(200), 500, gauge=10.0, quantity="phase", unit="rad", scale=1.0)
     cases.good("sintela_protobuf_1.pb", [folder / "sintela_protobuf_1.pb"], epoch)
+    replay_other.captures(cases, folder)
     cases.save()
 
 
@@ -576,6 +579,8 @@ def unknown_cases(cases):
 def variants(out):
     cases = Cases(out)
     for make in (prodml_cases, optodas_cases, terra15_cases, febus_cases, dasrcn_cases, sintela_cases, pieces_cases, unknown_cases):
+        make(cases)
+    for make in (replay_other.tdms_cases, replay_other.mseed_cases, replay_other.segy_cases):
         make(cases)
     cases.save()
 

@@ -32,11 +32,26 @@ fn seeds() -> &'static [Vec<u8>] {
             Command::new(&python).arg(root.join("tests/replay_check.py")).arg("variants").arg(folder.path()).status();
         assert!(
             made.is_ok_and(|status| status.success()),
-            "{python} cannot run replay_check.py; set FIBERD_TEST_PYTHON to a Python with numpy, h5py and dascore"
+            "{python} cannot run replay_check.py; set FIBERD_TEST_PYTHON to a Python with tests/requirements.txt"
         );
         let limit = Rlimit { current: Some(ADDRESS_SPACE), maximum: Some(ADDRESS_SPACE) };
         setrlimit(Resource::As, limit).unwrap();
-        let names = ["p21.h5", "chunked.h5", "turned.h5", "o.h5", "t4.h5", "f2.h5", "r.h5", "s.pb"];
+        let names = [
+            "p21.h5",
+            "chunked.h5",
+            "turned.h5",
+            "o.h5",
+            "t4.h5",
+            "f2.h5",
+            "r.h5",
+            "s.pb",
+            "t.tdms",
+            "interleaved.tdms",
+            "m.mseed",
+            "version-3.mseed",
+            "y.sgy",
+            "three-records.sgy",
+        ];
         let files = names.map(|name| folder.path().join(name));
         let golden = root.join("fixtures/capture-v1.fdas");
         files.iter().chain([&golden]).map(|file| std::fs::read(file).unwrap()).collect()
@@ -111,11 +126,11 @@ proptest! {
 
     #[test]
     fn no_capture_however_broken_does_harm(
-        kind in 0usize..9, hurts in hurts(), towards_front in any::<bool>(), mended in any::<bool>(),
+        kind in 0usize..15, hurts in hurts(), towards_front in any::<bool>(), mended in any::<bool>(),
     ) {
         let mut bytes = seeds()[kind].clone();
         hurt(&mut bytes, &hurts, towards_front);
-        if mended && kind == 8 {
+        if mended && kind == seeds().len() - 1 {
             mend(&mut bytes);
         }
         let folder = tempfile::tempdir().unwrap();

@@ -8,6 +8,8 @@ use super::environment::Environment;
 use super::load::millis;
 use super::section::{NumberOrWord, Section, quoted};
 use super::{DEFAULT_RING, ReplaySpeed, SourceConfig};
+use crate::source::SourceError;
+use crate::source::replay::candidates;
 
 pub(super) fn source(mut s: Section<'_>, environment: &Environment) -> SourceConfig {
     let replay = s.choice("kind", false, &[("ring", false), ("replay", true)]);
@@ -52,13 +54,13 @@ pub(super) fn source(mut s: Section<'_>, environment: &Environment) -> SourceCon
 fn look_at_files(s: &Section<'_>, files: &[PathBuf]) {
     for file in files {
         let shown = quoted(&file.to_string_lossy());
-        match std::fs::metadata(crate::source::replay::file_of(file)) {
-            Ok(meta) if meta.is_dir() => {
-                s.complain("files", format!("{shown} is a folder; name the captures in it, in order of time"));
-            }
-            Ok(_) => {}
-            Err(error) => s.complain("files", format!("{shown} cannot be read: {error}")),
-        }
+        let wrong = match candidates(file) {
+            Ok(found) if !found.is_empty() => continue,
+            Ok(_) => "is a folder without a file; name one that has captures".to_owned(),
+            Err(SourceError::Io { error, .. }) => format!("cannot be read: {error}"),
+            Err(error) => error.to_string(),
+        };
+        s.complain("files", format!("{shown} {wrong}"));
     }
 }
 

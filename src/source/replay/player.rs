@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 
 use super::ahead::{Ahead, Slab};
+use super::listing::{Listing, list};
 use super::playlist::Playlist;
 use super::timetable::Timetable;
 use crate::acquisition::{Acquisition, DarkReason};
@@ -54,10 +55,10 @@ struct PlaybackClock {
 }
 
 impl Replay {
-    /// Opens `files`, which must be in order of time.
+    /// Opens `files`: files in order of time, folders, and patterns of names (see [`list`]).
     ///
     /// # Errors
-    /// When a file cannot be read, is of no known format or contradicts itself, or the speed is not a positive number.
+    /// When a file is not there or cannot be read, is of no known format or contradicts itself, or the speed is not a positive number.
     pub fn open(files: &[PathBuf], speed: ReplaySpeed, looping: bool) -> Result<Self, SourceError> {
         let clock = match speed {
             ReplaySpeed::Unpaced => None,
@@ -69,8 +70,9 @@ impl Replay {
                 return Err(SourceError::Unusable { what: "replay".into(), why });
             }
         };
-        let mut playlist = Playlist::new(files)?;
-        let notes = std::mem::take(&mut playlist.notes);
+        let Listing { files, mut notes } = list(files)?;
+        let mut playlist = Playlist::new(&files)?;
+        notes.append(&mut playlist.notes);
         let Some(first) = playlist.epochs.first().map(|epoch| epoch.acquisition.clone()) else {
             return Err(SourceError::Unusable {
                 what: "replay".into(),

@@ -11,12 +11,15 @@ use std::path::{Path, PathBuf};
 use super::capture::{Capture, checked, io_error, unusable};
 use super::format::MAGIC;
 use super::h5::H5;
-use super::{dasrcn, fdas, febus, optodas, prodml, sintela, terra15};
+use super::{dasrcn, fdas, febus, mseed, optodas, prodml, segy, sintela, tdms, terra15};
 use crate::source::SourceError;
+
+/// Bytes of a file that tell its format, at most: the two headers of SEG-Y.
+const START: u64 = 3600;
 
 /// A format that its first bytes tell.
 struct Format {
-    first_bytes: &'static [u8],
+    is_it: fn(&[u8]) -> bool,
     /// What it is and what tells it, for whoever has another file.
     marks: &'static str,
     open: fn(&Path) -> Result<Capture, SourceError>,
@@ -31,9 +34,17 @@ struct Layout {
     open: fn(&H5) -> Result<Capture, SourceError>,
 }
 
-const FORMATS: [Format; 2] = [
-    Format { first_bytes: MAGIC, marks: "fiberd's own (.fdas, magic `FDAS`)", open: fdas::open },
-    Format { first_bytes: sintela::MAGIC, marks: "Sintela protobuf (magic `PBUF`)", open: sintela::open },
+/// The weakest marks come last.
+const FORMATS: [Format; 5] = [
+    Format { is_it: |start| start.starts_with(MAGIC), marks: "fiberd's own (.fdas, magic `FDAS`)", open: fdas::open },
+    Format {
+        is_it: |start| start.starts_with(sintela::MAGIC),
+        marks: "Sintela protobuf (magic `PBUF`)",
+        open: sintela::open,
+    },
+    Format { is_it: |start| start.starts_with(tdms::MAGIC), marks: "Silixa TDMS (magic `TDSm`)", open: tdms::open },
+    Format { is_it: mseed::is_it, marks: "miniSEED (a record's head)", open: mseed::open },
+    Format { is_it: segy::is_it, marks: "SEG-Y (a text and a binary header of 3600 bytes)", open: segy::open },
 ];
 
 /// The order matters little: the marks exclude each other.
@@ -87,13 +98,26 @@ fn named_piece(path: &Path) -> Option<(PathBuf, String)> {
 
 fn open_file(path: &Path) -> Result<Capture, SourceError> {
     let start = first_bytes(path)?;
-    let format = FORMATS.iter().find(|format| start.starts_with(format.first_bytes));
+    let format = FORMATS.iter().find(|format| (format.is_it)(&start));
     let capture = match format {
         Some(format) => (format.open)(path)?,
         None if hdf5_pure::is_hdf5(path).unwrap_or(false) => open_hdf5(path)?,
         None => return Err(unusable(path, unknown(&start))),
     };
     checked(path, capture)
+}
+
+/// UTC of the first trace of a capture, in nanoseconds since the UNIX epoch; `None` when the file is of no known format.
+///
+/// # Errors
+/// When the file cannot be read or contradicts itself.
+pub(super) fn starts_at(path: &Path) -> Result<Option<i64>, SourceError> {
+    let start = first_bytes(path)?;
+    let is_known = FORMATS.iter().any(|format| (format.is_it)(&start)) || hdf5_pure::is_hdf5(path).unwrap_or(false);
+    if !is_known {
+        return Ok(None);
+    }
+    Ok(open_all(path)?.iter().map(|piece| piece.span_ns().0).min())
 }
 
 /// As many as tell a format; fewer of a shorter file.
@@ -104,7 +128,7 @@ fn first_bytes(path: &Path) -> Result<Vec<u8>, SourceError> {
         return Err(unusable(path, "a capture is a file; this is not one"));
     }
     let mut start = Vec::new();
-    file.take(16).read_to_end(&mut start).map_err(|e| io_error(path, "read", e))?;
+    file.take(START).read_to_end(&mut start).map_err(|e| io_error(path, "read", e))?;
     Ok(start)
 }
 
@@ -123,10 +147,8 @@ fn unknown(start: &[u8]) -> String {
     if start.is_empty() {
         return "the file is empty".into();
     }
-    if start.starts_with(b"TDSm") {
-        return "Silixa TDMS is not read; convert it to PRODML HDF5".into();
-    }
     let formats = FORMATS.map(|format| format.marks).join(", ");
     let vendors = HDF5_LAYOUTS.map(|layout| layout.vendor).join(", ");
+    let start = &start[..start.len().min(16)];
     format!("no known capture format: looked for {formats}, and HDF5 ({vendors}); the file begins with {start:02x?}")
 }
