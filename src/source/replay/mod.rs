@@ -9,6 +9,7 @@ mod ahead;
 mod capture;
 mod dasrcn;
 mod fdas;
+mod fdas_walk;
 mod febus;
 mod febus_blocks;
 pub(crate) mod format;
