@@ -1,6 +1,8 @@
 //! From lines in lanes to frames: gathers what the tiles computed for one view, in the order of channels. Views that show
 //! the same share one [`ViewOut`]: their values are gathered once, and each frame names all its streams.
 
+mod part;
+
 use std::iter;
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use crate::pipeline::plan::Transform;
 use crate::pipeline::tile::Tile;
 use crate::pipeline::values::fill;
 use crate::units::TraceIndex;
+pub(super) use part::Part;
 
 /// Frames of one stream that may be in flight before their memory is allocated anew: so many, or fewer where they are
 /// large. Their memory is kept as long as the stream is there.
@@ -43,25 +46,6 @@ pub(super) struct LineContext<'a> {
     pub(super) flags: u32,
     /// Traces that lines are marked for.
     pub(super) marked: &'a Marked,
-}
-
-/// Where some channels of a view come from: output number `lane_output` of its transform's lane in tile `tile`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Part {
-    pub(super) tile: usize,
-    pub(super) lane_output: usize,
-    /// The first of them among those of the output.
-    pub(super) offset: usize,
-    /// How many channels.
-    pub(super) channels: usize,
-}
-
-impl Part {
-    fn is_short(&self, transform: &Transform, tiles: &[Tile], end: u64) -> bool {
-        let Some(lane) = transform.lane_of(self.tile, tiles) else { return false };
-        let first = lane.lane_outputs().nth(self.lane_output).map_or(0, |output| output.channels.start) + self.offset;
-        lane.is_short(&(first..first + self.channels), end)
-    }
 }
 
 /// A stream with the number of its next frame and the gap that it has yet to tell.

@@ -128,7 +128,7 @@ fn check_epoch(name: &str, found: &Epoch, expected: &Value) {
     let distances = column(&expected["distances"], f64::from_le_bytes);
     assert_eq!(a.channels, distances.len(), "{name}: channels");
     for (channel, expected) in distances.iter().enumerate() {
-        let distance = a.fiber_start_m + a.dx_m * channel as f64;
+        let distance = a.distance_m(channel);
         assert!(
             (distance - expected).abs() <= 1e-6 * expected.abs().max(a.dx_m),
             "{name}: {distance} m, expected {expected} m"

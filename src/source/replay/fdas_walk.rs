@@ -251,9 +251,9 @@ impl Walk {
         // What is missing of the whole, and not between two good chunks, was lost at the end.
         let told = end.traces.saturating_add(end.gap_traces);
         let seen = self.first_trace.map_or(0, |first| self.next_trace - first);
-        let (missing, gaps) = (told.saturating_sub(seen), end.gap_traces.saturating_sub(counted.gap_traces));
+        let missing = told.saturating_sub(seen);
         // Without a good chunk nothing is known of times.
-        let lost = if self.first_trace.is_some() { self.lose(missing, gaps.min(missing), 0) } else { 0 };
+        let lost = if self.first_trace.is_some() { self.lose(missing, 0, 0) } else { 0 };
         if let Some(anchor) = self.anchors.last_mut().filter(|_| lost > 0) {
             // No chunk comes that could tell of these.
             anchor.gap_before = Some(missing - lost);
