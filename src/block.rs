@@ -5,9 +5,13 @@
 //! allocated while data flows: capture takes the free one that came back last, fills it, and sends a [`Lease`] on; every
 //! consumer that needs the block holds a share of the lease, and when the last share drops the block goes back by a queue.
 
+mod marks;
 mod memory;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -17,6 +21,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::acquisition::{Acquisition, SampleFormat};
 use crate::units::TraceIndex;
+use marks::Marks;
+pub use marks::{InstrumentState, Mark};
 use memory::Memory;
 
 /// How many parties may hold shares of one lease: the pipeline, a recorder, and one to spare.
@@ -70,8 +76,11 @@ pub struct RawBlock {
     pub first_trace: TraceIndex,
     /// Rows in use.
     pub traces: usize,
-    /// UTC of the first row, nanoseconds since the UNIX epoch.
+    /// UTC of the first row, nanoseconds since the UNIX epoch: its own stamp, or counted on from one before. What a time is
+    /// built from are the stamps among the [marks](Self::marks).
     pub utc_ns: i64,
+    /// What the source has said of single rows.
+    marks: Marks,
     /// Traces that are missing between the end of the previous block and this one.
     pub gap_before: u64,
     /// When the last row was in hand, on the monotonic clock.
@@ -94,6 +103,7 @@ impl RawBlock {
             first_trace: TraceIndex(0),
             traces: 0,
             utc_ns: 0,
+            marks: Marks::for_rows(layout.capacity_traces),
             gap_before: 0,
             captured_at: Instant::now(),
         }
@@ -111,6 +121,31 @@ impl RawBlock {
         }
         self.traces = 0;
         self.gap_before = 0;
+        self.marks.clear();
+    }
+
+    /// Says what holds from `row` on, which lies behind the last row that was marked: a stamp of that row's own, when there
+    /// is one, and how the interrogator is. A block that is marked at all is marked at row 0.
+    ///
+    /// There must be [room](Self::free_marks).
+    pub fn mark(&mut self, row: usize, stamp_ns: Option<i64>, state: InstrumentState) {
+        self.marks.push(Mark { row, stamp_ns, state });
+    }
+
+    /// How many more rows can be marked. A source ends the block where there is no room.
+    pub fn free_marks(&self) -> usize {
+        self.marks.free()
+    }
+
+    /// What was said last of how the interrogator is; `None` before the first mark.
+    pub fn last_state(&self) -> Option<InstrumentState> {
+        self.marks.last_state()
+    }
+
+    /// The block in pieces of rows, from mark to mark, as `(mark, rows)`. A block that its source did not mark has one piece,
+    /// stamped with [`utc_ns`](Self::utc_ns).
+    pub fn pieces(&self) -> impl Iterator<Item = (Mark, Range<usize>)> {
+        self.marks.pieces(self.utc_ns, self.traces)
     }
 
     /// Rows that still fit.
@@ -341,95 +376,4 @@ impl BlockPool {
 /// Only the last reference that comes back is unique; the others just vanish here.
 fn last_share(mut block: Arc<RawBlock>) -> Option<Arc<RawBlock>> {
     Arc::get_mut(&mut block).is_some().then_some(block)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::acquisition::Acquisition;
-
-    fn pool(count: usize) -> BlockPool {
-        let acquisition = Arc::new(Acquisition::example());
-        let layout = BlockLayout::for_acquisition(&acquisition, Duration::from_millis(20));
-        BlockPool::new(layout, count, &acquisition)
-    }
-
-    #[test]
-    fn rows_are_aligned_and_do_not_overlap() {
-        let pool = pool(2);
-        let mut blank = pool.take().unwrap();
-        let block = blank.block();
-        assert_eq!(block.bytes().as_ptr() as usize % ROW_ALIGN, 0);
-        for t in 0..block.layout().capacity_traces {
-            block.row_mut(t).fill(t as u8);
-        }
-        for t in 0..block.layout().capacity_traces {
-            assert!(block.row(t).iter().all(|&b| b == t as u8));
-        }
-    }
-
-    #[test]
-    fn every_block_comes_home_however_many_shares_were_held_and_on_whatever_thread() {
-        let pool = pool(3);
-        for round in 0..2000 {
-            let leases: Vec<_> = std::iter::from_fn(|| pool.take()).map(Blank::seal).collect();
-            assert_eq!(leases.len(), 3, "round {round}");
-            assert!(pool.take().is_none());
-            let shares: Vec<_> = leases.iter().map(Lease::share).collect();
-            std::thread::scope(|s| {
-                s.spawn(|| drop(leases));
-                s.spawn(|| drop(shares));
-            });
-        }
-    }
-
-    #[test]
-    fn who_keeps_blocks_takes_none_from_others() {
-        let pool = pool(2);
-        let mut kept = vec![pool.take().unwrap().seal()];
-        for _ in 0..2 {
-            kept[0].keep_for_long(3);
-        }
-        kept.extend((0..2).map(|_| pool.take().unwrap().seal()));
-        for _ in 0..10 {
-            let both = [pool.take().unwrap(), pool.take().unwrap()];
-            assert!(pool.take().is_none());
-            drop(both);
-        }
-    }
-
-    #[test]
-    fn the_block_that_came_home_last_goes_out_first() {
-        let pool = pool(8);
-        let first = pool.take().unwrap().seal();
-        let second = pool.take().unwrap().seal();
-        let [place, other] = [&first, &second].map(|lease| lease.bytes().as_ptr());
-        assert_ne!(place as usize % 4096, other as usize % 4096, "blocks begin at different places of a cache");
-        drop(second);
-        drop(first);
-        assert_eq!(pool.take().unwrap().seal().bytes().as_ptr(), place);
-    }
-
-    #[test]
-    fn a_block_that_is_not_sealed_comes_home_as_well() {
-        let pool = pool(3);
-        for _ in 0..10 {
-            assert_eq!((pool.free(), pool.total()), (3, 3));
-            let blank = pool.take().unwrap();
-            let sealed = pool.take().unwrap().seal();
-            assert_eq!(pool.free(), 1);
-            drop((blank, sealed));
-        }
-        let blank = pool.take().unwrap();
-        drop(pool);
-        drop(blank);
-    }
-
-    #[test]
-    fn a_lease_may_outlive_its_pool() {
-        let pool = pool(2);
-        let lease = pool.take().unwrap().seal();
-        drop(pool);
-        assert_eq!(lease.row(0).len(), lease.layout().row_bytes());
-    }
 }

@@ -204,6 +204,7 @@ impl Running {
         let counters = &self.status.counters.capture;
         self.account.left_behind(self.source.missing_at_ends(), counters);
         counters.traces_lost_before_ring.raise_to(self.source.lost_before_source());
+        counters.traces_damaged.raise_to(self.source.damaged_traces());
         self.instrument.see(self.started.elapsed(), self.source.take_state(), &self.status);
         let complaint = self.source.complaint();
         if complaint != self.complaint {

@@ -68,8 +68,9 @@ Environment:
 Exit codes:
    0  done, or stopped by a signal        69  something needed is taken or missing
   64  wrong arguments                     70  a fault in fiberd itself
-  65  a file is not what it should be     74  the operating system refused to read or write
-  66  a file is not there                 78  the configuration is wrong
+  65  a file is not what it should be,    74  the operating system refused to read or write
+      or traces of it are lost to damage  78  the configuration is wrong
+  66  a file is not there
 A second signal ends at once, with 128 and its number. fiberd status has codes of its own.";
 
 /// Everything that stands on the command line.
@@ -154,7 +155,8 @@ Examples:
 
 Reads own captures, PRODML 2.0 and 2.1, ASN OptoDAS, Terra15, Febus, DAS-RCN (HDF5), Sintela (.pb), Silixa TDMS, \
 miniSEED and SEG-Y; the content tells which. Files that are named are played in the order in which they are named. \
-A replay is deterministic: the same file gives the same frames, bit for bit. Channels, PRR and scale \
+A replay is deterministic: the same file gives the same frames, bit for bit. What is damaged in a file becomes a gap, and \
+the exit code 65. Channels, PRR and scale \
 come from the file; views and broker from --config, or else the built-in ones.")]
     Replay(Replay),
 
@@ -167,7 +169,8 @@ Examples:
   fiberd record copy.fdas --replay vendor.h5   another format into our own
 
 Samples are stored as they came, with checksums. Ctrl-C, SIGTERM and a terminal that hangs up (SIGHUP) \
-end a recording in order: everything up to then is kept. A new acquisition (epoch) begins a new file beside the first.")]
+end a recording in order: everything up to then is kept. A new acquisition (epoch) begins a new file beside the first. \
+Exit code 65 when files given with --replay are damaged: what is whole was recorded, the rest is a gap.")]
     Record(Record),
 
     /// Ask a running daemon how it is; exit codes as monitoring wants them

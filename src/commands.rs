@@ -238,12 +238,13 @@ pub(crate) fn record(args: &cli::Record) -> Result<(), Failure> {
         meter.show(done, format!("{}: {} traces, {seconds:.1} s{missing}", p.state, p.traces));
     })?;
     meter.finish();
-    let Progress { traces, recorded: length, bytes, gap_traces, .. } = recorded.progress;
+    let Progress { traces, recorded: length, bytes, gap_traces, damaged_traces, .. } = recorded.progress;
     for file in &recorded.files {
         say(file.display())?;
     }
     let seconds = length.as_secs_f64();
-    say(format_args!("{traces} traces, {seconds:.3} s, {bytes} bytes, {gap_traces} traces missing"))
+    say(format_args!("{traces} traces, {seconds:.3} s, {bytes} bytes, {gap_traces} traces missing"))?;
+    if damaged_traces > 0 { Err(app::AppError::Damaged(damaged_traces).into()) } else { Ok(()) }
 }
 
 fn record_source(args: &cli::Record) -> Result<Box<dyn Interrogator>, Failure> {

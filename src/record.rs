@@ -57,6 +57,8 @@ pub struct Progress {
     pub dropped_traces: u64,
     /// Traces missing for any reason, the dropped ones included.
     pub gap_traces: u64,
+    /// Traces that a replayed file has lost to damage. They are missing in the recording.
+    pub damaged_traces: u64,
 }
 
 /// What a recording has come to.
@@ -145,6 +147,7 @@ fn progress(counters: &Counters) -> Progress {
         bytes: counters.bytes.load(Relaxed),
         dropped_traces: counters.dropped.load(Relaxed),
         gap_traces: counters.gap_traces.load(Relaxed),
+        damaged_traces: 0,
     }
 }
 
@@ -170,10 +173,12 @@ pub fn record(
         taken_ns: 0,
     };
     let outcome = job.run();
+    let damaged_traces = job.source.damaged_traces();
     let recorded = job.recorder.finish();
     // A source that breaks leaves a whole file; why it broke matters more than that.
     outcome?;
-    let recorded = recorded?;
+    let mut recorded = recorded?;
+    recorded.progress.damaged_traces = damaged_traces;
     (job.progress)(&recorded.progress);
     Ok(recorded)
 }

@@ -254,21 +254,29 @@ fn a_new_epoch_begins_at_line_zero_and_frame_counts_go_on() {
 }
 
 #[test]
-fn a_step_of_the_clock_is_marked_and_jitter_is_not() {
+fn a_step_of_the_clock_is_marked_and_a_bad_stamp_is_not() {
     let acquisition = acquisition(1);
     let mut rig = Rig::new(1, ConditionSpec::default(), &acquisition);
-    rig.feed(&acquisition, 0, 100, |_| {});
-    rig.feed(&acquisition, 100, 100, |block| block.utc_ns += 400_000);
-    rig.feed(&acquisition, 200, 100, |block| block.utc_ns += 5_000_000);
-    rig.feed(&acquisition, 300, 100, |block| block.utc_ns += 5_000_000);
+    let (bad, step) = (800, 1200);
+    for first in (0..2000).step_by(100) {
+        rig.feed(&acquisition, first, 100, |block| {
+            block.utc_ns += if first == bad { 400_000 } else { 0 } + if first >= step { 5_000_000 } else { 0 };
+        });
+    }
     let frames = rig.frames();
-    let stepped: Vec<_> = frames
-        .iter()
-        .filter(|f| f.stream.name == "whole-fiber" && f.stream.number == 0 && f.flags & FLAG_CLOCK_STEP != 0)
-        .collect();
-    assert_eq!(stepped.len(), 1);
-    assert_eq!(stepped[0].first_trace.0, 200);
-    assert_eq!(stepped[0].utc_first_ns, UTC_NS + 205_000_000);
+    let first_band = frames.iter().filter(|f| f.stream.name == "whole-fiber" && f.stream.number == 0);
+    // The second stamp behind a step tells it from a bad one.
+    let seen = step + 100;
+    let mut steps = Vec::new();
+    for frame in first_band {
+        let first = frame.first_trace.0;
+        let counted = UTC_NS + first as i64 * 1_000_000 + if first >= seen { 5_000_000 } else { 0 };
+        assert!((frame.utc_first_ns - counted).abs() <= 1, "{first}: {}", frame.utc_first_ns - counted);
+        let unsure = [(bad, 400_000), (step, 5_000_000)].iter().find(|(at, _)| (*at..at + 100).contains(&first));
+        assert!(unsure.is_none_or(|&(_, by)| frame.utc_uncertainty_ns >= by), "{first}: it says that it may be off");
+        steps.extend((frame.flags & FLAG_CLOCK_STEP != 0).then_some(first));
+    }
+    assert_eq!(steps, [seen]);
     assert_eq!(rig.status.counters.pipeline.clock_steps.get(), 1);
 }
 

@@ -5,12 +5,13 @@
 mod common;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use common::captures;
 use common::replayed::{check_cases, replay_check, replayed};
-use fiberd::acquisition::{Acquisition, ClockQuality, Quantity, SampleFormat, SourceKind};
+use fiberd::acquisition::{Acquisition, ClockQuality, Quantity, Region, SampleFormat, SourceKind};
 use fiberd::block::RawBlock;
 use fiberd::record::{self, Limits};
 use fiberd::source::replay::{Replay, describe};
@@ -119,6 +120,12 @@ fn the_numpy_reader_on_the_page_reads_what_was_recorded() {
         assert_eq!(original[0].acquisition, copy[0].acquisition, "{name}: all that is known is recorded");
         assert!(original[0].samples == copy[0].samples && original[0].times == copy[0].times, "{name}");
     }
+    let mut source = golden_source();
+    source.acquisitions[0].regions = Arc::from([Region { first_channel: 2, start_m: 1234.5, dx_m: 0.25 }]);
+    let (file, out) = (folder.path().join("regions.fdas"), folder.path().join("regions"));
+    recorded(source, &file, Limits::default()).unwrap();
+    replay_check(&["numpy".as_ref(), page.as_ref(), file.as_ref(), out.as_ref()]);
+    check_cases(&out);
 }
 
 #[test]

@@ -94,6 +94,8 @@ struct LiveMetadata {
     unit: Option<String>,
     #[schema(value_type = Option<String>)]
     clock_quality: Option<&'static str>,
+    /// How far the times of frames may be off, nanoseconds. Null when nobody knows: a clock that nothing disciplines.
+    utc_uncertainty_ns: Option<u64>,
     /// `ring`, `replay` or `synthetic`.
     #[schema(value_type = Option<String>)]
     source: Option<&'static str>,
@@ -171,6 +173,7 @@ async fn live_metadata(State(state): State<ApiState>) -> Json<LiveMetadata> {
         quantity: acquisition.map(|a| a.quantity.name()),
         unit: acquisition.map(|a| a.unit.clone()),
         clock_quality: acquisition.map(|a| a.clock.name()),
+        utc_uncertainty_ns: report.utc_uncertainty_ns,
         source: acquisition.map(|a| a.source.name()),
         announced_input: announced,
         announced_differs: differs.unwrap_or_default(),

@@ -127,7 +127,11 @@ impl Run<'_> {
                     + counters.publish.frames_confirmed.get()
             },
         };
-        let ending = supervisor.run(orders).await;
+        let mut ending = supervisor.run(orders).await;
+        let damaged = status.counters.capture.traces_damaged.get();
+        if ending.outcome.is_ok() && damaged > 0 {
+            ending.outcome = Err(AppError::Damaged(damaged));
+        }
         summary::stopped(&status, &ending);
         ending.outcome
     }

@@ -86,6 +86,9 @@ pub enum AppError {
     /// An input file is not what it should be. Exit code 65.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// A replay has come to its end, but files are damaged: so many traces were lost. Exit code 65.
+    #[error("{0} traces are lost because files are damaged; `fiberd info FILE` says where")]
+    Damaged(u64),
     /// The scene of the demo makes none. Exit code 65.
     #[error(transparent)]
     Scene(#[from] SceneError),
@@ -109,7 +112,7 @@ impl AppError {
         match self {
             Self::Config(_) => 78,
             Self::Unavailable(_) => 69,
-            Self::Source(SourceError::Unusable { .. }) | Self::Scene(SceneError::Invalid(_)) => 65,
+            Self::Source(SourceError::Unusable { .. }) | Self::Scene(SceneError::Invalid(_)) | Self::Damaged(_) => 65,
             Self::Software(_) => 70,
             Self::Source(SourceError::Io { .. }) | Self::Scene(SceneError::Io { .. }) | Self::Io { .. } => 74,
         }

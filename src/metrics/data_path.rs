@@ -109,6 +109,24 @@ pub(super) const TABLE: &[Metric] = &[
             ]
         }),
     },
+    count(
+        "fiberd_traces_overloaded_total",
+        "traces",
+        "Traces read while the interrogator said that its receiver was overloaded.",
+        |look| look.counters.capture.traces_overloaded.get() as f64,
+    ),
+    count(
+        "fiberd_traces_calibrating_total",
+        "traces",
+        "Traces read while the interrogator said that it calibrates.",
+        |look| look.counters.capture.traces_calibrating.get() as f64,
+    ),
+    count(
+        "fiberd_traces_damaged_total",
+        "traces",
+        "Traces of replayed files that cannot be read because the files are damaged; also among those missed in the source.",
+        |look| look.counters.capture.traces_damaged.get() as f64,
+    ),
     gauge("fiberd_capture_queue_blocks", "blocks", "Blocks that wait for the pipeline.", |look| {
         Some(look.report.capture_queue_blocks)
     }),
@@ -135,6 +153,12 @@ pub(super) const TABLE: &[Metric] = &[
     count("fiberd_clock_steps_total", "steps", "Steps of the time base.", |look| {
         look.counters.pipeline.clock_steps.get() as f64
     }),
+    gauge(
+        "fiberd_utc_uncertainty_seconds",
+        "seconds",
+        "How far UTC of the newest trace may be off; absent when nobody knows.",
+        |look| look.report.utc_uncertainty_ns.map(|ns| ns as f64 * 1e-9),
+    ),
     gauge(
         "fiberd_pipeline_load_ratio",
         "ratio",

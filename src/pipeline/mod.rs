@@ -15,10 +15,10 @@ pub mod cost;
 mod execute;
 mod kept;
 mod load;
+mod marked;
 pub mod plan;
 mod planned;
 mod planner;
-mod replaced;
 mod replan;
 pub mod tile;
 mod values;
@@ -38,18 +38,18 @@ use crate::block::Lease;
 use crate::config::{ProcessingConfig, ViewConfig};
 use crate::dsp::ConditionSpec;
 use crate::egress::Egress;
-use crate::frame::{FLAG_CLOCK_STEP, FLAG_EPOCH_START, FLAG_GAP_BEFORE};
+use crate::frame::{FLAG_EPOCH_START, FLAG_GAP_BEFORE};
 use crate::status::{FindingReporter, PipelineCounters};
-use clock::TimeBase;
+use clock::{StepLog, TimeBase};
 use control::{Command, EndedJob};
 use execute::{Next, Opening};
 use kept::KeptBlocks;
 pub use load::Budget;
 use load::{Guard, Look};
+use marked::Marked;
 use plan::Plans;
 use planner::Planner;
 pub use planner::Prepared;
-use replaced::Replaced;
 use tile::Tile;
 use view::LineContext;
 use workers::{WorkerPool, Workers};
@@ -147,8 +147,9 @@ pub struct Engine {
     impossible: Option<String>,
     kept: KeptBlocks,
     history_bytes: usize,
-    replaced: Replaced,
-    time: TimeBase,
+    marked: Marked,
+    time: Option<TimeBase>,
+    steps: StepLog,
     next_trace: u64,
     load: f64,
     /// The same for the thread time of transforms and views alone.
@@ -208,8 +209,9 @@ impl Engine {
             impossible: None,
             kept: KeptBlocks::default(),
             history_bytes: 0,
-            replaced: Replaced::default(),
-            time: TimeBase::default(),
+            marked: Marked::default(),
+            time: None,
+            steps: StepLog::default(),
             next_trace: 0,
             load: 0.0,
             busy: 0.0,
@@ -256,31 +258,34 @@ impl Engine {
             flags |= FLAG_GAP_BEFORE;
         }
         self.next_trace = lease.end_trace().0;
-        if self.time.update(&lease) {
-            counters.clock_steps.add(1);
-            flags |= FLAG_CLOCK_STEP;
+        if let Some(time) = &mut self.time {
+            let steps = time.update(&lease, flags & FLAG_GAP_BEFORE != 0);
+            counters.clock_steps.add(steps.count);
+            self.steps.say(began, steps);
+            counters.utc_uncertainty_ns.set(time.uncertainty_ns(lease.end_trace().0) as f64);
         }
+        self.marked.see(&lease);
 
         let traces = lease.traces as u64;
         let length_s = (lease.traces as f64 / lease.acquisition.prr.to_f64()).max(1e-9);
         let mut spent_ns = 0;
-        if let Some(plans) = &mut self.plans {
+        if let (Some(plans), Some(time)) = (&mut self.plans, &self.time) {
             plans.transform(&lease, &mut self.kept, &self.workers, self.condition.common_mode);
             let nonfinite: usize = plans.tiles.iter().map(Tile::nonfinite).sum();
             if nonfinite > 0 {
                 counters.nonfinite_samples.add(nonfinite as u64);
                 let rows = plans.tiles.iter().flat_map(|tile| tile.replaced_rows().iter().copied());
-                self.replaced.add(lease.first_trace.0, rows);
+                self.marked.replaced.add_rows(lease.first_trace.0, rows);
             }
             let output = Arc::clone(&plans.output);
             let context = LineContext {
                 acquisition: &output,
-                time: &self.time,
+                time,
                 block_end: lease.end_trace().0,
                 captured_at: lease.captured_at,
                 gap_traces: lease.gap_before,
                 flags,
-                replaced: &self.replaced,
+                marked: &self.marked,
             };
             counters.lines.add(plans.gather(&context, &self.egress));
             spent_ns = plans.measure();

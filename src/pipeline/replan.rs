@@ -17,8 +17,8 @@ impl Engine {
     pub(super) fn replan(&mut self, block: &Lease) {
         self.flush();
         self.kept.clear();
-        self.time = TimeBase::default();
-        self.replaced.prepare(block.layout().capacity_traces, self.condition.strain_rate);
+        self.time = Some(TimeBase::of(&block.acquisition));
+        self.marked.prepare(block.layout().capacity_traces, self.condition.strain_rate);
         self.input = Some(Arc::clone(&block.acquisition));
         self.counters.plans.add(1);
         self.generation += 1;

@@ -1,6 +1,8 @@
 //! From lines in lanes to frames: gathers what the tiles computed for one view, in the order of channels. Views that show
 //! the same share one [`ViewOut`]: their values are gathered once, and each frame names all its streams.
 
+mod part;
+
 use std::iter;
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,16 +12,17 @@ use crate::acquisition::Acquisition;
 use crate::dsp::{Line, Output, traces_seen};
 use crate::egress::Egress;
 use crate::frame::{
-    FLAG_GAP_BEFORE, FLAG_NONFINITE_INPUT, FLAG_PARTIAL_LINE, FLAG_SHORT_WINDOW, Frame, SharedStream, Stream, Values,
+    FLAG_CLOCK_STEP, FLAG_GAP_BEFORE, FLAG_PARTIAL_LINE, FLAG_SHORT_WINDOW, Frame, SharedStream, Stream, Values,
     ValuesPool, View,
 };
 use crate::pipeline::clock::TimeBase;
 use crate::pipeline::load::Meter;
+use crate::pipeline::marked::Marked;
 use crate::pipeline::plan::Transform;
-use crate::pipeline::replaced::Replaced;
 use crate::pipeline::tile::Tile;
 use crate::pipeline::values::fill;
 use crate::units::TraceIndex;
+pub(super) use part::Part;
 
 /// Frames of one stream that may be in flight before their memory is allocated anew: so many, or fewer where they are
 /// large. Their memory is kept as long as the stream is there.
@@ -41,27 +44,8 @@ pub(super) struct LineContext<'a> {
     /// Traces missing before the block.
     pub(super) gap_traces: u64,
     pub(super) flags: u32,
-    /// Traces in which samples were replaced.
-    pub(super) replaced: &'a Replaced,
-}
-
-/// Where some channels of a view come from: output number `lane_output` of its transform's lane in tile `tile`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Part {
-    pub(super) tile: usize,
-    pub(super) lane_output: usize,
-    /// The first of them among those of the output.
-    pub(super) offset: usize,
-    /// How many channels.
-    pub(super) channels: usize,
-}
-
-impl Part {
-    fn is_short(&self, transform: &Transform, tiles: &[Tile], end: u64) -> bool {
-        let Some(lane) = transform.lane_of(self.tile, tiles) else { return false };
-        let first = lane.lane_outputs().nth(self.lane_output).map_or(0, |output| output.channels.start) + self.offset;
-        lane.is_short(&(first..first + self.channels), end)
-    }
+    /// Traces that lines are marked for.
+    pub(super) marked: &'a Marked,
 }
 
 /// A stream with the number of its next frame and the gap that it has yet to tell.
@@ -111,6 +95,8 @@ struct StreamOut {
     /// Gap and flags that no frame has carried yet.
     owed_gap: u64,
     owed_flags: u32,
+    /// First trace of the frame that was begun last.
+    begun: Option<u64>,
 }
 
 impl ViewOut {
@@ -133,6 +119,7 @@ impl ViewOut {
             extrema: (f32::INFINITY, f32::NEG_INFINITY),
             owed_gap: *owed_gap,
             owed_flags: 0,
+            begun: None,
             shared_with: Arc::default(),
             stream: Arc::clone(stream),
         };
@@ -352,7 +339,12 @@ impl StreamOut {
         context: &LineContext<'_>,
         egress: &Egress,
     ) {
-        if self.open.as_ref().is_some_and(|open| open.first_line + open.lines as u64 != line.index) {
+        // Lines of a frame follow each other by the rate, and times of one behind a step do not.
+        let follows = |open: &Frame| {
+            open.first_line + open.lines as u64 == line.index
+                && !context.time.has_step(open.first_trace.0, line.first_trace)
+        };
+        if self.open.as_ref().is_some_and(|open| !follows(open)) {
             self.flush(egress);
         }
         let mut frame = self.open.take().unwrap_or_else(|| self.begin(line, context));
@@ -386,13 +378,15 @@ impl StreamOut {
         frame.lines += 1;
         frame.end_trace = TraceIndex(line.end_trace);
         frame.utc_end_ns = context.time.utc_ns(line.end_trace);
+        let uncertainty = [line.first_trace, line.end_trace].map(|trace| context.time.uncertainty_ns(trace));
+        frame.utc_uncertainty_ns = frame.utc_uncertainty_ns.max(uncertainty[0]).max(uncertainty[1]);
         let since = context.acquisition.prr.traces_to_ns(context.block_end.saturating_sub(line.end_trace));
         let since = Duration::from_nanos(since.unsigned_abs());
         frame.captured_at = context.captured_at.checked_sub(since).unwrap_or(context.captured_at);
         frame.flags |= if line.partial { FLAG_PARTIAL_LINE } else { 0 };
         frame.flags |= if source.short { FLAG_SHORT_WINDOW } else { 0 };
         let seen = traces_seen(&(line.first_trace..line.end_trace), self.stream.nfft);
-        frame.flags |= if context.replaced.touches(&seen) { FLAG_NONFINITE_INPUT } else { 0 };
+        frame.flags |= context.marked.flags(&seen);
         (frame.running_min, frame.running_max) = self.extrema;
         let full = frame.lines == lines_per_frame;
         self.open = Some(frame);
@@ -407,6 +401,10 @@ impl StreamOut {
         let mut flags = std::mem::take(&mut self.owed_flags);
         if gap_traces > 0 {
             flags |= FLAG_GAP_BEFORE;
+        }
+        let before = self.begun.replace(line.first_trace);
+        if before.is_some_and(|before| context.time.has_step(before, line.first_trace)) {
+            flags |= FLAG_CLOCK_STEP;
         }
         let sequence = self.sequence;
         self.sequence += 1;

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::acquisition::Acquisition;
-use crate::block::{Lease, RawBlock};
+use crate::block::{Lease, Mark, RawBlock};
 use crate::source::SourceError;
 use crate::source::replay::format::{self, Chunk, End};
 
@@ -84,17 +85,39 @@ impl CaptureFile {
     }
 
     /// Begins the file.
-    pub(super) fn header(&mut self, acquisition: &Acquisition) -> Result<(), SourceError> {
-        self.put(&format::encode_header(acquisition))
+    pub(super) fn header(&mut self, acquisition: &Acquisition, first_trace: u64) -> Result<(), SourceError> {
+        self.put(&format::encode_header(acquisition, first_trace))
     }
 
-    /// Appends a block as a chunk; says how many traces are missing before it. `samples` is scratch.
-    pub(super) fn chunk(&mut self, block: &RawBlock, samples: &mut Vec<u8>) -> Result<u64, SourceError> {
-        samples.clear();
-        for trace in 0..block.traces {
-            samples.extend_from_slice(block.row(trace));
+    /// Appends a block, a chunk for each of its pieces, so that every stamp is kept; says how many traces are missing before
+    /// it, and how many bytes were written. `samples` is scratch.
+    pub(super) fn block(&mut self, block: &RawBlock, samples: &mut Vec<u8>) -> Result<(u64, u64), SourceError> {
+        let (mut gap, mut bytes) = (0, 0);
+        // Where the first piece has no stamp, it is counted on from one in the block before.
+        let mut stamp = (0, block.utc_ns);
+        for (mark, rows) in block.pieces() {
+            if let Some(utc_ns) = mark.stamp_ns {
+                stamp = (rows.start, utc_ns);
+            }
+            let since = block.acquisition.prr.traces_to_ns((rows.start - stamp.0) as u64);
+            gap += self.chunk(block, rows, (stamp.1.saturating_add(since), mark), samples)?;
+            bytes += (format::CHUNK_HEAD + samples.len()) as u64;
         }
-        let first_trace = block.first_trace.0;
+        Ok((gap, bytes))
+    }
+
+    fn chunk(
+        &mut self,
+        block: &RawBlock,
+        rows: Range<usize>,
+        (utc_ns, mark): (i64, Mark),
+        samples: &mut Vec<u8>,
+    ) -> Result<u64, SourceError> {
+        samples.clear();
+        for row in rows.clone() {
+            samples.extend_from_slice(block.row(row));
+        }
+        let (first_trace, traces) = (block.first_trace.0 + rows.start as u64, rows.len());
         let first = self.written.chunks == 0;
         let gap_before = if first { 0 } else { first_trace.saturating_sub(self.next_trace) };
         let payload_bytes = samples.len();
@@ -104,18 +127,20 @@ impl CaptureFile {
         }
         let chunk = Chunk {
             first_trace,
-            traces: block.traces as u32,
-            utc_ns: block.utc_ns,
+            traces: traces as u32,
+            utc_ns,
             gap_before,
             payload_bytes: payload_bytes as u32,
             payload_crc: crc32fast::hash(samples),
+            is_stamped: mark.stamp_ns.is_some(),
+            state: mark.state,
         };
         samples.resize(format::padded(payload_bytes), 0);
         self.put(&format::encode_chunk(&chunk))?;
         self.put(samples)?;
-        self.next_trace = first_trace + block.traces as u64;
+        self.next_trace = first_trace + traces as u64;
         self.written.chunks += 1;
-        self.written.traces += block.traces as u64;
+        self.written.traces += traces as u64;
         self.written.gap_traces += gap_before;
         Ok(gap_before)
     }
@@ -187,20 +212,20 @@ impl Writer {
 
     fn write(&mut self, block: &RawBlock, samples: &mut Vec<u8>) -> Result<(), SourceError> {
         if self.open.as_ref().is_none_or(|(acquisition, _)| acquisition.epoch != block.acquisition.epoch) {
-            self.begin(&block.acquisition)?;
+            self.begin(block)?;
         }
         let Some((acquisition, file)) = &mut self.open else { return Ok(()) };
-        let gap = file.chunk(block, samples)?;
+        let (gap, bytes) = file.block(block, samples)?;
         let traces = block.traces as u64;
         self.counters.traces.fetch_add(traces, Relaxed);
         self.counters.gap_traces.fetch_add(gap, Relaxed);
-        self.counters.bytes.fetch_add((format::CHUNK_HEAD + samples.len()) as u64, Relaxed);
+        self.counters.bytes.fetch_add(bytes, Relaxed);
         self.counters.recorded_ns.fetch_add(acquisition.prr.traces_to_ns(traces.saturating_add(gap)) as u64, Relaxed);
         Ok(())
     }
 
     /// Ends the file of the epoch before, if any, and begins the next one.
-    fn begin(&mut self, acquisition: &Arc<Acquisition>) -> Result<(), SourceError> {
+    fn begin(&mut self, first: &RawBlock) -> Result<(), SourceError> {
         if let Some((_, file)) = self.open.take() {
             self.finished.push(file.finish()?);
         }
@@ -208,8 +233,8 @@ impl Writer {
             Some(file) => file,
             None => CaptureFile::create(&numbered(&self.name, self.finished.len() + 1))?,
         };
-        file.header(acquisition)?;
-        self.open = Some((Arc::clone(acquisition), file));
+        file.header(&first.acquisition, first.first_trace.0)?;
+        self.open = Some((Arc::clone(&first.acquisition), file));
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ pub mod synthetic;
 use std::time::Duration;
 
 use crate::acquisition::{Acquisition, DarkReason};
+pub use crate::block::InstrumentState;
 use crate::block::RawBlock;
 
 /// How fast a replay goes.
@@ -68,15 +69,6 @@ pub enum ReadOutcome {
     EndOfStream,
 }
 
-/// What an interrogator says of itself beside its traces.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct InstrumentState {
-    /// Its receiver is overloaded.
-    pub overloaded: bool,
-    /// A calibration is running.
-    pub calibrating: bool,
-}
-
 /// An input that delivers one trace per pulse.
 pub trait Interrogator: Send {
     /// Looks for an acquisition. Cheap; called until it says [`Probe::Ready`], and again after
@@ -120,6 +112,12 @@ pub trait Interrogator: Send {
     /// Traces known to be missing of which no block will tell, because the acquisition that they belonged to has ended;
     /// since the source was opened. Never falls.
     fn missing_at_ends(&self) -> u64 {
+        0
+    }
+
+    /// Traces that cannot be read because a file is damaged, as far as was read. They are part of gaps or of
+    /// [`missing_at_ends`](Self::missing_at_ends). Never falls.
+    fn damaged_traces(&self) -> u64 {
         0
     }
 

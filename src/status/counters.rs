@@ -76,6 +76,12 @@ pub struct CaptureCounters {
     /// Traces that the producer itself declared lost. They are among those that the source did not deliver, unless they
     /// were lost before the first trace was read or behind the last one.
     pub traces_lost_before_ring: Counter,
+    /// Traces read while the interrogator said that its receiver was overloaded.
+    pub traces_overloaded: Counter,
+    /// Traces read while the interrogator said that it calibrates.
+    pub traces_calibrating: Counter,
+    /// Traces of files that cannot be read because the files are damaged; among those that the source did not deliver.
+    pub traces_damaged: Counter,
     /// Acquisitions begun.
     pub epochs: Counter,
     /// Times that the phase changed.
@@ -126,6 +132,8 @@ pub struct PipelineCounters {
     pub jobs_overloaded: Counter,
     /// Steps of the time base.
     pub clock_steps: Counter,
+    /// How far UTC of the newest trace may be off, ns; 0 = not known.
+    pub utc_uncertainty_ns: Gauge,
 }
 
 /// What the fence counts of the frames that go through it, each as often as it has streams.

@@ -67,6 +67,8 @@ pub struct Report {
     pub broker: BrokerState,
     /// UTC of the newest trace, milliseconds since the UNIX epoch.
     pub last_trace_ms: Option<i64>,
+    /// How far times of frames may be off, nanoseconds; `None` = not known.
+    pub utc_uncertainty_ns: Option<u64>,
 }
 
 impl Status {
@@ -78,6 +80,7 @@ impl Status {
         let conditions = self.conditions();
         let acquisition = phase.acquisition();
         let measured = c.capture.prr_measured_hz.get();
+        let uncertainty_ns = c.pipeline.utc_uncertainty_ns.get();
         let last_trace_ns = self.last_trace_utc_ns.load(Ordering::Relaxed).cast_signed();
         Report {
             version: env!("CARGO_PKG_VERSION"),
@@ -108,6 +111,7 @@ impl Status {
             frames_unroutable: c.publish.frames_unroutable.get(),
             jobs: c.running_jobs(),
             broker: self.broker(),
+            utc_uncertainty_ns: acquisition.and((uncertainty_ns > 0.0).then_some(uncertainty_ns as u64)),
             last_trace_ms: (last_trace_ns != 0).then_some(last_trace_ns / 1_000_000),
         }
     }

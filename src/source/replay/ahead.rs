@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::capture::{self, Capture, RowsError};
 use super::playlist::{Epoch, Part, Piece, Playlist};
 use crate::acquisition::Acquisition;
+use crate::block::InstrumentState;
 use crate::source::SourceError;
 
 /// Slabs read but not yet played.
@@ -36,6 +37,24 @@ pub(super) struct Slab {
 }
 
 impl Slab {
+    /// What is said of traces from `offset` on, up to `end`: offset, stamp of its own if there is one, state. The first is
+    /// that of `offset`.
+    pub(super) fn marks(
+        &self,
+        offset: usize,
+        end: usize,
+    ) -> impl Iterator<Item = (usize, Option<i64>, InstrumentState)> {
+        let row = |offset: usize| self.first_row + offset as u64;
+        let anchors = &self.times.anchors;
+        let first = anchors.partition_point(|anchor| anchor.row <= row(offset)).saturating_sub(1);
+        let upto = anchors.partition_point(|anchor| anchor.row < row(end));
+        anchors.get(first..upto).unwrap_or_default().iter().map(move |anchor| {
+            let at = anchor.row.max(row(offset));
+            let stamp_ns = (anchor.is_stamped && anchor.row == at).then(|| anchor.utc_ns.saturating_add(self.shift_ns));
+            ((at - self.first_row) as usize, stamp_ns, anchor.state)
+        })
+    }
+
     /// UTC of trace `offset` of this slab, in nanoseconds.
     pub(super) fn utc_ns(&self, offset: usize) -> i64 {
         self.times.utc_ns(&self.acquisition, self.first_row + offset as u64).saturating_add(self.shift_ns)
@@ -49,6 +68,7 @@ pub(super) struct Ahead {
     spent: Sender<Vec<u8>>,
     thread: Option<JoinHandle<()>>,
     missing_at_ends: Arc<AtomicU64>,
+    damaged: Arc<AtomicU64>,
 }
 
 impl Ahead {
@@ -60,12 +80,14 @@ impl Ahead {
         let (slab_tx, slabs) = bounded(AHEAD);
         let (spent, spent_rx) = bounded(AHEAD + 2);
         let missing_at_ends = Arc::<AtomicU64>::default();
-        let reader = Reader { slab_tx, spent_rx, missing_at_ends: Arc::clone(&missing_at_ends) };
+        let damaged = Arc::<AtomicU64>::default();
+        let counts = (Arc::clone(&missing_at_ends), Arc::clone(&damaged));
+        let reader = Reader { slab_tx, spent_rx, missing_at_ends: counts.0, damaged: counts.1 };
         let thread = thread::Builder::new()
             .name("das-replay".into())
             .spawn(move || reader.run(&playlist, looping))
             .map_err(|error| SourceError::Io { what: "start the reading thread".into(), error })?;
-        Ok(Self { slabs, spent, thread: Some(thread), missing_at_ends })
+        Ok(Self { slabs, spent, thread: Some(thread), missing_at_ends, damaged })
     }
 
     /// To be called when `slabs` is closed.
@@ -85,6 +107,11 @@ impl Ahead {
         self.missing_at_ends.load(Ordering::Relaxed)
     }
 
+    /// Traces that were read in vain, because the files are damaged there.
+    pub(super) fn damaged(&self) -> u64 {
+        self.damaged.load(Ordering::Relaxed)
+    }
+
     /// Gives the memory of a slab that was played back to the reader.
     pub(super) fn reuse(&self, slab: Slab) {
         // The reader may have ended, or have enough: then the memory is freed.
@@ -96,6 +123,7 @@ struct Reader {
     slab_tx: Sender<Result<Slab, SourceError>>,
     spent_rx: Receiver<Vec<u8>>,
     missing_at_ends: Arc<AtomicU64>,
+    damaged: Arc<AtomicU64>,
 }
 
 /// The replay is gone, or something has broken and was reported: nothing more to do.
@@ -155,6 +183,7 @@ impl Reader {
                         tracing::warn!(file = %playlist.files[part.file].display(), "{why}: a gap instead");
                         let next = good_from.clamp(row + 1, end);
                         gap_before = gap_before.saturating_add(next - row);
+                        self.damaged.fetch_add(next - row, Ordering::Relaxed);
                         row = next;
                         continue;
                     }
@@ -200,6 +229,7 @@ mod tests {
             spent: bounded(0).0,
             thread: Some(thread),
             missing_at_ends: Arc::default(),
+            damaged: Arc::default(),
         };
         assert!(ahead(thread::spawn(|| ())).end().is_ok());
         let mut died = ahead(thread::spawn(|| panic!("a hostile file")));

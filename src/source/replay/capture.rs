@@ -8,6 +8,7 @@ use std::path::Path;
 use super::format::MAX_CHANNELS;
 use super::timing::{Finding, Kind, Segment, Timing};
 use crate::acquisition::Acquisition;
+use crate::block::InstrumentState;
 use crate::source::SourceError;
 
 /// Bytes of samples that are read at once, about.
@@ -26,6 +27,10 @@ pub(super) struct Anchor {
     pub(super) utc_ns: i64,
     /// Traces missing before it: known, or to be worked out from the times.
     pub(super) gap_before: Option<u64>,
+    /// Whether this is what the interrogator or the file says of this row, and not counted on from an anchor before.
+    pub(super) is_stamped: bool,
+    /// How the interrogator was from this row on.
+    pub(super) state: InstrumentState,
 }
 
 impl Timing {
@@ -37,6 +42,8 @@ impl Timing {
                 row: row + at,
                 utc_ns: utc_ns.saturating_add(self.rate.traces_to_ns(at)),
                 gap_before: if at == 0 { gap_before } else { Some(0) },
+                is_stamped: true,
+                state: InstrumentState::default(),
             })
         };
         self.segments.iter().flat_map(set_again).collect()

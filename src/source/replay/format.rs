@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use crate::acquisition::{Acquisition, ClockQuality, Quantity, SampleFormat, SourceKind};
+use crate::acquisition::{Acquisition, ClockQuality, MAX_REGIONS, Quantity, Region, SampleFormat, SourceKind};
+use crate::block::InstrumentState;
 use crate::units::Rational;
 
 /// First bytes of a capture; the line ends show damage by a text-mode copy.
@@ -45,7 +46,18 @@ pub(crate) struct Chunk {
     pub(crate) payload_bytes: u32,
     /// CRC-32 of the samples.
     pub(crate) payload_crc: u32,
+    /// Whether the interrogator itself gave `utc_ns`; counted on from the chunk before otherwise.
+    pub(crate) is_stamped: bool,
+    /// How the interrogator was.
+    pub(crate) state: InstrumentState,
 }
+
+/// Bits of a chunk's flags: the time is counted on; then those of slots of the ring.
+const FLAG_COUNTED_ON: u32 = 1;
+const FLAG_OVERLOADED: u32 = 4;
+const FLAG_CALIBRATING: u32 = 8;
+/// Bytes of a region in the header.
+const REGION_BYTES: usize = 24;
 
 /// What the end mark says about the whole file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,13 +101,15 @@ const fn format_from_code(code: u32) -> Option<SampleFormat> {
     }
 }
 
-/// The header of a capture of `acquisition`.
-pub(crate) fn encode_header(acquisition: &Acquisition) -> Vec<u8> {
+/// The header of a capture of `acquisition` that begins with its trace `first_trace`.
+pub(crate) fn encode_header(acquisition: &Acquisition, first_trace: u64) -> Vec<u8> {
     let (unit, description) = (acquisition.unit.as_bytes(), acquisition.description.as_bytes());
     // Texts longer than the header may be are cut, at worst inside a character: they are text for people.
     let unit = &unit[..unit.len().min(1024)];
     let description = &description[..description.len().min(MAX_HEADER / 2)];
-    let mut out = Vec::with_capacity(padded(FIXED_HEADER + unit.len() + description.len() + 4));
+    let regions = &acquisition.regions[..acquisition.regions.len().min(MAX_REGIONS)];
+    let texts = FIXED_HEADER + unit.len() + description.len();
+    let mut out = Vec::with_capacity(padded(texts + regions.len() * REGION_BYTES + 4));
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
     out.extend_from_slice(&(out.capacity() as u32).to_le_bytes());
@@ -114,12 +128,18 @@ pub(crate) fn encode_header(acquisition: &Acquisition) -> Vec<u8> {
     ] {
         out.extend_from_slice(&value.to_le_bytes());
     }
-    for word in [acquisition.quantity.code(), acquisition.clock.code(), unit.len() as u32, description.len() as u32] {
+    let sizes = [unit.len(), description.len(), regions.len(), 0].map(|size| size as u32);
+    for word in [acquisition.quantity.code(), acquisition.clock.code()].into_iter().chain(sizes) {
         out.extend_from_slice(&word.to_le_bytes());
     }
-    out.resize(FIXED_HEADER, 0);
+    out.extend_from_slice(&first_trace.to_le_bytes());
     out.extend_from_slice(unit);
     out.extend_from_slice(description);
+    for region in regions {
+        out.extend_from_slice(&(region.first_channel as u64).to_le_bytes());
+        out.extend_from_slice(&region.start_m.to_le_bytes());
+        out.extend_from_slice(&region.dx_m.to_le_bytes());
+    }
     out.resize(out.capacity() - 4, 0);
     out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
     out
@@ -144,11 +164,11 @@ pub(crate) fn header_len(start: &[u8]) -> Result<usize, String> {
     Ok(len)
 }
 
-/// The acquisition that a whole header describes.
+/// The acquisition that a whole header describes, and the first trace of the recording.
 ///
 /// # Errors
 /// What is wrong, in words, and at which byte.
-pub(crate) fn decode_header(header: &[u8]) -> Result<Acquisition, String> {
+pub(crate) fn decode_header(header: &[u8]) -> Result<(Acquisition, u64), String> {
     let len = header_len(header)?;
     if header.len() != len || u32_at(header, len - 4) != crc32fast::hash(&header[..len - 4]) {
         return Err("the header's checksum is wrong: it is damaged".into());
@@ -158,15 +178,17 @@ pub(crate) fn decode_header(header: &[u8]) -> Result<Acquisition, String> {
     if unit_len > texts.len() || text_len > texts.len() - unit_len {
         return Err("the texts of the header are longer than the header (bytes 104 and 108)".into());
     }
+    let channels = u32_at(header, 40) as usize;
+    let regions = decode_regions(&texts[unit_len + text_len..], u32_at(header, 112) as usize, channels)?;
     let known = |value: f64| (!value.is_nan()).then_some(value);
-    Ok(Acquisition {
+    let acquisition = Acquisition {
         epoch: u64_at(header, 16),
         prr: Rational::new(u64_at(header, 24), u64_at(header, 32)).ok_or("the PRR at byte 24 is zero")?,
-        channels: u32_at(header, 40) as usize,
+        channels,
         sample_format: format_from_code(u32_at(header, 44)).ok_or("unknown sample format at byte 44")?,
         dx_m: f64_at(header, 48),
         fiber_start_m: f64_at(header, 56),
-        regions: Arc::default(),
+        regions,
         gauge_length_m: known(f64_at(header, 64)),
         wavelength_m: known(f64_at(header, 72)),
         refractive_index: known(f64_at(header, 80)),
@@ -176,7 +198,34 @@ pub(crate) fn decode_header(header: &[u8]) -> Result<Acquisition, String> {
         unit: String::from_utf8_lossy(&texts[..unit_len]).into_owned(),
         description: String::from_utf8_lossy(&texts[unit_len..unit_len + text_len]).into_owned(),
         source: SourceKind::Replay,
-    })
+    };
+    Ok((acquisition, u64_at(header, 120)))
+}
+
+/// The table of regions behind the texts.
+fn decode_regions(table: &[u8], count: usize, channels: usize) -> Result<Arc<[Region]>, String> {
+    if count > MAX_REGIONS || count * REGION_BYTES > table.len() {
+        return Err(format!("{count} regions at byte 112: the header has room for {}", table.len() / REGION_BYTES));
+    }
+    let entry = |at: usize| Region {
+        first_channel: usize::try_from(u64_at(table, at)).unwrap_or(usize::MAX),
+        start_m: f64_at(table, at + 8),
+        dx_m: f64_at(table, at + 16),
+    };
+    let regions: Arc<[Region]> = (0..count).map(|number| entry(number * REGION_BYTES)).collect();
+    let mut before = 0;
+    for (number, region) in regions.iter().enumerate() {
+        let makes_sense = region.start_m.abs() < 1e9 && region.dx_m > 0.0 && region.dx_m < 1e5;
+        if !makes_sense || region.first_channel <= before || region.first_channel >= channels {
+            let (first, start, dx) = (region.first_channel, region.start_m, region.dx_m);
+            return Err(format!(
+                "region {} of the header begins with channel {first} of {channels} at {start} m, channels {dx} m apart",
+                number + 2
+            ));
+        }
+        before = region.first_channel;
+    }
+    Ok(regions)
 }
 
 /// The head that goes before a chunk's samples.
@@ -189,6 +238,11 @@ pub(crate) fn encode_chunk(chunk: &Chunk) -> [u8; CHUNK_HEAD] {
     head[24..32].copy_from_slice(&chunk.gap_before.to_le_bytes());
     head[32..36].copy_from_slice(&chunk.payload_bytes.to_le_bytes());
     head[36..40].copy_from_slice(&chunk.payload_crc.to_le_bytes());
+    let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
+    let flags = flag(!chunk.is_stamped, FLAG_COUNTED_ON)
+        | flag(chunk.state.overloaded, FLAG_OVERLOADED)
+        | flag(chunk.state.calibrating, FLAG_CALIBRATING);
+    head[40..44].copy_from_slice(&flags.to_le_bytes());
     sign(head)
 }
 
@@ -207,6 +261,7 @@ pub(crate) fn decode_head(head: &[u8; CHUNK_HEAD]) -> Option<Head> {
     if u32_at(head, CHUNK_HEAD - 4) != crc32fast::hash(&head[..CHUNK_HEAD - 4]) {
         return None;
     }
+    let is_set = |flag: u32| u32_at(head, 40) & flag != 0;
     match head.first_chunk::<4>()? {
         CHUNK_MAGIC => Some(Head::Chunk(Chunk {
             traces: u32_at(head, 4),
@@ -215,6 +270,8 @@ pub(crate) fn decode_head(head: &[u8; CHUNK_HEAD]) -> Option<Head> {
             gap_before: u64_at(head, 24),
             payload_bytes: u32_at(head, 32),
             payload_crc: u32_at(head, 36),
+            is_stamped: !is_set(FLAG_COUNTED_ON),
+            state: InstrumentState { overloaded: is_set(FLAG_OVERLOADED), calibrating: is_set(FLAG_CALIBRATING) },
         })),
         END_MAGIC => {
             Some(Head::End(End { chunks: u64_at(head, 8), traces: u64_at(head, 16), gap_traces: u64_at(head, 24) }))

@@ -9,6 +9,9 @@ mod ahead;
 mod capture;
 mod dasrcn;
 mod fdas;
+#[cfg(test)]
+mod fdas_tests;
+mod fdas_walk;
 mod febus;
 mod febus_blocks;
 pub(crate) mod format;

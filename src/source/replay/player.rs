@@ -136,7 +136,15 @@ impl Replay {
         if block.traces > 0 && slab.gap_before > 0 && self.taken == 0 {
             return true;
         }
-        let wanted = (slab.traces - self.taken).min(block.free_traces());
+        let mut wanted = (slab.traces - self.taken).min(block.free_traces());
+        // A block that can hold no more marks ends before the next.
+        let rooms = block.free_marks();
+        if let Some((at, ..)) = slab.marks(self.taken, self.taken + wanted).nth(rooms) {
+            wanted = at - self.taken;
+        }
+        if wanted == 0 {
+            return true;
+        }
         let first_trace = slab.first_trace + self.taken as u64;
         let due = match &mut self.clock {
             None => wanted,
@@ -146,6 +154,11 @@ impl Replay {
             block.first_trace = TraceIndex(first_trace);
             block.utc_ns = slab.utc_ns(self.taken);
             block.gap_before = if self.taken == 0 { slab.gap_before } else { 0 };
+        }
+        for (at, stamp_ns, state) in slab.marks(self.taken, self.taken + due) {
+            if block.traces == 0 || stamp_ns.is_some() || block.last_state() != Some(state) {
+                block.mark(block.traces + at - self.taken, stamp_ns, state);
+            }
         }
         let row_bytes = block.layout().row_bytes();
         for offset in self.taken..self.taken + due {
@@ -219,6 +232,10 @@ impl Interrogator for Replay {
 
     fn missing_at_ends(&self) -> u64 {
         self.ahead.missing_at_ends()
+    }
+
+    fn damaged_traces(&self) -> u64 {
+        self.ahead.damaged()
     }
 }
 

@@ -200,11 +200,17 @@ impl Ring {
         let RingOptions { prr_asked, prr_tolerance_ppm, heartbeat_timeout, .. } = self.options;
         let known = self.adopt(&attached.mapped, &snapshot)?;
         let acquisition = known.acquisition.clone();
-        known.reader.skip_to(attached.light.go_on_at(known.reader.slot()).min(snapshot.written));
+        if !known.reader.goes_by_flags() {
+            known.reader.skip_to(attached.light.go_on_at(known.reader.slot()).min(snapshot.written));
+        }
         known.last_slot_at = Instant::now();
         attached.agreement.settle(&attached.mapped.memory, prr_asked, prr_tolerance_ppm, acquisition.prr)?;
         // Slots that were written with light are read first.
-        if !has_light && known.reader.slot() >= attached.light.read_until() {
+        if !has_light {
+            known.reader.skip_dark(attached.memory(), snapshot.written);
+        }
+        let read_until = if known.reader.goes_by_flags() { snapshot.written } else { attached.light.read_until() };
+        if !has_light && known.reader.slot() >= read_until {
             return Err(if attached.light.never_lit() { DarkReason::NeverLit } else { DarkReason::LightOff });
         }
         let newest = mistakes::newest(attached.memory(), &attached.mapped.geometry, snapshot.written);
@@ -251,12 +257,12 @@ impl Ring {
         self.end_known(same_ring.then_some(begins_at));
         self.last_epoch_us = now_us().max(self.last_epoch_us.saturating_add(1));
         acquisition.epoch = self.last_epoch_us;
-        let prr = acquisition.prr;
+        let (prr, clock) = (acquisition.prr, acquisition.clock);
         Ok(self.known.insert(Known {
             key,
             declared,
             acquisition,
-            reader: Reader::new(geometry, layout, prr, epoch, begins_at, same_ring),
+            reader: Reader::new(geometry, layout, (prr, clock), epoch, begins_at, same_ring),
             rate: RateMeter::new(prr.to_f64()),
             last_slot_at: Instant::now(),
             begun: Instant::now(),
@@ -325,9 +331,14 @@ impl Ring {
             return Some(ReadOutcome::FiberLost(DarkReason::Starting));
         };
         attached.has_light();
-        known.reader.skip_to(attached.light.go_on_at(known.reader.slot()));
+        // The state word is for producers whose slots do not say themselves which of them have light.
+        let mut read_until = u64::MAX;
+        if !known.reader.goes_by_flags() {
+            known.reader.skip_to(attached.light.go_on_at(known.reader.slot()));
+            read_until = attached.light.read_until();
+        }
         let before = block.traces;
-        let pull = known.reader.pull(attached.memory(), block, attached.light.read_until());
+        let pull = known.reader.pull(attached.memory(), block, read_until);
         self.missing_at_ends = self.missing_at_ends.saturating_add(known.reader.take_unmarked());
         if block.traces > before {
             known.see(attached, self.started);

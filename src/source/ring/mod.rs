@@ -3,7 +3,7 @@
 //! Downhill, as a trace goes: [`Producer`] (or a vendor's driver, from `ABI.md` and `fiberd_ring.h` beside this file)
 //! writes slots. `abi` names every byte of that memory. `file` finds and maps it, `header` checks what it declares,
 //! `life`, `light`, `agree` and `mistakes` check the producer, and `attached` keeps watch over all of that while `reader`
-//! moves complete traces into blocks; `known` is the epoch that it reads. [`Ring`] in `consumer` is what capture sees: an [`Interrogator`](super::Interrogator).
+//! moves complete traces into blocks, and those timestamps of slots that `stamps` lets pass; `known` is the epoch that it reads. [`Ring`] in `consumer` is what capture sees: an [`Interrogator`](super::Interrogator).
 //!
 //! `check` watches a ring for authors of drivers, without touching it.
 //!
@@ -25,6 +25,8 @@ pub mod hostile;
 mod known;
 mod life;
 mod light;
+#[cfg(test)]
+mod lit;
 mod memory;
 #[cfg(test)]
 mod mistaken;
@@ -33,6 +35,7 @@ mod producer;
 mod rate;
 mod reader;
 mod sigbus;
+mod stamps;
 mod taken;
 #[cfg(test)]
 mod tests;

@@ -7,11 +7,15 @@
 //! Pure but for the memory it is shown: no clock, no file, no waiting. Nothing that a producer does can make it panic,
 //! read outside of the ring or deliver a row that was not whole.
 
-use super::abi::{AT_EPOCH, AT_SLOTS_WRITTEN, SLOT_HEADER_BYTES, STATE_LIGHT, SlotHeader};
+use super::abi::{
+    AT_EPOCH, AT_SLOTS_WRITTEN, SLOT_HEADER_BYTES, STATE_CALIBRATING, STATE_LIGHT, STATE_OVERLOAD, SlotHeader,
+};
 use super::header::{Geometry, SlotLayout};
 use super::memory::Memory;
 use super::mistakes;
-use crate::block::RawBlock;
+use super::stamps::Stamps;
+use crate::acquisition::ClockQuality;
+use crate::block::{InstrumentState, RawBlock};
 use crate::units::{Rational, TraceIndex};
 
 /// Trace numbers from here on are nonsense: 89 years at 100 kHz.
@@ -26,7 +30,7 @@ const MAX_LAPS: u32 = 4;
 pub(super) enum Pull {
     /// The block is full.
     Full,
-    /// The block ends here: traces are missing behind it.
+    /// The block ends here: traces are missing behind it, or it can hold no more marks.
     Gap,
     /// Every complete slot has been read.
     Dry,
@@ -68,6 +72,8 @@ pub(super) struct Reader {
     left_out: u64,
     /// Traces left out before the first one read, of which no gap can tell.
     unmarked: u64,
+    /// Which timestamps go into blocks.
+    stamps: Stamps,
 }
 
 impl Reader {
@@ -75,7 +81,7 @@ impl Reader {
     pub(super) fn new(
         geometry: Geometry,
         layout: SlotLayout,
-        prr: Rational,
+        (prr, clock): (Rational, ClockQuality),
         epoch: u64,
         slot: u64,
         follows: bool,
@@ -95,6 +101,7 @@ impl Reader {
             follows,
             left_out: 0,
             unmarked: 0,
+            stamps: Stamps::of(prr, clock),
         }
     }
 
@@ -135,6 +142,26 @@ impl Reader {
     /// Flags that any slot has had since this was last asked.
     pub(super) const fn take_flags(&mut self) -> u32 {
         std::mem::replace(&mut self.flags_seen, 0)
+    }
+
+    /// Leaves out the slots from here on, before slot `until`, that say themselves that they have no light.
+    pub(super) fn skip_dark(&mut self, memory: &Memory, until: u64) {
+        while self.flags_tell && self.slot < until {
+            let at = self.geometry.slot(self.slot);
+            let before = memory.load(at);
+            let header: SlotHeader = memory.get(at);
+            let is_ours = before == self.slot + 1 && self.is_still_whole(memory, at) && header.epoch == self.epoch;
+            if !is_ours || header.flags & STATE_LIGHT != 0 {
+                return;
+            }
+            self.see_flags(header.flags);
+            self.skip_to(self.slot + 1);
+        }
+    }
+
+    /// Whether slots say by their own flags which of them have light.
+    pub(super) const fn goes_by_flags(&self) -> bool {
+        self.flags_tell
     }
 
     /// Whether a trace has been read.
@@ -240,6 +267,9 @@ impl Reader {
             self.skip_to(self.slot + 1);
             return time.map_or_else(|what| Slot::Ends(Pull::WrongTime(what)), |()| Slot::Dark);
         }
+        if block.free_marks() == 0 {
+            return Slot::Ends(Pull::Gap);
+        }
         let first = header.first_trace + u64::from(self.row);
         let rows = (header.traces - self.row).min(u32::try_from(block.free_traces()).unwrap_or(u32::MAX));
         self.copy_rows(memory, at, rows, block);
@@ -295,12 +325,25 @@ impl Reader {
         }
     }
 
+    /// Puts into the block what the slot says of its traces, as far as it is news.
+    fn mark(&mut self, header: &SlotHeader, first: u64, gap: bool, block: &mut RawBlock) {
+        let is_set = |flag: u32| header.flags & flag != 0;
+        let state = InstrumentState { overloaded: is_set(STATE_OVERLOAD), calibrating: is_set(STATE_CALIBRATING) };
+        // Only the first trace of a slot has a timestamp of its own.
+        let stamp_ns = (self.row == 0 && self.stamps.tell(first, header.utc_ns, gap)).then_some(header.utc_ns);
+        if block.traces == 0 || stamp_ns.is_some() || block.last_state() != Some(state) {
+            block.mark(block.traces, stamp_ns, state);
+        }
+    }
+
     fn accept(&mut self, header: &SlotHeader, first: u64, rows: u32, block: &mut RawBlock) {
         if self.expected.is_none() {
             self.base = first;
             self.unmarked = if self.follows { self.left_out } else { 0 };
         }
         self.left_out = 0;
+        let gap = self.expected.is_some_and(|expected| first > expected);
+        self.mark(header, first, gap, block);
         if block.traces == 0 {
             block.gap_before = self.expected.map_or(0, |expected| first - expected);
             block.first_trace = TraceIndex(first - self.base);
