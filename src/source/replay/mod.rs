@@ -6,19 +6,25 @@
 //! memory beyond a few slabs.
 
 mod ahead;
+mod apsensing;
 mod capture;
 mod dasrcn;
 mod fdas;
 mod febus;
 mod febus_blocks;
 pub(crate) mod format;
+mod found;
 mod h5;
 mod h5rows;
 mod info;
+mod neubrex;
+mod odh4;
 mod optodas;
 mod player;
 mod playlist;
 mod prodml;
+mod silixa;
+mod silixa_h5;
 mod sintela;
 mod stamp_column;
 mod terra15;

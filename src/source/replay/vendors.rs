@@ -9,7 +9,7 @@ use std::path::Path;
 use super::capture::{Capture, checked, io_error, unusable};
 use super::format::MAGIC;
 use super::h5::H5;
-use super::{dasrcn, fdas, febus, optodas, prodml, sintela, terra15};
+use super::{apsensing, dasrcn, fdas, febus, neubrex, odh4, optodas, prodml, silixa_h5, sintela, terra15};
 use crate::source::SourceError;
 
 /// A format that its first bytes tell.
@@ -34,8 +34,9 @@ const FORMATS: [Format; 2] = [
     Format { first_bytes: sintela::MAGIC, marks: "Sintela protobuf (magic `PBUF`)", open: sintela::open },
 ];
 
-/// The order matters little: the marks exclude each other.
-const HDF5_LAYOUTS: [Layout; 5] = [
+/// The order matters little, as the marks exclude each other; but the plain layout comes last, which takes whatever has
+/// samples.
+const HDF5_LAYOUTS: [Layout; 9] = [
     Layout {
         vendor: "PRODML",
         marks: "group `Acquisition` with `schemaVersion`",
@@ -51,6 +52,30 @@ const HDF5_LAYOUTS: [Layout; 5] = [
     },
     Layout { vendor: "DAS-RCN", marks: "`DasRawData/RawData`", is_it: dasrcn::is_it, open: dasrcn::open },
     Layout { vendor: "Febus", marks: "`<instrument>/Source1/Zone1`", is_it: febus::is_it, open: febus::open },
+    Layout {
+        vendor: "Silixa",
+        marks: "`Acoustic` with `SamplingFrequency[Hz]`",
+        is_it: silixa_h5::is_it,
+        open: silixa_h5::open,
+    },
+    Layout {
+        vendor: "AP Sensing",
+        marks: "`DAS` beside `ProcessingServer/DataRate`",
+        is_it: apsensing::is_it,
+        open: apsensing::open,
+    },
+    Layout {
+        vendor: "Neubrex",
+        marks: "`Acoustic` with `NEUBRESCOPE.DAS.Model`",
+        is_it: neubrex::is_it,
+        open: neubrex::open,
+    },
+    Layout {
+        vendor: "OptaSense ODH4",
+        marks: "`raw_data` and the root attribute `sampling rate Hz`",
+        is_it: odh4::is_it,
+        open: odh4::open,
+    },
 ];
 
 /// Opens a capture of any known format.
