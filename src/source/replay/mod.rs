@@ -7,7 +7,9 @@
 
 mod ahead;
 mod apsensing;
+mod axes;
 mod capture;
+mod dasdae;
 mod dasrcn;
 mod fdas;
 mod febus;
@@ -28,11 +30,13 @@ mod silixa_h5;
 mod sintela;
 mod stamp_column;
 mod terra15;
+mod ties;
 mod times;
 mod timetable;
 mod timing;
 mod vendors;
 mod words;
+mod xdas;
 
 pub use info::{Gap, Info, Samples, describe};
 pub use player::Replay;

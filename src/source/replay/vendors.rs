@@ -9,7 +9,9 @@ use std::path::Path;
 use super::capture::{Capture, checked, io_error, unusable};
 use super::format::MAGIC;
 use super::h5::H5;
-use super::{apsensing, dasrcn, fdas, febus, neubrex, odh4, optodas, prodml, silixa_h5, sintela, terra15};
+use super::{
+    apsensing, dasdae, dasrcn, fdas, febus, neubrex, odh4, optodas, prodml, silixa_h5, sintela, terra15, xdas,
+};
 use crate::source::SourceError;
 
 /// A format that its first bytes tell.
@@ -36,7 +38,7 @@ const FORMATS: [Format; 2] = [
 
 /// The order matters little, as the marks exclude each other; but the plain layout comes last, which takes whatever has
 /// samples.
-const HDF5_LAYOUTS: [Layout; 9] = [
+const HDF5_LAYOUTS: [Layout; 11] = [
     Layout {
         vendor: "PRODML",
         marks: "group `Acquisition` with `schemaVersion`",
@@ -76,6 +78,8 @@ const HDF5_LAYOUTS: [Layout; 9] = [
         is_it: odh4::is_it,
         open: odh4::open,
     },
+    Layout { vendor: "DASDAE", marks: "root attribute `__format__`", is_it: dasdae::is_it, open: dasdae::open },
+    Layout { vendor: "xdas", marks: "samples with `coordinate_interpolation`", is_it: xdas::is_it, open: xdas::open },
 ];
 
 /// Opens a capture of any known format.
