@@ -22,6 +22,7 @@ mod info;
 mod neubrex;
 mod odh4;
 mod optodas;
+mod plain;
 mod player;
 mod playlist;
 mod prodml;

@@ -10,7 +10,7 @@ use super::capture::{Capture, checked, io_error, unusable};
 use super::format::MAGIC;
 use super::h5::H5;
 use super::{
-    apsensing, dasdae, dasrcn, fdas, febus, neubrex, odh4, optodas, prodml, silixa_h5, sintela, terra15, xdas,
+    apsensing, dasdae, dasrcn, fdas, febus, neubrex, odh4, optodas, plain, prodml, silixa_h5, sintela, terra15, xdas,
 };
 use crate::source::SourceError;
 
@@ -38,7 +38,7 @@ const FORMATS: [Format; 2] = [
 
 /// The order matters little, as the marks exclude each other; but the plain layout comes last, which takes whatever has
 /// samples.
-const HDF5_LAYOUTS: [Layout; 11] = [
+const HDF5_LAYOUTS: [Layout; 12] = [
     Layout {
         vendor: "PRODML",
         marks: "group `Acquisition` with `schemaVersion`",
@@ -80,6 +80,7 @@ const HDF5_LAYOUTS: [Layout; 11] = [
     },
     Layout { vendor: "DASDAE", marks: "root attribute `__format__`", is_it: dasdae::is_it, open: dasdae::open },
     Layout { vendor: "xdas", marks: "samples with `coordinate_interpolation`", is_it: xdas::is_it, open: xdas::open },
+    Layout { vendor: "plain", marks: "a dataset of numbers of two dimensions", is_it: plain::is_it, open: plain::open },
 ];
 
 /// Opens a capture of any known format.
