@@ -149,7 +149,8 @@ Examples:
   fiberd replay capture.h5 --speed 10 --loop   ten times as fast, again and again
   fiberd replay a.h5 b.h5 --speed max          as fast as the pipeline takes it; loses nothing
 
-Reads own captures, PRODML 2.0 and 2.1, ASN OptoDAS, Terra15, Febus, DAS-RCN (HDF5) and Sintela (.pb). \
+Reads own captures, Sintela (.pb), and HDF5 of PRODML 2.0 and 2.1, ASN OptoDAS, Terra15, Febus, DAS-RCN, Silixa, \
+AP Sensing, Neubrex, OptaSense ODH4, DASDAE, xdas (netCDF-4) and plain data with axes. \
 A replay is deterministic: the same file gives the same frames, bit for bit. Channels, PRR and scale \
 come from the file; views and broker from --config, or else the built-in ones.")]
     Replay(Replay),

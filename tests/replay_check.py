@@ -66,6 +66,7 @@ def grid(start_ns, rows, prr):
 
 def captures(folder, out):
     import dascore
+    import replay_vendors
 
     cases, folder = Cases(out), Path(folder)
     raw = {
@@ -100,6 +101,7 @@ def captures(folder, out):
     assert data.shape == (1480, 200)
     epoch = cases.epoch(data, times, 10.0 * np.arange(200), 500, gauge=10.0, quantity="phase", unit="rad", scale=1.0)
     cases.good("sintela_protobuf_1.pb", [folder / "sintela_protobuf_1.pb"], epoch)
+    replay_vendors.captures(cases, folder)
     cases.save()
 
 
@@ -509,8 +511,11 @@ def unknown_cases(cases):
 
 
 def variants(out):
+    import replay_vendors
+
     cases = Cases(out)
-    for make in (prodml_cases, optodas_cases, terra15_cases, febus_cases, dasrcn_cases, sintela_cases, unknown_cases):
+    ours = (prodml_cases, optodas_cases, terra15_cases, febus_cases, dasrcn_cases, sintela_cases, unknown_cases)
+    for make in ours + replay_vendors.VARIANTS:
         make(cases)
     cases.save()
 

@@ -128,7 +128,7 @@ fn check_epoch(name: &str, found: &Epoch, expected: &Value) {
     let distances = column(&expected["distances"], f64::from_le_bytes);
     assert_eq!(a.channels, distances.len(), "{name}: channels");
     for (channel, expected) in distances.iter().enumerate() {
-        let distance = a.fiber_start_m + a.dx_m * channel as f64;
+        let distance = a.distance_m(channel);
         assert!(
             (distance - expected).abs() <= 1e-6 * expected.abs().max(a.dx_m),
             "{name}: {distance} m, expected {expected} m"
@@ -177,7 +177,7 @@ fn check_description(name: &str, file: &Path, epoch: &Epoch) {
     assert_eq!(info.samples.not_finite, (values.len() - finite.len()) as u64, "{name}");
     assert_eq!(info.samples.min, finite.iter().copied().reduce(f64::min), "{name}");
     assert_eq!(info.samples.max, finite.iter().copied().reduce(f64::max), "{name}");
-    assert!((info.samples.rms.unwrap() / rms - 1.0).abs() < 1e-9, "{name}");
+    assert!((info.samples.rms.unwrap() - rms).abs() <= 1e-9 * rms, "{name}");
     let json: Value = serde_json::to_value(&info).unwrap();
     assert_eq!(json["traces"].as_u64(), Some(info.traces));
     let text = info.to_string();
