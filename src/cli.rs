@@ -153,8 +153,9 @@ Examples:
   fiberd replay /data/2024-12-20               all captures of a folder, in the order of their times
   fiberd replay '/data/*/*.tdms'               a pattern, for when the shell should not look for the files
 
-Reads own captures, PRODML 2.0 and 2.1, ASN OptoDAS, Terra15, Febus, DAS-RCN (HDF5), Sintela (.pb), Silixa TDMS, \
-miniSEED and SEG-Y; the content tells which. Files that are named are played in the order in which they are named. \
+Reads own captures, Sintela (.pb), Silixa TDMS, miniSEED, SEG-Y, and HDF5 of PRODML 2.0 and 2.1, ASN OptoDAS, Terra15, \
+Febus, DAS-RCN, Silixa, AP Sensing, Neubrex, OptaSense ODH4, DASDAE, xdas (netCDF-4) and plain data with axes; the content \
+tells which. Files that are named are played in the order in which they are named. \
 A replay is deterministic: the same file gives the same frames, bit for bit. What is damaged in a file becomes a gap, and \
 the exit code 65. Channels, PRR and scale \
 come from the file; views and broker from --config, or else the built-in ones.")]

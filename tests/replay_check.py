@@ -68,6 +68,7 @@ def grid(start_ns, rows, prr):
 
 def captures(folder, out):
     import dascore
+    import replay_vendors
 
     cases, folder = Cases(out), Path(folder)
     raw = {
@@ -103,6 +104,7 @@ def captures(folder, out):
     epoch = cases.epoch(data, times, 10.0 * np.arange(200), 500, gauge=10.0, quantity="phase", unit="rad", scale=1.0)
     cases.good("sintela_protobuf_1.pb", [folder / "sintela_protobuf_1.pb"], epoch)
     replay_other.captures(cases, folder)
+    replay_vendors.captures(cases, folder)
     cases.save()
 
 
@@ -577,10 +579,12 @@ def unknown_cases(cases):
 
 
 def variants(out):
+    import replay_vendors
+
     cases = Cases(out)
-    for make in (prodml_cases, optodas_cases, terra15_cases, febus_cases, dasrcn_cases, sintela_cases, pieces_cases, unknown_cases):
-        make(cases)
-    for make in (replay_other.tdms_cases, replay_other.mseed_cases, replay_other.segy_cases):
+    ours = (prodml_cases, optodas_cases, terra15_cases, febus_cases, dasrcn_cases, sintela_cases, pieces_cases, unknown_cases)
+    others = (replay_other.tdms_cases, replay_other.mseed_cases, replay_other.segy_cases)
+    for make in ours + others + replay_vendors.VARIANTS:
         make(cases)
     cases.save()
 

@@ -177,7 +177,7 @@ fn check_description(name: &str, file: &Path, epoch: &Epoch) {
     assert_eq!(info.samples.not_finite, (values.len() - finite.len()) as u64, "{name}");
     assert_eq!(info.samples.min, finite.iter().copied().reduce(f64::min), "{name}");
     assert_eq!(info.samples.max, finite.iter().copied().reduce(f64::max), "{name}");
-    assert!((info.samples.rms.unwrap() / rms - 1.0).abs() < 1e-9, "{name}");
+    assert!((info.samples.rms.unwrap() - rms).abs() <= 1e-9 * rms, "{name}");
     let json: Value = serde_json::to_value(&info).unwrap();
     assert_eq!(json["traces"].as_u64(), Some(info.traces));
     let text = info.to_string();

@@ -1,11 +1,17 @@
-//! What the readers of formats with few facts find, and the capture that follows from it.
+//! What the readers of plain vendor layouts find, and the capture that follows from it.
 
 use std::sync::Arc;
 
 use super::capture::Capture;
+use super::h5::H5;
 use super::h5rows::Table;
-use super::timing::Timing;
-use crate::acquisition::{Acquisition, ClockQuality, Quantity, Region, SourceKind};
+use super::timing::{Stamps, Statements, Timing, work_out};
+use crate::acquisition::{Acquisition, ClockQuality, Quantity, Region, SourceKind, regions_of_distances};
+use crate::source::SourceError;
+use crate::units::Rational;
+
+/// How far distances may be off an even spacing, in spacings: what rounded decimals are off.
+const UNEVEN: f64 = 1e-3;
 
 /// Where channels lie on the fiber.
 #[derive(Clone, Debug)]
@@ -22,6 +28,22 @@ impl Places {
     /// Evenly spaced from end to end.
     pub(super) fn even(start_m: f64, dx_m: f64) -> Self {
         Self { start_m, dx_m, regions: Arc::default() }
+    }
+
+    /// Channels at these distances, in metres.
+    ///
+    /// # Errors
+    /// When they do not rise, or lie in more regions of even spacing than a frame can tell.
+    pub(super) fn at(distances: &[f64]) -> Result<Self, String> {
+        let mut steps: Vec<f64> = distances.windows(2).map(|pair| (pair[1] - pair[0]).abs()).collect();
+        let middle = steps.len() / 2;
+        let spacing = if steps.is_empty() { 0.0 } else { *steps.select_nth_unstable_by(middle, f64::total_cmp).1 };
+        // Single-precision numbers are rounded more coarsely the farther out they are.
+        let single = distances.iter().all(|&d| f64::from(d as f32).to_bits() == d.to_bits());
+        let farthest = distances.iter().fold(0f64, |far, d| far.max(d.abs()));
+        let rounding = if single { farthest * f64::from(f32::EPSILON) } else { 0.0 };
+        let ((start_m, dx_m), regions) = regions_of_distances(distances, spacing * UNEVEN + rounding)?;
+        Ok(Self { start_m, dx_m, regions })
     }
 }
 
@@ -107,6 +129,115 @@ impl Found {
             notes,
             checksummed: false,
             rows: table.rows,
+        }
+    }
+}
+
+/// What a file says of time; what it does not say is `None`.
+#[derive(Default)]
+pub(super) struct Said<'a> {
+    /// The rate by an attribute.
+    pub(super) rate: Option<Rational>,
+    /// UTC of the first row by an attribute, in nanoseconds since the UNIX epoch.
+    pub(super) start_ns: Option<i64>,
+    /// UTC of the last row by an attribute, in nanoseconds since the UNIX epoch.
+    pub(super) end_ns: Option<i64>,
+    /// Stamps of rows.
+    pub(super) stamps: Option<Stamps<'a>>,
+}
+
+/// When `rows` rows were acquired, by what the file says in `places` (named when it does not suffice).
+///
+/// # Errors
+/// When stamps cannot be read, or nothing says how fast rows follow each other, or when.
+pub(super) fn timing(file: &H5, rows: u64, said: Said<'_>, places: &str) -> Result<Timing, SourceError> {
+    work_out(Statements {
+        rows,
+        declared_rate: said.rate,
+        start_ns: said.start_ns,
+        end_ns: said.end_ns,
+        lost_together: 1,
+        stamps: said.stamps,
+    })
+    .map_err(|error| error.into_source(|why| file.unusable(format!("{places}: {why}"))))
+}
+
+/// The number that was meant: a single-precision `0.001` is a thousandth, and not the double that is nearest to it.
+pub(super) fn as_written(value: f64) -> f64 {
+    let single = value as f32;
+    if f64::from(single).to_bits() == value.to_bits() { single.to_string().parse().unwrap_or(value) } else { value }
+}
+
+/// The rate of a period in seconds.
+pub(super) fn rate_of_period(seconds: f64) -> Option<Rational> {
+    Rational::from_f64(as_written(seconds)).map(Rational::recip)
+}
+
+/// Refuses what is no series in time of a physical value, by what it is.
+///
+/// # Errors
+/// For spectra and logarithmic scales.
+pub(super) fn is_series(unit: &str, description: &str) -> Result<(), String> {
+    for words in [unit, description] {
+        let plain = words.to_lowercase().replace([' ', '_', '-'], "");
+        let spectrum = ["psd", "spectr", "fft", "fbe", "bandenergy", "frequencyband"];
+        if spectrum.iter().any(|word| plain.contains(word)) {
+            return Err(format!("`{words}` is a spectrum and no series of samples in time: it cannot be played"));
+        }
+        if plain.starts_with("db") {
+            return Err(format!("`{words}` is a logarithmic scale, of which there are no samples to play"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn single_precision_numbers_mean_their_decimals() {
+        for written in [0.001, 0.410_674_6, 1e-9, -3.0] {
+            assert_eq!(as_written(f64::from(written as f32)).to_bits(), f64::to_bits(written));
+            assert_eq!(as_written(written).to_bits(), written.to_bits());
+        }
+        assert_eq!(rate_of_period(f64::from(0.002f32)), Rational::new(500, 1));
+        assert_eq!(rate_of_period(0.0), None);
+        assert!(as_written(f64::NAN).is_nan());
+    }
+
+    #[test]
+    fn what_is_no_series_is_named() {
+        for (unit, description) in [("dB re 1 nStrain/sqrt(Hz)", ""), ("", "PSD"), ("strain", "frequency band energy")]
+        {
+            assert!(is_series(unit, description).is_err(), "{unit} {description}");
+        }
+        for (unit, description) in [("m / s", "velocity"), ("µε", ""), ("", "Strain rate"), ("", "")] {
+            assert_eq!(is_series(unit, description), Ok(()), "{unit} {description}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn rounded_distances_are_one_region_and_jumps_are_others(
+            start in 0u32..20_000, dx in 1u32..400, count in 3usize..60, jump in 2u32..9, single in any::<bool>(),
+        ) {
+            let dx = f64::from(dx) * 0.051_065;
+            let round = |d: f64| if single { f64::from(d as f32) } else { d };
+            let at = |channel: usize| f64::from(start) + channel as f64 * dx;
+            let even: Vec<f64> = (0..count).map(|channel| round(at(channel))).collect();
+            let places = Places::at(&even).map_err(TestCaseError::fail)?;
+            prop_assert!(places.regions.is_empty(), "{even:?}");
+            prop_assert!((places.dx_m / dx - 1.0).abs() < 0.05);
+            // Behind the middle everything lies farther out.
+            let split = count / 2 + 1;
+            let parts: Vec<f64> =
+                (0..2 * count).map(|c| round(at(c) + if c < split { 0.0 } else { f64::from(jump) * dx })).collect();
+            let places = Places::at(&parts).map_err(TestCaseError::fail)?;
+            prop_assert_eq!(places.regions.len(), 1);
+            prop_assert_eq!(places.regions[0].first_channel, split);
         }
     }
 }

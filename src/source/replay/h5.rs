@@ -51,8 +51,13 @@ pub(super) struct Samples {
 
 /// Calls the library; a panic inside it becomes an error.
 fn guard<T>(path: &Path, what: &str, call: impl FnOnce() -> Result<T, Error>) -> Result<T, SourceError> {
+    let what = if what.is_empty() { "the root" } else { what };
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
+        Ok(Err(Error::Format(FormatError::UnexpectedEof { expected, available }))) => Err(unusable(
+            path,
+            format!("{what}: the file is cut off, or damaged: {expected} bytes are wanted, {available} are there"),
+        )),
         Ok(Err(error)) => Err(unusable(path, format!("{what}: {error}"))),
         Err(_) => Err(unusable(path, format!("{what}: the file is damaged in a way the HDF5 reader does not know"))),
     }
@@ -100,9 +105,11 @@ impl H5 {
         Ok(sorted(names.unwrap_or_default()))
     }
 
-    /// Names of the datasets within a group, sorted.
+    /// Names of the datasets within a group (`""` = root), sorted.
     pub(super) fn datasets(&self, group: &str) -> Result<Vec<String>, SourceError> {
-        let names = look(&self.path, group, || self.file.group(group)?.datasets())?;
+        let names = look(&self.path, group, || {
+            if group.is_empty() { self.file.root().datasets() } else { self.file.group(group)?.datasets() }
+        })?;
         Ok(sorted(names.unwrap_or_default()))
     }
 
@@ -133,6 +140,19 @@ impl H5 {
     pub(super) fn column_len(&self, dataset: &str) -> Result<Option<u64>, SourceError> {
         let Some(found) = self.table(dataset, u64::MAX)? else { return Ok(None) };
         Ok(Some(self.column_shape(dataset, &found)?.0))
+    }
+
+    /// Dimensions of a dataset of numbers; `None` when it is not there or holds something else.
+    pub(super) fn shape_of_numbers(&self, dataset: &str) -> Result<Option<Vec<u64>>, SourceError> {
+        use DType as D;
+        let found = look(&self.path, dataset, || {
+            let found = self.file.dataset(dataset)?;
+            Ok((found.dtype()?, found.shape()?))
+        })?;
+        let is_number = |dtype: &D| {
+            matches!(dtype, D::I8 | D::U8 | D::I16 | D::U16 | D::I32 | D::U32 | D::I64 | D::U64 | D::F32 | D::F64)
+        };
+        Ok(found.filter(|(dtype, _)| is_number(dtype)).map(|(_, shape)| shape))
     }
 
     /// Whether a dataset holds floating-point numbers.
@@ -226,6 +246,11 @@ impl H5 {
     fn plausible(&self, found: &Dataset, name: &str) -> Result<u64, SourceError> {
         let (shape, element, layout) =
             guard(&self.path, name, || Ok((found.shape()?, found.element_size()?, found.layout()?)))?;
+        if matches!(layout, Layout::Virtual) {
+            return Err(
+                self.unusable(format!("{name} is a virtual dataset: its values lie in other files; play those"))
+            );
+        }
         let product = |dims: &[u64]| dims.iter().try_fold(element.max(1), |n, &d| n.checked_mul(d));
         let (most, chunk) = match &layout {
             Layout::Chunked { chunk_shape, .. } => {
@@ -368,6 +393,11 @@ impl Attrs {
             _ => &[],
         };
         all.iter().map(|text| tidy(text)).collect()
+    }
+
+    /// Names of all attributes.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 
     /// Whether there is such an attribute.

@@ -6,7 +6,10 @@
 //! memory beyond a few slabs.
 
 mod ahead;
+mod apsensing;
+mod axes;
 mod capture;
+mod dasdae;
 mod dasrcn;
 mod fdas;
 #[cfg(test)]
@@ -24,25 +27,31 @@ mod mseed;
 mod mseed_codec;
 mod mseed_head;
 mod mseed_weave;
+mod neubrex;
+mod odh4;
 mod optodas;
 mod pieces;
+mod plain;
 mod player;
 mod playlist;
 mod prodml;
 mod segy;
 mod segy_heads;
 mod silixa;
+mod silixa_h5;
 mod sintela;
 mod stamp_column;
 mod strips;
 mod tdms;
 mod tdms_meta;
 mod terra15;
+mod ties;
 mod times;
 mod timetable;
 mod timing;
 mod vendors;
 mod words;
+mod xdas;
 
 pub use info::{Gap, Info, Samples, describe};
 pub use listing::{Listing, candidates, is_pattern, list};

@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 use super::capture::{Capture, checked, io_error, unusable};
 use super::format::MAGIC;
 use super::h5::H5;
-use super::{dasrcn, fdas, febus, mseed, optodas, prodml, segy, sintela, tdms, terra15};
+use super::{
+    apsensing, dasdae, dasrcn, fdas, febus, mseed, neubrex, odh4, optodas, plain, prodml, segy, silixa_h5, sintela,
+    tdms, terra15, xdas,
+};
 use crate::source::SourceError;
 
 /// Bytes of a file that tell its format, at most: the two headers of SEG-Y.
@@ -47,8 +50,9 @@ const FORMATS: [Format; 5] = [
     Format { is_it: segy::is_it, marks: "SEG-Y (a text and a binary header of 3600 bytes)", open: segy::open },
 ];
 
-/// The order matters little: the marks exclude each other.
-const HDF5_LAYOUTS: [Layout; 5] = [
+/// The order matters little, as the marks exclude each other; but the plain layout comes last, which takes whatever has
+/// samples.
+const HDF5_LAYOUTS: [Layout; 12] = [
     Layout {
         vendor: "PRODML",
         marks: "group `Acquisition` with `schemaVersion`",
@@ -64,6 +68,33 @@ const HDF5_LAYOUTS: [Layout; 5] = [
     },
     Layout { vendor: "DAS-RCN", marks: "`DasRawData/RawData`", is_it: dasrcn::is_it, open: dasrcn::open },
     Layout { vendor: "Febus", marks: "`<instrument>/Source1/Zone1`", is_it: febus::is_it, open: febus::open },
+    Layout {
+        vendor: "Silixa",
+        marks: "`Acoustic` with `SamplingFrequency[Hz]`",
+        is_it: silixa_h5::is_it,
+        open: silixa_h5::open,
+    },
+    Layout {
+        vendor: "AP Sensing",
+        marks: "`DAS` beside `ProcessingServer/DataRate`",
+        is_it: apsensing::is_it,
+        open: apsensing::open,
+    },
+    Layout {
+        vendor: "Neubrex",
+        marks: "`Acoustic` with `NEUBRESCOPE.DAS.Model`",
+        is_it: neubrex::is_it,
+        open: neubrex::open,
+    },
+    Layout {
+        vendor: "OptaSense ODH4",
+        marks: "`raw_data` and the root attribute `sampling rate Hz`",
+        is_it: odh4::is_it,
+        open: odh4::open,
+    },
+    Layout { vendor: "DASDAE", marks: "root attribute `__format__`", is_it: dasdae::is_it, open: dasdae::open },
+    Layout { vendor: "xdas", marks: "samples with `coordinate_interpolation`", is_it: xdas::is_it, open: xdas::open },
+    Layout { vendor: "plain", marks: "a dataset of numbers of two dimensions", is_it: plain::is_it, open: plain::open },
 ];
 
 /// Opens all pieces of a capture of any known format, or the one that is named behind a `#`, as in `capture.h5#Raw[1]`.
