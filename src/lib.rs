@@ -31,7 +31,9 @@
 //! | gauge length | length of fiber over which strain is averaged (`gauge_length_m`) |
 //! | block, lease | consecutive traces moved together; a share in a block, given back when it is dropped |
 //! | epoch, gap, stall | generation of an acquisition; missing traces; light without data |
-//! | stamp, run, segment | what a file says of a row's time; stamps along one line; rows that follow each other by the rate |
+//! | stamp, run, segment | what an interrogator or a file says of a trace's time; stamps along one line; rows that follow each other by the rate |
+//! | mark, piece | what a source says of a block from one row on: a stamp, how the interrogator is; rows up to the next mark |
+//! | step | of the clock: from a trace on, stamps agree on another time |
 //! | nfft, hop, bin | window length in traces; step between windows; a frequency cell, `prr / nfft` wide |
 //! | sliding window | made from the window before, by what comes and what goes, instead of from all its traces |
 //! | short window | one that reaches back before what is known: zeros stand there, and its frames say so |

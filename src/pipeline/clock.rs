@@ -196,6 +196,11 @@ impl TimeBase {
         self.knot(trace).map_or(0, |knot| self.along(knot, trace))
     }
 
+    /// UTC behind the trace before `end`, whatever the stamp of `end` itself will say.
+    pub(super) fn utc_behind_ns(&self, end: u64) -> i64 {
+        self.knot(end.saturating_sub(1)).map_or(0, |knot| self.along(knot, end))
+    }
+
     /// How far that may be off, in nanoseconds; 0 = not known.
     pub(super) fn uncertainty_ns(&self, trace: u64) -> u64 {
         match self.knot(trace) {

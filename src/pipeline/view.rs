@@ -377,9 +377,10 @@ impl StreamOut {
         }
         frame.lines += 1;
         frame.end_trace = TraceIndex(line.end_trace);
-        frame.utc_end_ns = context.time.utc_ns(line.end_trace);
-        let uncertainty = [line.first_trace, line.end_trace].map(|trace| context.time.uncertainty_ns(trace));
-        frame.utc_uncertainty_ns = frame.utc_uncertainty_ns.max(uncertainty[0]).max(uncertainty[1]);
+        frame.utc_end_ns = context.time.utc_behind_ns(line.end_trace);
+        for trace in [line.first_trace, line.end_trace.saturating_sub(1)] {
+            frame.utc_uncertainty_ns = frame.utc_uncertainty_ns.max(context.time.uncertainty_ns(trace));
+        }
         let since = context.acquisition.prr.traces_to_ns(context.block_end.saturating_sub(line.end_trace));
         let since = Duration::from_nanos(since.unsigned_abs());
         frame.captured_at = context.captured_at.checked_sub(since).unwrap_or(context.captured_at);
