@@ -90,7 +90,7 @@ impl Coding {
         bytes: &[u8],
         samples: usize,
         out: &mut Vec<f64>,
-        parts: fn(u32, u32) -> Result<(u32, u32), String>,
+        parts: fn(u32, u32) -> Option<(u32, u32)>,
     ) -> Result<(), String> {
         let word =
             |bytes: &[u8; 4]| if self.big_endian { u32::from_be_bytes(*bytes) } else { u32::from_le_bytes(*bytes) };
@@ -104,7 +104,8 @@ impl Coding {
                     (0, 2) => last = Some(word(bytes).cast_signed()),
                     _ => {
                         let code = division >> (30 - 2 * place) & 3;
-                        let (count, bits) = parts(code, word(bytes))?;
+                        let (count, bits) =
+                            parts(code, word(bytes)).ok_or("a word is divided in a way that Steim has not: damaged")?;
                         for part in (0..count).rev() {
                             if out.len() == samples {
                                 break;
@@ -137,8 +138,8 @@ const fn signed(word: u32, bits: u32) -> i32 {
 }
 
 /// How many differences of how many bits a word holds.
-fn steim1(code: u32, _word: u32) -> Result<(u32, u32), String> {
-    Ok(match code {
+const fn steim1(code: u32, _word: u32) -> Option<(u32, u32)> {
+    Some(match code {
         0 => (0, 32),
         1 => (4, 8),
         2 => (2, 16),
@@ -146,8 +147,8 @@ fn steim1(code: u32, _word: u32) -> Result<(u32, u32), String> {
     })
 }
 
-fn steim2(code: u32, word: u32) -> Result<(u32, u32), String> {
-    Ok(match (code, word >> 30) {
+const fn steim2(code: u32, word: u32) -> Option<(u32, u32)> {
+    Some(match (code, word >> 30) {
         (0, _) => (0, 32),
         (1, _) => (4, 8),
         (2, 1) => (1, 30),
@@ -156,7 +157,7 @@ fn steim2(code: u32, word: u32) -> Result<(u32, u32), String> {
         (3, 0) => (5, 6),
         (3, 1) => (6, 5),
         (3, 2) => (7, 4),
-        (code, division) => return Err(format!("a word of Steim-2 with the codes {code} and {division}: damaged")),
+        _ => return None,
     })
 }
 

@@ -6,7 +6,7 @@
 
 use super::found::Places;
 use super::times::iso_to_ns;
-use crate::acquisition::{ClockQuality, Quantity};
+use crate::acquisition::ClockQuality;
 use crate::units::Rational;
 
 /// Counts of the analog-to-digital conversion in what `Unit Calibration (nm)` is for.
@@ -30,9 +30,7 @@ pub(super) struct Facts {
     pub(super) gauge_length_m: Option<f64>,
     /// Refractive index of the fiber.
     pub(super) refractive_index: Option<f64>,
-    /// What a sample measures.
-    pub(super) quantity: Quantity,
-    /// Physical value of one count.
+    /// Physical value of one count of strain rate.
     pub(super) scale: f64,
     /// Its unit.
     pub(super) unit: &'static str,
@@ -50,10 +48,10 @@ pub(super) fn interpret(property: &Property<'_>) -> Result<Facts, String> {
     let mut notes = Vec::new();
 
     let rate = text("SamplingFrequency[Hz]").and_then(|text| Rational::from_decimal(&text)).ok_or_else(|| {
-        format!("SamplingFrequency[Hz] is {}; it should be the rows a second", told(&text("SamplingFrequency[Hz]")))
+        format!("SamplingFrequency[Hz] is {}; it should be the rows a second", told(text("SamplingFrequency[Hz]")))
     })?;
     let resolution = number("SpatialResolution[m]").ok_or_else(|| {
-        format!("SpatialResolution[m] is {}; it should be a length", told(&text("SpatialResolution[m]")))
+        format!("SpatialResolution[m] is {}; it should be a length", told(text("SpatialResolution[m]")))
     })?;
     let multiplier = number("Fibre Length Multiplier").unwrap_or_else(|| {
         notes.push("no Fibre Length Multiplier: distances are those of SpatialResolution[m] as it is".into());
@@ -75,13 +73,12 @@ pub(super) fn interpret(property: &Property<'_>) -> Result<Facts, String> {
 
     let gauge_length_m = number("GaugeLength").filter(|&gauge| gauge > 0.0);
     let calibration = number("Unit Calibration (nm)").filter(|&nm| nm > 0.0);
-    let (quantity, scale, unit) = match (gauge_length_m, calibration) {
+    let (scale, unit) = if let (Some(gauge), Some(nm)) = (gauge_length_m, calibration) {
         // Nanometres from row to row in 8192 counts, over the gauge length.
-        (Some(gauge), Some(nm)) => (Quantity::StrainRate, nm * rate.to_f64() / (gauge * COUNTS), "nstrain/s"),
-        _ => {
-            notes.push("no GaugeLength or no Unit Calibration (nm): samples are counts of strain rate".into());
-            (Quantity::StrainRate, 1.0, "")
-        }
+        (nm * rate.to_f64() / (gauge * COUNTS), "nstrain/s")
+    } else {
+        notes.push("no GaugeLength or no Unit Calibration (nm): samples are counts of strain rate".into());
+        (1.0, "")
     };
     Ok(Facts {
         rate,
@@ -90,15 +87,14 @@ pub(super) fn interpret(property: &Property<'_>) -> Result<Facts, String> {
         clock: if gps && locked { ClockQuality::Gps } else { ClockQuality::FreeRunning },
         gauge_length_m,
         refractive_index: number("FibreIndex"),
-        quantity,
         scale,
         unit,
         notes,
     })
 }
 
-fn told(value: &Option<String>) -> String {
-    value.as_ref().map_or_else(|| "missing".into(), |text| format!("`{text}`"))
+fn told(value: Option<String>) -> String {
+    value.map_or_else(|| "missing".into(), |text| format!("`{text}`"))
 }
 
 /// `22/09/2023 18:29:26.158 (UTC)`, day first, or ISO 8601, as nanoseconds since the UNIX epoch.

@@ -1,4 +1,4 @@
-//! Silixa iDAS TDMS: LabVIEW's segments, with a channel for each place on the fiber in the group `Measurement`.
+//! Silixa iDAS TDMS: segments of `LabVIEW`, with a channel for each place on the fiber in the group `Measurement`.
 //!
 //! A segment is a lead-in of 28 bytes, metadata, and raw data in chunks: each channel's values one behind the other, or
 //! interleaved. Its metadata hold until a later segment changes them. A recorder writes the length of a segment beforehand or
@@ -16,6 +16,7 @@ use super::silixa;
 use super::strips::{Channels, Number, Piece, Strips};
 use super::tdms_meta::{Index, Objects, size_of};
 use super::timing::{Statements, work_out};
+use crate::acquisition::Quantity;
 use crate::source::SourceError;
 
 /// First bytes of a segment.
@@ -101,7 +102,7 @@ pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
     Ok(Found {
         gauge_length_m: facts.gauge_length_m,
         refractive_index: facts.refractive_index,
-        quantity: facts.quantity,
+        quantity: Quantity::StrainRate,
         scale: facts.scale,
         unit: facts.unit.into(),
         clock: facts.clock,
