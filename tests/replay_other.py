@@ -32,9 +32,8 @@ def captures(cases, folder):
     import obspy
 
     path = folder / "sample_tdms_file_v4713.tdms"
-    with nptdms.TdmsFile.open(path) as file:
-        data = np.stack([channel[:] for channel in file["Measurement"].channels()], axis=1)
-        says = file.properties
+    file = nptdms.TdmsFile.read(path)
+    data, says = np.stack([channel[:] for channel in file["Measurement"].channels()], axis=1), file.properties
     assert data.shape == (216, 2432)
     start = says["GPSTimeStamp"].astype("datetime64[ns]").astype("i8")
     rate = says["SamplingFrequency[Hz]"]
@@ -131,8 +130,8 @@ def tdms_cases(cases):
         if data is None:
             return path
         if check:
-            with nptdms.TdmsFile.open(path) as file:
-                found = np.stack([channel[:] for channel in file["Measurement"].channels()], axis=1)
+            file = nptdms.TdmsFile.read(path)
+            found = np.stack([channel[:] for channel in file["Measurement"].channels()], axis=1)
             assert np.array_equal(found, data), name
         dtype = "<i2" if data.dtype.itemsize < 3 else "<f4"
         epoch = cases.epoch(data.astype(dtype), grid(start, len(data), 500), distances[: data.shape[1]], 500, **{**told, **known})

@@ -44,7 +44,7 @@ pub fn candidates(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
     })?;
     let mut found = Vec::new();
     for entry in matches {
-        let entry = entry.map_err(|error| io_error(&error.path().to_owned(), "read", error.into()))?;
+        let entry = entry.map_err(|error| io_error(&PathBuf::from(error.path()), "read", error.into()))?;
         found.extend(if entry.is_dir() { inside(&entry)? } else { vec![entry] });
     }
     if found.is_empty() {
@@ -73,7 +73,7 @@ fn inside(folder: &Path) -> Result<Vec<PathBuf>, SourceError> {
 /// All captures that are named, one after the other; those of one folder or pattern in the order of their times.
 ///
 /// # Errors
-/// When something that is named is not there or cannot be read, or a folder or pattern has no capture.
+/// When something that is named is not there, or a folder or pattern has no capture that can be read.
 pub fn list(named: &[PathBuf]) -> Result<Listing, SourceError> {
     let mut listing = Listing::default();
     for path in named {
@@ -95,7 +95,7 @@ impl Listing {
                 Ok(Some(utc_ns)) => captures.push((utc_ns, path)),
                 Ok(None) => others.push(path),
                 Err(SourceError::Unusable { why, .. }) => bad.push((path, why)),
-                Err(error) => return Err(error),
+                Err(SourceError::Io { error, .. }) => bad.push((path, error.to_string())),
             }
         }
         if captures.is_empty() {
@@ -167,13 +167,20 @@ mod tests {
         std::fs::write(at("empty.h5"), "").unwrap();
         let whole = std::fs::read(at("a.fdas")).unwrap();
         std::fs::write(at("damaged.fdas"), &whole[..100]).unwrap();
+        std::fs::write(at("short.fdas"), &whole[..17]).unwrap();
         std::fs::create_dir(at("older")).unwrap();
         capture(&at("older/d.fdas"), 1_500_000_000);
 
         let listing = list(&[folder.path().to_owned()]).unwrap();
         assert_eq!(names(&listing), ["c.fdas.part", "b.fdas", "a.fdas"]);
         let notes = listing.notes.join("\n");
-        for part in ["2 files are no captures", "empty.h5, notes.txt", "damaged.fdas: left out", "order of time"] {
+        for part in [
+            "2 files are no captures",
+            "empty.h5, notes.txt",
+            "damaged.fdas: left out",
+            "short.fdas: left out",
+            "order of time",
+        ] {
             assert!(notes.contains(part), "{part} in {notes}");
         }
 

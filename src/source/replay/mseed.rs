@@ -174,7 +174,7 @@ impl Walk {
             self.without_series += 1;
             return Ok(());
         }
-        let coding = head.coding.map_err(|code| format!("samples as {}, which are not read", name_of(code)))?;
+        let head_coding = head.coding.map_err(|code| format!("samples as {}, which are not read", name_of(code)))?;
         let Some(rate) = head.rate else { return Ok(()) };
         match &self.rate {
             None => {
@@ -195,13 +195,11 @@ impl Walk {
             None if next == MAX_CHANNELS => return Err(format!("more than {MAX_CHANNELS} channels")),
             None => *self.ids.entry(head.id.clone()).or_insert(next as u32),
         };
-        let coding = match self.codings.iter().position(|known| *known == coding) {
-            Some(known) => known,
-            None => {
-                self.codings.push(coding);
-                self.codings.len() - 1
-            }
-        };
+        let known = self.codings.iter().position(|known| *known == head_coding);
+        let coding = known.unwrap_or(self.codings.len());
+        if known.is_none() {
+            self.codings.push(head_coding);
+        }
         self.precision_ns = self.precision_ns.max(head.precision_ns);
         self.most_samples = self.most_samples.max(head.samples);
         self.records.push(Record {

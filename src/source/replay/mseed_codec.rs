@@ -66,8 +66,7 @@ impl Coding {
             Encoding::I32 => self.plain(bytes, samples, out, |b| f64::from(i32::from_le_bytes(b))),
             Encoding::F32 => self.plain(bytes, samples, out, |b| f64::from(f32::from_le_bytes(b))),
             Encoding::F64 => self.plain(bytes, samples, out, f64::from_le_bytes),
-            Encoding::Steim1 => self.steim(bytes, samples, out, steim1)?,
-            Encoding::Steim2 => self.steim(bytes, samples, out, steim2)?,
+            Encoding::Steim1 | Encoding::Steim2 => self.steim(bytes, samples, out)?,
         }
         if out.len() < samples {
             return Err(format!("{} of {samples} samples are in it", out.len()));
@@ -85,13 +84,8 @@ impl Coding {
         out.extend(bytes.as_chunks().0.iter().take(samples).map(ordered));
     }
 
-    fn steim(
-        self,
-        bytes: &[u8],
-        samples: usize,
-        out: &mut Vec<f64>,
-        parts: fn(u32, u32) -> Result<(u32, u32), String>,
-    ) -> Result<(), String> {
+    fn steim(self, bytes: &[u8], samples: usize, out: &mut Vec<f64>) -> Result<(), String> {
+        let is_steim2 = matches!(self.encoding, Encoding::Steim2);
         let word =
             |bytes: &[u8; 4]| if self.big_endian { u32::from_be_bytes(*bytes) } else { u32::from_le_bytes(*bytes) };
         let (mut value, mut last) = (0i32, None);
@@ -104,7 +98,8 @@ impl Coding {
                     (0, 2) => last = Some(word(bytes).cast_signed()),
                     _ => {
                         let code = division >> (30 - 2 * place) & 3;
-                        let (count, bits) = parts(code, word(bytes))?;
+                        let (count, bits) = parts(is_steim2, code, word(bytes))
+                            .ok_or("a word is divided in a way that Steim has not: damaged")?;
                         for part in (0..count).rev() {
                             if out.len() == samples {
                                 break;
@@ -136,27 +131,20 @@ const fn signed(word: u32, bits: u32) -> i32 {
     (word << (32 - bits)).cast_signed() >> (32 - bits)
 }
 
-/// How many differences of how many bits a word holds.
-fn steim1(code: u32, _word: u32) -> Result<(u32, u32), String> {
-    Ok(match code {
-        0 => (0, 32),
-        1 => (4, 8),
-        2 => (2, 16),
-        _ => (1, 32),
-    })
-}
-
-fn steim2(code: u32, word: u32) -> Result<(u32, u32), String> {
-    Ok(match (code, word >> 30) {
+/// How many differences of how many bits a word holds; `None` where Steim has none such.
+const fn parts(is_steim2: bool, code: u32, word: u32) -> Option<(u32, u32)> {
+    Some(match (code, word >> 30) {
         (0, _) => (0, 32),
         (1, _) => (4, 8),
+        (2, _) if !is_steim2 => (2, 16),
+        (_, _) if !is_steim2 => (1, 32),
         (2, 1) => (1, 30),
         (2, 2) => (2, 15),
         (2, 3) => (3, 10),
         (3, 0) => (5, 6),
         (3, 1) => (6, 5),
         (3, 2) => (7, 4),
-        (code, division) => return Err(format!("a word of Steim-2 with the codes {code} and {division}: damaged")),
+        _ => return None,
     })
 }
 

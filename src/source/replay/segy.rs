@@ -49,7 +49,7 @@ pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
     file.read_exact_at(&mut start, 0).map_err(|e| io_error(path, "read the headers", e))?;
     let heads = Heads::read(&start).ok_or_else(|| unusable(path, "SEG-Y whose binary header makes no sense"))?;
     let number = number(heads.code).map_err(|why| unusable(path, format!("SEG-Y with {why}")))?;
-    if heads.more_heads > 0 {
+    if heads.more_of_trace > 0 {
         return Err(unusable(path, "SEG-Y revision 2 with more than one header a trace is not read"));
     }
     let mut walk = walk(path, &file, &heads, number)?;
@@ -107,7 +107,7 @@ fn walk(path: &Path, file: &File, heads: &Heads, number: Number) -> Result<Walk,
         file.read_exact_at(&mut bytes, at).map_err(|e| io_error(path, "read the header of a trace", e))?;
         let head = heads.trace(&bytes);
         // 65535 and less fit into the trace's own number of samples.
-        let own = Some(head.samples).filter(|&own| own > 0 && heads.samples <= u32::from(u16::MAX));
+        let own = Some(head.samples).filter(|&own| own > 0 && u16::try_from(heads.samples).is_ok());
         let samples = own.map_or(u64::from(heads.samples), u64::from);
         let trace_bytes = samples * number.bytes();
         if samples == 0 {
@@ -141,26 +141,21 @@ impl Walk {
         let starts_again = numbered && self.channels.first().is_some_and(|first| first.number == head.number);
         let full =
             !is_first_record && self.records.last().is_some_and(|last| last.traces == self.channels.len() as u64);
-        match self.records.last_mut().filter(|record| record.head.utc_s == head.utc_s && !starts_again && !full) {
-            Some(record) => {
-                if record.samples != samples {
-                    return Err(format!("has {samples} samples, those before have {}", record.samples));
-                }
-                record.traces += 1;
-                if is_first_record {
-                    self.channels.push(head);
-                }
+        let same = |record: &&mut Record| record.head.utc_s == head.utc_s && !starts_again && !full;
+        if let Some(record) = self.records.last_mut().filter(same) {
+            if record.samples != samples {
+                return Err(format!("has {samples} samples, those before have {}", record.samples));
             }
-            None => {
-                let all = self.channels.len() as u64;
-                if let Some(last) = self.records.last().filter(|last| last.traces != all) {
-                    return Err(format!("begins a record, the one before has {} traces instead of {all}", last.traces));
-                }
-                if self.records.is_empty() {
-                    self.channels.push(head);
-                }
-                self.records.push(Record { at, head, traces: 1, samples });
+            record.traces += 1;
+        } else {
+            let all = self.channels.len() as u64;
+            if let Some(last) = self.records.last().filter(|last| last.traces != all) {
+                return Err(format!("begins a record, the one before has {} traces instead of {all}", last.traces));
             }
+            self.records.push(Record { at, head, traces: 1, samples });
+        }
+        if self.records.len() == 1 {
+            self.channels.push(head);
         }
         Ok(())
     }

@@ -34,7 +34,7 @@ pub(super) struct Heads {
     /// Byte of the first trace.
     pub(super) first_trace: u64,
     /// Headers of a trace behind its first, at most.
-    pub(super) more_heads: u32,
+    pub(super) more_of_trace: u32,
 }
 
 /// What the header of a trace says.
@@ -128,7 +128,7 @@ impl Heads {
             interval_us: if interval_us.is_finite() { interval_us } else { 0.0 },
             feet: numbers.i16(3255) == 2,
             first_trace: if said > 0 { said } else { (HEADS + extra_texts as usize * TEXT) as u64 },
-            more_heads: if second { u32::try_from(numbers.i32(3507)).unwrap_or(0) } else { 0 },
+            more_of_trace: if second { u32::try_from(numbers.i32(3507)).unwrap_or(0) } else { 0 },
         })
     }
 
@@ -193,8 +193,12 @@ fn utc_s(parts: [i16; 5]) -> Option<i64> {
 /// The first lines that say something, without their numbers.
 fn text_of(bytes: &[u8]) -> String {
     // Most of it are spaces.
-    let count = |space: u8| bytes.iter().filter(|&&byte| byte == space).count();
-    let decode = if count(0x40) > count(b' ') { ebcdic } else { ascii };
+    let (in_ascii, in_ebcdic) = bytes.iter().fold((0, 0), |(ascii, ebcdic), byte| match byte {
+        b' ' => (ascii + 1, ebcdic),
+        0x40 => (ascii, ebcdic + 1),
+        _ => (ascii, ebcdic),
+    });
+    let decode = if in_ebcdic > in_ascii { ebcdic } else { ascii };
     let is_number = |c: char| c == ' ' || c.is_ascii_digit();
     let line = |card: &[u8]| {
         let text: String = card.iter().map(|&byte| decode(byte).unwrap_or(' ')).collect();

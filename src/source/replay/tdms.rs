@@ -1,4 +1,4 @@
-//! Silixa iDAS TDMS: LabVIEW's segments, with a channel for each place on the fiber in the group `Measurement`.
+//! Silixa iDAS TDMS: segments of `LabVIEW`, with a channel for each place on the fiber in the group `Measurement`.
 //!
 //! A segment is a lead-in of 28 bytes, metadata, and raw data in chunks: each channel's values one behind the other, or
 //! interleaved. Its metadata hold until a later segment changes them. A recorder writes the length of a segment beforehand or

@@ -1,4 +1,4 @@
-//! The metadata of a segment of a LabVIEW TDMS file: objects, what raw data each has, and properties.
+//! The metadata of a segment of a TDMS file: objects, what raw data each has, and properties.
 //!
 //! Pure: bytes in, values out. No length is trusted before it is compared with what is there.
 
@@ -12,7 +12,7 @@ const NO_DATA: u32 = 0xFFFF_FFFF;
 const AS_BEFORE: u32 = 0;
 /// Raw data as `DAQmx` cards give them.
 const DAQMX: [u32; 3] = [0x1269, 0x1369, 0x126A];
-/// Seconds from LabVIEW's first day, 1904, to the UNIX epoch.
+/// Seconds from 1904, when times of TDMS begin, to the UNIX epoch.
 const SECONDS_TO_1970: i64 = 2_082_844_800;
 
 /// Text.
@@ -76,12 +76,11 @@ impl Objects {
             if let Some(index) = index {
                 self.known.insert(path.clone(), index);
             }
-            match self.places.get(&path) {
-                Some(&at) => self.list[at].index = index,
-                None => {
-                    self.places.insert(path.clone(), self.list.len());
-                    self.list.push(Object { path, index });
-                }
+            if let Some(&at) = self.places.get(&path) {
+                self.list[at].index = index;
+            } else {
+                self.places.insert(path.clone(), self.list.len());
+                self.list.push(Object { path, index });
             }
         }
         Ok(())
