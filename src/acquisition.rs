@@ -9,7 +9,7 @@ mod regions;
 use std::sync::Arc;
 
 pub use self::phase::{DarkReason, Event, Phase, SignalLimits, SignalMonitor};
-pub use self::regions::{MAX_REGIONS, Region, regions_of_distances};
+pub use self::regions::{MAX_REGIONS, Places, Region, places_at};
 use crate::units::Rational;
 
 /// How one sample is stored.

@@ -63,7 +63,7 @@ fn golden_acquisition() -> Acquisition {
         channels: 3,
         dx_m: 1.25,
         fiber_start_m: -10.0,
-        regions: Default::default(),
+        regions: Arc::default(),
         gauge_length_m: Some(10.0),
         wavelength_m: None,
         refractive_index: Some(1.4682),

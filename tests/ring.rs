@@ -40,7 +40,7 @@ fn what_the_c_producer_writes_comes_through_exactly() {
         channels: 301,
         dx_m: 1.25,
         fiber_start_m: -3.5,
-        regions: Default::default(),
+        regions: Arc::default(),
         gauge_length_m: Some(10.0),
         wavelength_m: Some(1550e-9),
         refractive_index: Some(1.468),

@@ -21,6 +21,24 @@ pub struct Region {
     pub dx_m: f64,
 }
 
+/// Where the channels of an acquisition lie.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Places {
+    /// Distance of the first channel in metres.
+    pub start_m: f64,
+    /// Distance from one channel to the next in metres, in the first region.
+    pub dx_m: f64,
+    /// Regions behind the first.
+    pub regions: Arc<[Region]>,
+}
+
+impl Places {
+    /// Evenly spaced from end to end.
+    pub fn even(start_m: f64, dx_m: f64) -> Self {
+        Self { start_m, dx_m, regions: Arc::default() }
+    }
+}
+
 impl Acquisition {
     /// All regions, at least one; the first begins with channel 0.
     pub fn all_regions(&self) -> impl DoubleEndedIterator<Item = Region> {
@@ -52,21 +70,20 @@ impl Acquisition {
         }
     }
 
-    /// The regions behind the first, when channels `first .. first + count` of `self` are all there is. In: also the
-    /// distance of `first` and from it to the next, as `(start_m, dx_m)`.
-    pub fn regions_of(&self, first: usize, count: usize) -> ((f64, f64), Arc<[Region]>) {
+    /// Where channels `first .. first + count` lie, when they are all there is.
+    pub fn places_of(&self, first: usize, count: usize) -> Places {
         let inside = self.regions.iter().filter(|region| region.first_channel > first);
-        let further = inside
+        let regions = inside
             .filter(|region| region.first_channel < first.saturating_add(count))
             .map(|region| Region { first_channel: region.first_channel - first, ..*region })
             .collect();
         let dx_m = self.all_regions().rfind(|region| region.first_channel <= first).map_or(self.dx_m, |r| r.dx_m);
-        ((self.distance_m(first), dx_m), further)
+        Places { start_m: self.distance_m(first), dx_m, regions }
     }
 
-    /// The regions of the places in the middle between each channel and the one `gauge` channels further: those are the
+    /// The places in the middle between each channel and the one `gauge` channels further: those are the
     /// places of a difference over `gauge` channels.
-    pub(crate) fn regions_between(&self, gauge: usize) -> ((f64, f64), Arc<[Region]>) {
+    pub(crate) fn places_between(&self, gauge: usize) -> Places {
         let channels = self.channels.saturating_sub(gauge);
         let middle = |channel: usize| f64::midpoint(self.distance_m(channel), self.distance_m(channel + gauge));
         // The spacing of the middles changes where either end of the difference enters another region.
@@ -86,23 +103,19 @@ impl Acquisition {
         let start_m =
             if self.regions.is_empty() { self.fiber_start_m + gauge as f64 * self.dx_m / 2.0 } else { middle(0) };
         let dx_m = f64::midpoint(self.dx_m, dx_of(gauge));
-        ((start_m, dx_m), regions.collect())
+        Places { start_m, dx_m, regions: regions.collect() }
     }
 }
 
-/// The regions of channels that lie at these distances, in metres: start and spacing of the first, and the others. Two
-/// distances belong to one region when they are `dx` apart to within `tolerance_m`.
+/// The regions of channels that lie at these distances, in metres. Two distances belong to one region when they are `dx` apart to within `tolerance_m`.
 ///
 /// # Errors
 /// When the distances do not rise, are no numbers, or make more than [`MAX_REGIONS`] regions.
-pub fn regions_of_distances(distances: &[f64], tolerance_m: f64) -> Result<((f64, f64), Arc<[Region]>), String> {
-    let wrong = distances.windows(2).position(|pair| !(pair[1] > pair[0]));
-    if let Some(at) = wrong.or_else(|| distances.iter().position(|d| !d.is_finite())) {
-        return Err(format!(
-            "the distances of the channels do not rise: channel {} lies at {} m",
-            at + 1,
-            distances[(at + 1).min(distances.len() - 1)]
-        ));
+pub fn places_at(distances: &[f64], tolerance_m: f64) -> Result<Places, String> {
+    let falls = distances.windows(2).position(|pair| pair[1] <= pair[0]).map(|before| before + 1);
+    if let Some(at) = distances.iter().position(|d| !d.is_finite()).or(falls) {
+        let (number, metres) = (at + 1, distances[at]);
+        return Err(format!("the distances of the channels do not rise: channel {number} lies at {metres} m"));
     }
     let mut regions: Vec<Region> = Vec::new();
     let mut first = 0;
@@ -121,7 +134,7 @@ pub fn regions_of_distances(distances: &[f64], tolerance_m: f64) -> Result<((f64
         }
     }
     match regions.split_first() {
-        Some((first, further)) => Ok(((first.start_m, first.dx_m), further.into())),
+        Some((first, further)) => Ok(Places { start_m: first.start_m, dx_m: first.dx_m, regions: further.into() }),
         None => Err("there are no distances of channels".into()),
     }
 }
@@ -142,26 +155,25 @@ mod tests {
 
     use super::*;
 
-    fn acquisition(channels: usize, first: (f64, f64), regions: Arc<[Region]>) -> Acquisition {
-        Acquisition { channels, fiber_start_m: first.0, dx_m: first.1, regions, ..Acquisition::example() }
+    fn acquisition(channels: usize, places: Places) -> Acquisition {
+        let Places { start_m, dx_m, regions } = places;
+        Acquisition { channels, fiber_start_m: start_m, dx_m, regions, ..Acquisition::example() }
     }
 
     #[test]
     fn two_regions_of_interest_lie_where_they_are() {
         let distances: Vec<f64> = (0..20).chain(1000..1020).map(f64::from).collect();
-        let (first, further) = regions_of_distances(&distances, 1e-6).expect("they rise");
-        assert_eq!(
-            (first, &further[..]),
-            ((0.0, 1.0), &[Region { first_channel: 20, start_m: 1000.0, dx_m: 1.0 }][..])
-        );
-        let a = acquisition(40, first, further);
+        let places = places_at(&distances, 1e-6).expect("they rise");
+        let further = Region { first_channel: 20, start_m: 1000.0, dx_m: 1.0 };
+        assert_eq!(places, Places { start_m: 0.0, dx_m: 1.0, regions: [further].into() });
+        let a = acquisition(40, places);
         assert_eq!((a.distance_m(39), a.fiber_end_m(), a.fiber_length_m()), (1019.0, 1020.0, 1020.0));
     }
 
     #[test]
     fn distances_that_do_not_rise_are_refused() {
         for distances in [&[0.0, 1.0, 1.0][..], &[2.0, 1.0], &[0.0, f64::NAN], &[f64::INFINITY], &[]] {
-            assert!(regions_of_distances(distances, 1e-6).is_err(), "{distances:?}");
+            assert!(places_at(distances, 1e-6).is_err(), "{distances:?}");
         }
     }
 
@@ -180,15 +192,14 @@ mod tests {
                 distances.extend((0..count).map(|i| at + i as f64 * dx));
                 at += count as f64 * dx + jump;
             }
-            let (first, further) = regions_of_distances(&distances, 1e-6).expect("they rise");
-            let a = acquisition(distances.len(), first, further);
+            let places = places_at(&distances, 1e-6).expect("they rise");
+            let a = acquisition(distances.len(), places);
             let near = |got: f64, right: f64| (got - right).abs() < 1e-5;
             for (channel, &distance) in distances.iter().enumerate() {
                 prop_assert!(near(a.distance_m(channel), distance), "channel {channel}: {} for {distance}", a.distance_m(channel));
             }
 
-            let ((start_m, dx_m), regions) = a.regions_between(gauge);
-            let between = acquisition(distances.len().saturating_sub(gauge), (start_m, dx_m), regions);
+            let between = acquisition(distances.len().saturating_sub(gauge), a.places_between(gauge));
             for channel in 0..between.channels {
                 let right = f64::midpoint(distances[channel], distances[channel + gauge]);
                 prop_assert!(near(between.distance_m(channel), right), "channel {channel} over {gauge}");
@@ -196,8 +207,7 @@ mod tests {
 
             let (from, count) = (cut.0 % distances.len(), cut.1);
             let count = count.min(distances.len() - from);
-            let (first, regions) = a.regions_of(from, count);
-            let part = acquisition(count, first, regions);
+            let part = acquisition(count, a.places_of(from, count));
             for channel in 0..count {
                 prop_assert!(near(part.distance_m(channel), distances[from + channel]), "channel {channel} from {from} on");
             }

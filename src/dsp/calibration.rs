@@ -3,7 +3,7 @@
 
 use super::common_mode::CommonMode;
 use super::condition::Conditioner;
-use crate::acquisition::{Acquisition, Quantity, SampleFormat};
+use crate::acquisition::{Acquisition, Places, Quantity, SampleFormat};
 
 /// Photo-elastic factor ξ of silica fiber: phase answers to strain with 0.78 of the change of path.
 pub const PHOTO_ELASTIC: f64 = 0.78;
@@ -101,7 +101,7 @@ impl Conditioner {
             as_it_is => (as_it_is, acquisition.unit.clone()),
         };
         let channels = Self::output_channels(spec, acquisition)?;
-        let ((fiber_start_m, dx_m), regions) = acquisition.regions_between(gauge);
+        let Places { start_m: fiber_start_m, dx_m, regions } = acquisition.places_between(gauge);
         Ok(Acquisition {
             channels,
             dx_m,

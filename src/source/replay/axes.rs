@@ -1,7 +1,7 @@
 //! Axes that stand beside samples as columns of their own: times, with or without an age that they count from, and
 //! distances.
 
-use super::found::{Places, as_written};
+use super::found::{Places, as_written, rounded_places};
 use super::h5::{Attrs, H5};
 use super::stamp_column::DOUBLE_NS;
 use super::times::iso_to_ns;
@@ -175,7 +175,7 @@ pub(super) fn distances(file: &H5, name: &str, channels: usize) -> Result<Option
     let unit = file.dataset_attrs(name)?.and_then(|attrs| unit_of(&attrs));
     let metres = metres_in(unit.as_deref()).map_err(|why| file.unusable(format!("{name}: {why}")))?;
     let in_m: Vec<f64> = values.iter().map(|value| value * metres).collect();
-    Places::at(&in_m).map(Some).map_err(|why| file.unusable(format!("{name}: {why}")))
+    rounded_places(&in_m).map(Some).map_err(|why| file.unusable(format!("{name}: {why}")))
 }
 
 /// Where channels lie that only have numbers, from `first` on.

@@ -1,50 +1,30 @@
 //! What the readers of plain vendor layouts find, and the capture that follows from it.
 
-use std::sync::Arc;
-
 use super::capture::Capture;
 use super::h5::H5;
 use super::h5rows::Table;
 use super::timing::{Stamps, Statements, Timing, work_out};
-use crate::acquisition::{Acquisition, ClockQuality, Quantity, Region, SourceKind, regions_of_distances};
+pub(super) use crate::acquisition::Places;
+use crate::acquisition::{Acquisition, ClockQuality, Quantity, SourceKind, places_at};
 use crate::source::SourceError;
 use crate::units::Rational;
 
 /// How far distances may be off an even spacing, in spacings: what rounded decimals are off.
 const UNEVEN: f64 = 1e-3;
 
-/// Where channels lie on the fiber.
-#[derive(Clone, Debug)]
-pub(super) struct Places {
-    /// Distance of the first channel in metres.
-    pub(super) start_m: f64,
-    /// Metres from one channel to the next, in the first region.
-    pub(super) dx_m: f64,
-    /// Regions behind the first.
-    pub(super) regions: Arc<[Region]>,
-}
-
-impl Places {
-    /// Evenly spaced from end to end.
-    pub(super) fn even(start_m: f64, dx_m: f64) -> Self {
-        Self { start_m, dx_m, regions: Arc::default() }
-    }
-
-    /// Channels at these distances, in metres.
-    ///
-    /// # Errors
-    /// When they do not rise, or lie in more regions of even spacing than a frame can tell.
-    pub(super) fn at(distances: &[f64]) -> Result<Self, String> {
-        let mut steps: Vec<f64> = distances.windows(2).map(|pair| (pair[1] - pair[0]).abs()).collect();
-        let middle = steps.len() / 2;
-        let spacing = if steps.is_empty() { 0.0 } else { *steps.select_nth_unstable_by(middle, f64::total_cmp).1 };
-        // Single-precision numbers are rounded more coarsely the farther out they are.
-        let single = distances.iter().all(|&d| f64::from(d as f32).to_bits() == d.to_bits());
-        let farthest = distances.iter().fold(0f64, |far, d| far.max(d.abs()));
-        let rounding = if single { farthest * f64::from(f32::EPSILON) } else { 0.0 };
-        let ((start_m, dx_m), regions) = regions_of_distances(distances, spacing * UNEVEN + rounding)?;
-        Ok(Self { start_m, dx_m, regions })
-    }
+/// Channels at these distances, in metres.
+///
+/// # Errors
+/// When they do not rise, or lie in more regions of even spacing than a frame can tell.
+pub(super) fn rounded_places(distances: &[f64]) -> Result<Places, String> {
+    let mut steps: Vec<f64> = distances.windows(2).map(|pair| (pair[1] - pair[0]).abs()).collect();
+    let middle = steps.len() / 2;
+    let spacing = if steps.is_empty() { 0.0 } else { *steps.select_nth_unstable_by(middle, f64::total_cmp).1 };
+    // Single-precision numbers are rounded more coarsely the farther out they are.
+    let single = distances.iter().all(|&d| f64::from(d as f32).to_bits() == d.to_bits());
+    let farthest = distances.iter().fold(0f64, |far, d| far.max(d.abs()));
+    let rounding = if single { farthest * f64::from(f32::EPSILON) } else { 0.0 };
+    places_at(distances, spacing * UNEVEN + rounding)
 }
 
 /// What a file says, apart from what has a default.
@@ -228,14 +208,14 @@ mod tests {
             let round = |d: f64| if single { f64::from(d as f32) } else { d };
             let at = |channel: usize| f64::from(start) + channel as f64 * dx;
             let even: Vec<f64> = (0..count).map(|channel| round(at(channel))).collect();
-            let places = Places::at(&even).map_err(TestCaseError::fail)?;
+            let places = rounded_places(&even).map_err(TestCaseError::fail)?;
             prop_assert!(places.regions.is_empty(), "{even:?}");
             prop_assert!((places.dx_m / dx - 1.0).abs() < 0.05);
             // Behind the middle everything lies farther out.
             let split = count / 2 + 1;
             let parts: Vec<f64> =
                 (0..2 * count).map(|c| round(at(c) + if c < split { 0.0 } else { f64::from(jump) * dx })).collect();
-            let places = Places::at(&parts).map_err(TestCaseError::fail)?;
+            let places = rounded_places(&parts).map_err(TestCaseError::fail)?;
             prop_assert_eq!(places.regions.len(), 1);
             prop_assert_eq!(places.regions[0].first_channel, split);
         }

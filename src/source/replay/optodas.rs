@@ -3,15 +3,13 @@
 //! The trap is the distance: `header/dx` is that of the undecimated channels, and `header/channels` counts those. A file
 //! of every 50th channel has channels 32500, 32550, ...: `dx` is then 50 times `header/dx`.
 
-use std::sync::Arc;
-
 use super::capture::Capture;
 use super::h5::H5;
 use super::h5rows;
 use super::times::seconds_to_ns;
 use super::timing::{Statements, work_out};
 use super::words::quantity;
-use crate::acquisition::{Acquisition, ClockQuality, Region, SourceKind, regions_of_distances};
+use crate::acquisition::{Acquisition, ClockQuality, Places, SourceKind, places_at};
 use crate::source::SourceError;
 use crate::units::Rational;
 
@@ -49,7 +47,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     .map_err(|error| error.into_source(|why| file.unusable(why)))?;
     notes.extend(timing.notes());
 
-    let ((fiber_start_m, dx_m), regions) = distances(file, table.channels, &mut notes)?;
+    let Places { start_m: fiber_start_m, dx_m, regions } = distances(file, table.channels, &mut notes)?;
     let unit = file.text("header/unit")?.unwrap_or_default();
     let description = file.text("header/experiment")?.unwrap_or_default();
     let acquisition = Acquisition {
@@ -86,10 +84,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     })
 }
 
-/// Where channels lie: distance of the first and spacing of its region in metres, and the further regions.
-type Distances = ((f64, f64), Arc<[Region]>);
-
-fn distances(file: &H5, channels: usize, notes: &mut Vec<String>) -> Result<Distances, SourceError> {
+fn distances(file: &H5, channels: usize, notes: &mut Vec<String>) -> Result<Places, SourceError> {
     let undecimated = file.number("header/dx")?.ok_or_else(|| file.unusable("OptoDAS without header/dx"))?;
     let numbers = match file.numbers("header/channels")? {
         Some(numbers) if numbers.len() == channels => numbers,
@@ -105,10 +100,10 @@ fn distances(file: &H5, channels: usize, notes: &mut Vec<String>) -> Result<Dist
     };
     if let [only] = numbers[..] {
         let decimation = file.number("demodSpec/roiDec")?.filter(|&d| d >= 1.0).unwrap_or(1.0);
-        return Ok(((undecimated * only, undecimated * decimation), Arc::default()));
+        return Ok(Places::even(undecimated * only, undecimated * decimation));
     }
     let distances: Vec<f64> = numbers.iter().map(|number| number * undecimated).collect();
-    regions_of_distances(&distances, undecimated.abs() * 1e-3).map_err(|why| file.unusable(why))
+    places_at(&distances, undecimated.abs() * 1e-3).map_err(|why| file.unusable(why))
 }
 
 /// First and last channel, and every how manieth.

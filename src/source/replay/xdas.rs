@@ -7,7 +7,7 @@
 use super::axes::{Counts, UNDATED, unit_of};
 use super::capture::Capture;
 use super::format::MAX_CHANNELS;
-use super::found::{Found, Places, Said, is_series, timing};
+use super::found::{Found, Places, Said, is_series, rounded_places, timing};
 use super::h5::{Attrs, H5};
 use super::h5rows;
 use super::ties::Ties;
@@ -261,7 +261,7 @@ fn places(file: &H5, distance: &Coordinate, channels: u64) -> Result<Places, Sou
     };
     let ties = ties(file, distance, &values, channels, |start, count| Some(start + step? * count as f64))?;
     let in_m: Vec<f64> = ties.all().into_iter().map(|value| value * metres).collect();
-    Places::at(&in_m).map_err(wrong)
+    rounded_places(&in_m).map_err(wrong)
 }
 
 /// Tie points of a coordinate of `len` values; `ahead` is the value so many samples behind one.
