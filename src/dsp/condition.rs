@@ -2,9 +2,9 @@
 //! any transform. In: [`Raw`] rows as they lie in a block. Out: [`Rows`], trace-major, channel `c` of the tile being
 //! output channel `channels.start + c`.
 //!
-//! In this order: unpack (NaN, infinity and absurd values become 0 and are counted), demodulate `iq16` (phase,
-//! unwrapped along time), first difference in time (strain rate), difference over `g` channels, scale; then, by the
-//! pipeline's call, common mode and high-pass.
+//! In this order: unpack (NaN, infinity and absurd values become 0 and are counted), first difference in time (strain
+//! rate), difference over `g` channels, scale; then, by the pipeline's call, common mode and high-pass. Of `iq16` the
+//! difference over `g` channels comes first, as a product of samples, and what follows in time is the phase of that.
 //!
 //! Output channel `c` of a spatial difference is input channel `c + g` minus channel `c`; its place is the middle
 //! between the two, and there are `g` channels fewer. The first trace after a reset has no predecessor: its first
@@ -13,7 +13,7 @@
 use std::ops::Range;
 
 use super::calibration::{ConditionError, ConditionSpec, LARGEST, factor};
-use super::demodulate::{Unwrapper, atan2};
+use super::demodulate::Unwrapper;
 use super::high_pass::{HighPass, TINY};
 use super::rows::{Raw, Rows, Samples};
 use crate::acquisition::{Acquisition, SampleFormat};
@@ -33,7 +33,7 @@ pub struct Conditioner {
     now: Vec<f32>,
     before: Vec<f32>,
     primed: bool,
-    /// Only for `iq16`.
+    /// Only for `iq16`: the phase over the gauge length.
     unwrapper: Option<Unwrapper>,
     high_pass: Option<HighPass>,
     tile: Vec<f32>,
@@ -77,7 +77,7 @@ impl Conditioner {
             now: vec![0.0; inputs.len()],
             before: vec![0.0; inputs.len()],
             primed: false,
-            unwrapper: iq.then(|| Unwrapper::new(inputs.len())),
+            unwrapper: iq.then(|| Unwrapper::new(channels.len())),
             high_pass,
             tile: vec![0.0; stride * max_block_traces],
             stride,
@@ -111,15 +111,15 @@ impl Conditioner {
         self.replaced_rows.clear();
         for trace in 0..self.traces {
             let range = raw.range(trace, &self.inputs);
-            match (raw.samples(), self.unwrapper.is_some()) {
-                (Samples::I16(samples), false) => unpack_i16(&samples[range], &mut self.now),
-                (Samples::F32(samples), false) => {
+            match (raw.samples(), &mut self.unwrapper) {
+                (Samples::I16(samples), None) => unpack_i16(&samples[range], &mut self.now),
+                (Samples::F32(samples), None) => {
                     let replaced = unpack_f32(&samples[range], self.largest, &mut self.now);
                     self.nonfinite += replaced;
                     // Room for all was made when this was planned.
                     self.replaced_rows.extend((replaced > 0).then_some(trace));
                 }
-                (Samples::Iq16(samples), true) => unpack_iq16(&samples[range], &mut self.now),
+                (Samples::Iq16(samples), Some(unwrapper)) => unwrapper.take(&samples[range], self.gauge),
                 _ => panic!("raw samples come in the format of the acquisition"),
             }
             self.differences(trace);
@@ -168,12 +168,11 @@ impl Conditioner {
     /// From the unpacked trace in `now` to a row of the tile.
     fn differences(&mut self, trace: usize) {
         let out = &mut self.tile[trace * self.stride..][..self.channels];
-        if let Some(unwrapper) = &mut self.unwrapper {
-            unwrapper.step(&mut self.now);
+        if let Some(unwrapper) = &self.unwrapper {
             if self.difference_in_time {
-                difference_in_space(&self.now, self.gauge, self.factor, out);
+                scaled(unwrapper.change(), self.factor, out);
             } else {
-                difference_of_turns(unwrapper, self.gauge, out);
+                unwrapped(unwrapper, out);
             }
             return;
         }
@@ -189,8 +188,7 @@ impl Conditioner {
         if self.gauge > 0 {
             difference_in_space(&self.now, self.gauge, self.factor, out);
         } else {
-            let factor = self.factor;
-            out.iter_mut().zip(&self.now).for_each(|(out, x)| *out = flush(factor * x));
+            scaled(&self.now, self.factor, out);
         }
     }
 }
@@ -201,12 +199,14 @@ fn difference_in_space(row: &[f32], gauge: usize, factor: f32, out: &mut [f32]) 
     }
 }
 
-/// The unwrapped phase over the gauge length: phases and turns apart, so that only the difference is ever rounded.
-fn difference_of_turns(unwrapper: &Unwrapper, gauge: usize, out: &mut [f32]) {
-    let (phase, turns) = (unwrapper.phase(), unwrapper.turns());
-    let pairs = phase.iter().zip(&phase[gauge..]).zip(turns.iter().zip(&turns[gauge..]));
-    for (out, ((near, far), (near_turns, far_turns))) in out.iter_mut().zip(pairs) {
-        *out = (far - near) + far_turns.wrapping_sub(*near_turns) as f32 * std::f32::consts::TAU;
+fn scaled(row: &[f32], factor: f32, out: &mut [f32]) {
+    out.iter_mut().zip(row).for_each(|(out, x)| *out = flush(factor * x));
+}
+
+/// The unwrapped phase over the gauge length.
+fn unwrapped(unwrapper: &Unwrapper, out: &mut [f32]) {
+    for ((out, phase), turns) in out.iter_mut().zip(unwrapper.phase()).zip(unwrapper.turns()) {
+        *out = phase + *turns as f32 * std::f32::consts::TAU;
     }
 }
 
@@ -230,8 +230,4 @@ fn unpack_f32(samples: &[f32], largest: f32, out: &mut [f32]) -> usize {
         replaced += u32::from(!sound);
     }
     replaced as usize
-}
-
-fn unpack_iq16(samples: &[[i16; 2]], out: &mut [f32]) {
-    out.iter_mut().zip(samples).for_each(|(out, &[re, im])| *out = atan2(f32::from(im), f32::from(re)));
 }
