@@ -74,7 +74,7 @@ fn condition(
     recording: &Recording,
     tile: usize,
     cuts: &[usize],
-) -> (Vec<Vec<f32>>, usize) {
+) -> (Vec<Vec<f64>>, usize) {
     let channels = Conditioner::output_channels(spec, acquisition).expect("possible");
     let mut tiles: Vec<_> = (0..channels)
         .step_by(tile)
@@ -95,7 +95,7 @@ fn condition(
         }
         let mut scratch = Vec::new();
         let pieces = |t| tiles.iter().map(move |tile| tile.tile().row(t));
-        let offsets: Vec<f32> = (0..traces).map(|t| common_mode(spec.common_mode, pieces(t), &mut scratch)).collect();
+        let offsets: Vec<f64> = (0..traces).map(|t| common_mode(spec.common_mode, pieces(t), &mut scratch)).collect();
         for tile in &mut tiles {
             nonfinite += tile.nonfinite();
             tile.subtract_offsets(&offsets);
@@ -112,10 +112,10 @@ fn condition(
 }
 
 /// Largest error in parts of the largest value that any step handles.
-fn worst_error(got: &[Vec<f32>], expected: &[Vec<f64>], size: f64) -> f64 {
+fn worst_error(got: &[Vec<f64>], expected: &[Vec<f64>], size: f64) -> f64 {
     assert_eq!((got.len(), got[0].len()), (expected.len(), expected[0].len()));
     let pairs = got.iter().flatten().zip(expected.iter().flatten());
-    pairs.map(|(&got, expected)| (f64::from(got) - expected).abs() / size).fold(0.0, |w, e| if e <= w { w } else { e })
+    pairs.map(|(&got, expected)| (got - expected).abs() / size).fold(0.0, |w, e| if e <= w { w } else { e })
 }
 
 fn phase_acquisition(channels: usize, sample_format: SampleFormat) -> Acquisition {
@@ -155,7 +155,8 @@ proptest! {
         let acquisition = phase_acquisition(channels, format);
 
         let (got, nonfinite) = condition(&spec, &acquisition, &recording, tile, &cuts);
-        let expected = naive::condition(&spec, &acquisition, &recording.exact(spec.spatial_difference_channels)).unwrap();
+        let exact = recording.exact(spec.spatial_difference_channels);
+        let expected = naive::condition(&spec, &acquisition, &exact).unwrap();
         let factor = if spec.strain_rate { fiberd::dsp::calibration::strain_rate_factor(&spec, &acquisition).unwrap() } else { 1.0 };
         let error = worst_error(&got, &expected, 65536.0 * acquisition.scale * factor);
         prop_assert!(error < 2e-6, "{error:e}");
@@ -190,7 +191,10 @@ impl Scene {
 
     fn record(&self, a: &Acquisition, traces: usize) -> Recording {
         // A sum of twelve even random numbers is as good as normal.
-        let even = |n: u64| n.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31).wrapping_mul(0xD1B5_4A32_D192_ED03) >> 40;
+        let even = |n: u64| {
+            n.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31).wrapping_mul(0xD1B5_4A32_D192_ED03)
+                >> 40
+        };
         let normal = |t: u64| (0..12).map(|i| even(12 * t + i) as f64 / (1u64 << 24) as f64).sum::<f64>() - 6.0;
         let mut phase = 0.0;
         let mut step = |t: usize| {
@@ -234,7 +238,7 @@ fn a_known_strain_is_found_in_the_raw_optical_field() {
     let (got, _) = condition(&spec, &a, &recording, 48, &[40, 1, 64]);
     // The first trace has no predecessor.
     assert!(got[0].iter().all(|&x| x == 0.0));
-    let of_channel = |c: usize| got[1..].iter().map(move |row| f64::from(row[c]));
+    let of_channel = |c: usize| got[1..].iter().map(move |row| row[c]);
     // nstrain/s, less what a first difference loses of a sine.
     let rate = scene.strain * 1e9 * TAU * scene.hz;
     for c in 0..118 {
@@ -265,7 +269,7 @@ fn noise_of_the_laser_does_not_reach_the_strain() {
     let rate = scene.strain * 1e9 * TAU * scene.hz;
     let left = rate * (PI * 0.05).sin() / (PI * 0.05);
     for c in 0..54 {
-        let of_channel = || got[1..].iter().map(|row| f64::from(row[c]));
+        let of_channel = || got[1..].iter().map(|row| row[c]);
         let tone = amplitude(of_channel(), scene.hz / 2000.0);
         let floor = (of_channel().map(|x| x * x).sum::<f64>() / 4000.0 - tone * tone / 2.0).max(0.0).sqrt();
         assert!((tone / left - 1.0).abs() < 1e-3 && floor < 45.0, "channel {c}: {tone} for {left}, floor {floor}");
@@ -324,7 +328,7 @@ fn absurd_floats_poison_nothing_that_follows() {
     assert!(got.iter().flatten().all(|x| x.is_finite() && (*x == 0.0 || x.is_normal())));
     // A ramp has a constant rate of change: behind the high-pass nothing of it remains, nor of the nonsense before it.
     let rate = a.prr.to_f64();
-    assert!(got[4999].iter().all(|x| f64::from(x.abs()) < 1e-3 * rate), "{:?}", got[4999]);
+    assert!(got[4999].iter().all(|x| x.abs() < 1e-3 * rate), "{:?}", got[4999]);
 }
 
 #[test]

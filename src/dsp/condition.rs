@@ -1,6 +1,7 @@
-//! Conditioning of a tile: raw samples of neighbouring channels to `f32` in physical units, as a worker does it before
+//! Conditioning of a tile: raw samples of neighbouring channels to `f64` in physical units, as a worker does it before
 //! any transform. In: [`Raw`] rows as they lie in a block. Out: [`Rows`], trace-major, channel `c` of the tile being
-//! output channel `channels.start + c`.
+//! output channel `channels.start + c`. Single precision would not do: a phase may run away for weeks, and counts may
+//! stand far from zero, while what is looked for is small.
 //!
 //! In this order: unpack (NaN, infinity and absurd values become 0 and are counted), first difference in time (strain
 //! rate), difference over `g` channels, scale; then, by the pipeline's call, common mode and high-pass. Of `iq16` the
@@ -10,16 +11,20 @@
 //! between the two, and there are `g` channels fewer. The first trace after a reset has no predecessor: its first
 //! difference, like its high-pass, is 0.
 
+// What is not inlined into the entry is compiled without the best instruction set of the machine.
+#![allow(clippy::inline_always)]
+
 use std::ops::Range;
 
 use super::calibration::{ConditionError, ConditionSpec, LARGEST, factor};
 use super::demodulate::Unwrapper;
 use super::high_pass::{HighPass, TINY};
+use super::lanes::vectorized;
 use super::rows::{Raw, Rows, Samples};
 use crate::acquisition::{Acquisition, SampleFormat};
 
 /// Rows of a tile are padded to so many samples (64 bytes).
-const ROW_SAMPLES: usize = 16;
+const ROW_SAMPLES: usize = 8;
 
 /// See the module. One a tile; owns all it needs and allocates nothing while running.
 pub struct Conditioner {
@@ -27,16 +32,16 @@ pub struct Conditioner {
     gauge: usize,
     difference_in_time: bool,
     /// From a raw sample, or a radian, to the output's unit.
-    factor: f32,
+    factor: f64,
     /// Raw floats beyond this are taken for nonsense.
     largest: f32,
-    now: Vec<f32>,
-    before: Vec<f32>,
+    now: Vec<f64>,
+    before: Vec<f64>,
     primed: bool,
     /// Only for `iq16`: the phase over the gauge length.
     unwrapper: Option<Unwrapper>,
     high_pass: Option<HighPass>,
-    tile: Vec<f32>,
+    tile: Vec<f64>,
     stride: usize,
     channels: usize,
     traces: usize,
@@ -71,7 +76,7 @@ impl Conditioner {
         Ok(Self {
             gauge,
             difference_in_time: spec.strain_rate,
-            factor: factor as f32,
+            factor,
             // Two differences can each double a sample.
             largest: (LARGEST / (4.0 * factor.abs())) as f32,
             now: vec![0.0; inputs.len()],
@@ -106,6 +111,14 @@ impl Conditioner {
     /// When `raw` has more traces than planned, fewer channels, or another format than the acquisition.
     pub fn run(&mut self, raw: Raw<'_>) {
         assert!(raw.traces() * self.stride <= self.tile.len(), "{} traces at once", raw.traces());
+        vectorized(
+            #[inline(always)]
+            || self.run_traces(raw),
+        );
+    }
+
+    #[inline(always)]
+    fn run_traces(&mut self, raw: Raw<'_>) {
         self.traces = raw.traces();
         self.nonfinite = 0;
         self.replaced_rows.clear();
@@ -130,7 +143,7 @@ impl Conditioner {
     ///
     /// # Panics
     /// When there are fewer offsets than traces.
-    pub fn subtract_offsets(&mut self, offsets: &[f32]) {
+    pub fn subtract_offsets(&mut self, offsets: &[f64]) {
         assert!(offsets.len() >= self.traces, "an offset for each trace");
         for (trace, offset) in offsets.iter().enumerate().take(self.traces) {
             self.row_mut(trace).iter_mut().for_each(|x| *x -= offset);
@@ -140,9 +153,11 @@ impl Conditioner {
     /// The last step, in place; nothing when none is configured.
     pub fn high_pass(&mut self) {
         let Some(high_pass) = &mut self.high_pass else { return };
-        for row in self.tile.chunks_exact_mut(self.stride).take(self.traces) {
-            high_pass.run(&mut row[..self.channels]);
-        }
+        let rows = self.tile.chunks_exact_mut(self.stride).take(self.traces);
+        vectorized(
+            #[inline(always)]
+            || rows.for_each(|row| high_pass.run(&mut row[..self.channels])),
+        );
     }
 
     /// The traces conditioned by the last run.
@@ -161,16 +176,18 @@ impl Conditioner {
         &self.replaced_rows
     }
 
-    fn row_mut(&mut self, trace: usize) -> &mut [f32] {
+    fn row_mut(&mut self, trace: usize) -> &mut [f64] {
         &mut self.tile[trace * self.stride..][..self.channels]
     }
 
     /// From the unpacked trace in `now` to a row of the tile.
+    #[inline(always)]
     fn differences(&mut self, trace: usize) {
         let out = &mut self.tile[trace * self.stride..][..self.channels];
         if let Some(unwrapper) = &self.unwrapper {
             if self.difference_in_time {
-                scaled(unwrapper.change(), self.factor, out);
+                let factor = self.factor;
+                out.iter_mut().zip(unwrapper.change()).for_each(|(out, &x)| *out = flush(factor * f64::from(x)));
             } else {
                 unwrapped(unwrapper, out);
             }
@@ -193,40 +210,45 @@ impl Conditioner {
     }
 }
 
-fn difference_in_space(row: &[f32], gauge: usize, factor: f32, out: &mut [f32]) {
+#[inline(always)]
+fn difference_in_space(row: &[f64], gauge: usize, factor: f64, out: &mut [f64]) {
     for ((out, near), far) in out.iter_mut().zip(row).zip(&row[gauge..]) {
         *out = flush(factor * (far - near));
     }
 }
 
-fn scaled(row: &[f32], factor: f32, out: &mut [f32]) {
+#[inline(always)]
+fn scaled(row: &[f64], factor: f64, out: &mut [f64]) {
     out.iter_mut().zip(row).for_each(|(out, x)| *out = flush(factor * x));
 }
 
 /// The unwrapped phase over the gauge length.
-fn unwrapped(unwrapper: &Unwrapper, out: &mut [f32]) {
+#[inline(always)]
+fn unwrapped(unwrapper: &Unwrapper, out: &mut [f64]) {
     for ((out, phase), turns) in out.iter_mut().zip(unwrapper.phase()).zip(unwrapper.turns()) {
-        *out = phase + *turns as f32 * std::f32::consts::TAU;
+        *out = f64::from(*phase) + f64::from(*turns) * std::f64::consts::TAU;
     }
 }
 
 /// Values whose power could not be told from nothing become zero before they slow the machine down as denormals.
-#[inline]
-fn flush(x: f32) -> f32 {
+#[inline(always)]
+fn flush(x: f64) -> f64 {
     if x.abs() < TINY { 0.0 } else { x }
 }
 
-fn unpack_i16(samples: &[i16], out: &mut [f32]) {
-    out.iter_mut().zip(samples).for_each(|(out, &x)| *out = f32::from(x));
+#[inline(always)]
+fn unpack_i16(samples: &[i16], out: &mut [f64]) {
+    out.iter_mut().zip(samples).for_each(|(out, &x)| *out = f64::from(x));
 }
 
 /// Returns how many samples were replaced.
-fn unpack_f32(samples: &[f32], largest: f32, out: &mut [f32]) -> usize {
+#[inline(always)]
+fn unpack_f32(samples: &[f32], largest: f32, out: &mut [f64]) -> usize {
     let mut replaced = 0u32;
     for (out, &x) in out.iter_mut().zip(samples) {
         // False for NaN.
         let sound = x.abs() <= largest;
-        *out = if sound { x } else { 0.0 };
+        *out = if sound { f64::from(x) } else { 0.0 };
         replaced += u32::from(!sound);
     }
     replaced as usize

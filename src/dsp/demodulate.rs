@@ -6,6 +6,9 @@
 //! bound, so it is never added up in floats: it is kept as the present phase in −π … π and a whole number of turns, both
 //! exact however long the run.
 
+// What is not inlined into the entry is compiled without the best instruction set of the machine.
+#![allow(clippy::inline_always)]
+
 use std::f32::consts::{FRAC_PI_2, PI, TAU};
 
 /// Phases over the gauge length, and turns since the first trace, of some channels.
@@ -120,7 +123,9 @@ mod tests {
 
         /// Two traces of one gauge, full scale included: the phase and its change, apart from whole turns.
         #[test]
-        fn the_phase_over_a_gauge_is_right_for_any_samples(traces in prop::array::uniform2(prop::array::uniform2(end()))) {
+        fn the_phase_over_a_gauge_is_right_for_any_samples(
+            traces in prop::array::uniform2(prop::array::uniform2(end())),
+        ) {
             let mut unwrapper = Unwrapper::new(1);
             let mut before: Option<f64> = None;
             for [near, far] in traces {

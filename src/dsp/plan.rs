@@ -117,6 +117,8 @@ pub struct Plan {
     spec: PlanSpec,
     grid: LineGrid,
     window: Vec<f32>,
+    /// Spectrum of the window function, from the constant on.
+    lines: Vec<f64>,
     /// Energy of the newest 0, 1, 2 … times [`ENERGY_STEP`] traces of the window, and of all.
     energies: Vec<f64>,
     /// `2 / (nfft · Σw²)`; sums hold `|X_k|²`, DC and Nyquist halved.
@@ -151,12 +153,12 @@ impl Plan {
         let energy: f64 = exact.iter().map(|w| w * w).sum();
         let window: Vec<f32> = exact.iter().map(|&w| w as f32).collect();
         let ranges: Vec<Range<usize>> = spec.outputs.iter().flat_map(|o| o.ranges().iter().cloned()).collect();
-        let hops = spec.hops();
+        let (hops, lines) = (spec.hops(), spec.window.lines(spec.nfft));
         let sliding = || Sliding::new(spec.nfft, hops, spec.bins().start, spec.bins().len(), spec.window.terms());
         let side_by_side = match spec.path() {
             Path::Whole => {
                 let needed = |bin| ranges.iter().any(|range| range.contains(&bin));
-                Some(SideBySide::Whole(Schedule::new(&window, needed)))
+                Some(SideBySide::Whole(Schedule::new(&window, &lines, needed)))
             }
             Path::Sliding { .. } if spec.nfft <= MAX_SIDE_BY_SIDE => Some(SideBySide::Sliding(sliding())),
             Path::Sliding { .. } => Some(SideBySide::Long(sliding())),
@@ -173,6 +175,7 @@ impl Plan {
             side_by_side,
             energies: energies(&window),
             window,
+            lines,
             fft: FftPlanner::new().plan_fft_forward(spec.nfft / 2),
             twiddles: (0..=spec.nfft / 2).map(|k| twiddle(k, spec.nfft)).collect(),
             spec,
@@ -223,6 +226,11 @@ impl Plan {
 
     pub(super) fn window(&self) -> &[f32] {
         &self.window
+    }
+
+    /// Spectrum of the window function, from the constant on.
+    pub(super) fn lines(&self) -> &[f64] {
+        &self.lines
     }
 
     /// From the first to the last bin that anything needs.

@@ -35,8 +35,8 @@ pub struct Plans {
     /// What goes out; views that show the same are one here.
     pub views: Vec<ViewOut>,
     /// Room for one trace over all channels, and for the common mode of a block.
-    row_scratch: Vec<f32>,
-    offsets: Vec<f32>,
+    row_scratch: Vec<f64>,
+    offsets: Vec<f64>,
     /// About what a trace costs one thread, over all tiles.
     ns_per_trace: f64,
     /// Each shared by all views that it serves; numbers stay while it is in use.
