@@ -226,7 +226,7 @@ fn scaled(row: &[f64], factor: f64, out: &mut [f64]) {
 #[inline(always)]
 fn unwrapped(unwrapper: &Unwrapper, out: &mut [f64]) {
     for ((out, phase), turns) in out.iter_mut().zip(unwrapper.phase()).zip(unwrapper.turns()) {
-        *out = f64::from(*phase) + f64::from(*turns) * std::f64::consts::TAU;
+        *out = f64::from(*phase) + turns * std::f64::consts::TAU;
     }
 }
 

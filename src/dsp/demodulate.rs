@@ -14,7 +14,7 @@ use std::f32::consts::{FRAC_PI_2, PI, TAU};
 /// Phases over the gauge length, and turns since the first trace, of some channels.
 pub(super) struct Unwrapper {
     phase: Vec<f32>,
-    turns: Vec<i32>,
+    turns: Vec<f64>,
     /// Since the trace before, −π … π; zero for the first trace.
     change: Vec<f32>,
     primed: bool,
@@ -22,7 +22,7 @@ pub(super) struct Unwrapper {
 
 impl Unwrapper {
     pub(super) fn new(channels: usize) -> Self {
-        Self { phase: vec![0.0; channels], turns: vec![0; channels], change: vec![0.0; channels], primed: false }
+        Self { phase: vec![0.0; channels], turns: vec![0.0; channels], change: vec![0.0; channels], primed: false }
     }
 
     pub(super) fn reset(&mut self) {
@@ -35,7 +35,7 @@ impl Unwrapper {
     }
 
     /// Whole turns to be added to [`phase`](Self::phase).
-    pub(super) fn turns(&self) -> &[i32] {
+    pub(super) fn turns(&self) -> &[f64] {
         &self.turns
     }
 
@@ -50,7 +50,7 @@ impl Unwrapper {
     pub(super) fn take(&mut self, field: &[[i16; 2]], gauge: usize) {
         if !self.primed {
             self.phase.fill(0.0);
-            self.turns.fill(0);
+            self.turns.fill(0.0);
         }
         let ends = field.iter().zip(&field[gauge..]);
         for ((near, far), (change, before)) in ends.zip(self.change.iter_mut().zip(&self.phase)) {
@@ -67,7 +67,7 @@ impl Unwrapper {
             let step = now - *phase;
             let turn = i32::from(step < -PI) - i32::from(step > PI);
             *phase = now;
-            *turns = turns.wrapping_add(turn);
+            *turns += f64::from(turn);
             *change = step + turn as f32 * TAU;
         }
     }
@@ -133,7 +133,8 @@ mod tests {
                 let [a, b, c, d] = [far[0], far[1], near[0], near[1]].map(i64::from);
                 let (re, im) = (a * c + b * d, b * c - a * d);
                 let phase = if (re, im) == (0, 0) { before.unwrap_or(0.0) } else { (im as f64).atan2(re as f64) };
-                let turns = |x: f64| (x / f64::from(TAU) - (x / f64::from(TAU)).round()).abs() * f64::from(TAU);
+                let turn = std::f64::consts::TAU;
+                let turns = |x: f64| (x / turn - (x / turn).round()).abs() * turn;
                 prop_assert!(turns(f64::from(unwrapper.phase()[0]) - phase) < 6e-7);
                 prop_assert!(turns(f64::from(unwrapper.change()[0]) - (phase - before.unwrap_or(phase))) < 2e-6);
                 prop_assert!(unwrapper.change()[0].abs() < PI + 1e-6);
@@ -157,16 +158,16 @@ mod tests {
     }
 
     #[test]
-    fn a_month_of_turns_in_one_direction_loses_nothing() {
+    fn years_of_turns_in_one_direction_lose_nothing() {
         let mut unwrapper = Unwrapper::new(1);
         let far = |quarter: i32| [[1000, 0], [0, 1000], [-1000, 0], [0, -1000]][quarter as usize % 4];
         unwrapper.take(&[[1000, 0], far(0)], 1);
-        unwrapper.turns[0] = i32::MAX - 1;
+        unwrapper.turns[0] = 1e12;
         for quarter in 1..=16 {
             unwrapper.take(&[[1000, 0], far(quarter)], 1);
             assert!((unwrapper.change()[0] - FRAC_PI_2).abs() < 1e-6);
         }
-        assert_eq!(unwrapper.turns()[0].wrapping_sub(i32::MAX - 1), 4);
+        assert!((unwrapper.turns()[0] - 1e12 - 4.0).abs() < 1e-9);
         assert!(unwrapper.phase()[0].abs() < 4e-7);
     }
 }

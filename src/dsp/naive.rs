@@ -128,6 +128,16 @@ pub fn power_spectrum(samples: &[f64], window: Window) -> Vec<f64> {
     (0..=nfft / 2).map(bin).collect()
 }
 
+/// Power of the rate of change, from that of its first differences times the PRR: their response `sinc(f / PRR)`, squared,
+/// is divided out of each bin.
+pub fn complete(power: &mut [f64]) {
+    let nfft = 2 * (power.len() - 1);
+    for (k, power) in power.iter_mut().enumerate().skip(1) {
+        let angle = PI * k as f64 / nfft as f64;
+        *power /= (angle.sin() / angle).powi(2);
+    }
+}
+
 /// Consecutive samples of one channel.
 #[derive(Clone, Debug)]
 pub struct Run {

@@ -161,6 +161,7 @@ impl Group {
             }
         };
         let Some((slot, windows)) = finish else { return };
+        plan.complete(sums, kernel.lanes());
         let gain = self.own.as_ref().zip(window).map_or(1.0, |(own, taken)| taken.gain(plan, own));
         for out in values {
             let common = overlap(&out.lane_output.channels, &self.channels);
@@ -333,6 +334,7 @@ impl Alone {
             worker.along.transform(plan, &self.own.ring, seen, &mut self.sums, taken.add);
         }
         let Some((slot, windows)) = finish else { return };
+        plan.complete_alone(&mut self.sums);
         // Means are made of whole windows.
         let gain = window.filter(|_| windows == 1).map_or(1.0, |taken| taken.gain(plan, &self.own));
         let first_bin = plan.bins().start;
