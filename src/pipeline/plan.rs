@@ -144,8 +144,9 @@ impl Plans {
     pub(super) fn transform(&mut self, block: &Lease, kept: &mut KeptBlocks, workers: &Workers, mode: CommonMode) {
         let raw = Raw::of_block(block);
         let all = workers.threads() > 1 && self.ns_per_trace * block.traces as f64 > WORTH_SHARING_NS;
+        let counts = self.counts();
         let tiles = &mut self.tiles;
-        if self.counts() {
+        if counts {
             let lanes = tiles.iter().flat_map(|tile| &tile.lanes);
             let from = lanes.map(|lane| lane.reads_from(block.end_trace().0)).min().unwrap_or(u64::MAX);
             kept.with(block, from, |traces| {
