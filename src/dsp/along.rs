@@ -33,22 +33,26 @@ impl Ring {
     pub(super) fn write_rows<T>(&mut self, first: u64, traces: impl Iterator<Item = T>, put: impl Fn(&mut [f64], T)) {
         let (lanes, mut row) = (self.lanes, NO_LEVEL);
         let (mut at, mut next, mut begins) = (self.place(first), first, self.next != Some(first));
-        for trace in traces {
-            put(&mut row[..lanes], trace);
-            let level = &mut self.levels[at / LEVEL_TRACES * lanes..][..lanes];
-            if begins || at.is_multiple_of(LEVEL_TRACES) {
-                level.copy_from_slice(&row[..lanes]);
-                begins = false;
+        let mut traces = traces.peekable();
+        while traces.peek().is_some() {
+            // As many as share a level.
+            begins |= at.is_multiple_of(LEVEL_TRACES);
+            let (level, end) = (at / LEVEL_TRACES, (at / LEVEL_TRACES + 1) * LEVEL_TRACES);
+            let level = &mut self.levels[level * lanes..][..lanes];
+            for (out, trace) in self.samples[at * lanes..end * lanes].chunks_exact_mut(lanes).zip(&mut traces) {
+                put(&mut row[..lanes], trace);
+                if begins {
+                    level.copy_from_slice(&row[..lanes]);
+                    begins = false;
+                }
+                for ((out, sample), level) in out.iter_mut().zip(&row).zip(&*level) {
+                    *out = (sample - level) as f32;
+                }
+                (at, next) = (at + 1, next + 1);
             }
-            let out = &mut self.samples[at * lanes..][..lanes];
-            for ((out, sample), level) in out.iter_mut().zip(&row).zip(level) {
-                *out = (sample - *level) as f32;
-            }
-            at += 1;
             if at * lanes >= self.samples.len() {
                 at = 0;
             }
-            next += 1;
         }
         self.next = Some(next);
     }

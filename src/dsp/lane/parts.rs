@@ -146,9 +146,8 @@ impl Group {
                 let sums = if self.sums.is_empty() { powers } else { &mut self.sums };
                 if let Some(taken) = window {
                     let (lanes, start) = (kernel.lanes(), taken.start(plan));
-                    let level = history.level(number, lanes, start + plan.nfft() as u64 / 2);
-                    let window = history.window(number, lanes, start, plan.nfft(), level);
-                    kernel.transform(schedule, window, sums, taken.add);
+                    let window = history.window(number, lanes, start, plan.nfft(), NO_LEVEL);
+                    kernel.transform(schedule, window.samples, sums, taken.add);
                 }
                 sums
             }

@@ -31,6 +31,29 @@ pub(super) fn vector<S: Simd, V: Vector<S>>(simd: S, level: &Level) -> V {
     )
 }
 
+impl<S: Simd, V: Vector<S>> Traces<S, V> for Counts<'_> {
+    #[inline(always)]
+    fn traces(self) -> usize {
+        self.cells.len()
+    }
+
+    #[inline(always)]
+    fn split_at(self, traces: usize) -> (Self, Self) {
+        let (before, behind) = self.cells.split_at(traces);
+        (Self { cells: before, ..self }, Self { cells: behind, ..self })
+    }
+
+    #[inline(always)]
+    fn load(self, simd: S, trace: usize) -> V {
+        let counts = &self.cells[trace][self.first..self.first + V::LEN];
+        V::from_fn(
+            simd,
+            #[inline(always)]
+            |lane| f32::from(counts[lane]),
+        )
+    }
+}
+
 /// Counts above a level, which are whole numbers as they are.
 #[derive(Clone, Copy)]
 pub(super) struct CountsAbove<'a, V> {
@@ -46,22 +69,13 @@ impl<S: Simd, V: Vector<S>> Traces<S, V> for CountsAbove<'_, V> {
 
     #[inline(always)]
     fn split_at(self, traces: usize) -> (Self, Self) {
-        let (before, behind) = self.counts.cells.split_at(traces);
-        let Self { counts, level } = self;
-        (
-            Self { counts: Counts { cells: before, ..counts }, level },
-            Self { counts: Counts { cells: behind, ..counts }, level },
-        )
+        let (before, behind) = <Counts<'_> as Traces<S, V>>::split_at(self.counts, traces);
+        (Self { counts: before, ..self }, Self { counts: behind, ..self })
     }
 
     #[inline(always)]
     fn load(self, simd: S, trace: usize) -> V {
-        let counts = &self.counts.cells[trace][self.counts.first..self.counts.first + V::LEN];
-        let samples = V::from_fn(
-            simd,
-            #[inline(always)]
-            |lane| f32::from(counts[lane]),
-        );
+        let samples: V = self.counts.load(simd, trace);
         samples - self.level
     }
 }

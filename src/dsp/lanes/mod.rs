@@ -140,12 +140,12 @@ pub(super) trait Kernel: Send {
     /// Makes the work space large enough for `schedule`. The only place that allocates.
     fn reserve(&mut self, schedule: &Schedule);
 
-    /// `|X_k|²` of a window, its level included, the constant and the highest bin halved, into `sums` as the schedule places
+    /// `|X_k|²` of a window, the constant and the highest bin halved, into `sums` as the schedule places
     /// them, or added to what is there.
     ///
     /// # Panics
     /// When the window, the sums or the work space have not the size that the schedule needs.
-    fn transform(&mut self, schedule: &Schedule, window: Window<'_>, sums: &mut [f32], add: bool);
+    fn transform(&mut self, schedule: &Schedule, samples: Samples<'_>, sums: &mut [f32], add: bool);
 
     /// Makes the work space large enough for `plan`.
     fn reserve_sliding(&mut self, plan: &Sliding);
