@@ -84,9 +84,7 @@ fn the_known_strain_of_the_fixtures_comes_out_of_the_pipeline() {
     let (frequency_hz, strain) = (number(&iq, "frequency_hz"), number(&iq, "strain_nstrain"));
     let phases = tone_amplitudes("iq-tone", demodulated, frequency_hz);
     let rates = tone_amplitudes("iq-tone", rate, frequency_hz);
-    // A first difference over 1/PRR is a derivative times sinc(π f / PRR).
-    let half_turn = std::f64::consts::PI * frequency_hz / 1000.0;
-    let expected_rate = strain * 2.0 * std::f64::consts::PI * frequency_hz * half_turn.sin() / half_turn;
+    let expected_rate = strain * 2.0 * std::f64::consts::PI * frequency_hz;
     for channel in number(&iq, "full_min") as usize..=number(&iq, "full_max") as usize {
         // Output channel c is input c + gauge minus input c.
         let output = channel - 1 - gauge;

@@ -9,7 +9,7 @@ use fiberd::acquisition::{Acquisition, ClockQuality, SampleFormat};
 use fiberd::block::{BlockLayout, BlockPool, RawBlock};
 use fiberd::config::{ProcessingConfig, ViewConfig};
 use fiberd::dsp::{
-    CommonMode, ConditionSpec, Lane, LaneOutput, Output, Plan, PlanSpec, Raw, Samples, Spare, Traces, Window,
+    CommonMode, ConditionSpec, Input, Lane, LaneOutput, Output, Plan, PlanSpec, Raw, Samples, Spare, Traces, Window,
 };
 use fiberd::egress::{Egress, Outlet, fence};
 use fiberd::frame::{
@@ -366,7 +366,7 @@ fn lines_are_the_same_whichever_thread_made_them() {
         outputs: vec![Output::Power(0..129), Output::BandEnergy(vec![5..40, 40..90])],
     };
     let acquisition = Acquisition { channels: 1000, ..(*acquisition(1)).clone() };
-    let plan = Arc::new(Plan::for_counts(spec, acquisition.scale).unwrap());
+    let plan = Arc::new(Plan::for_input(spec, Input::Counts(acquisition.scale)).unwrap());
     // Rows padded to whole cache lines, as blocks have them.
     let stride = 1024;
     let samples: Vec<i16> = (0..600).flat_map(|t| (0..stride).map(move |c| sample(t, c))).collect();

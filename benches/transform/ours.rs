@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fiberd::dsp::{ConditionSpec, Lane, LaneOutput, Plan, Raw, Samples, Spare, Traces};
+use fiberd::dsp::{ConditionSpec, Input, Lane, LaneOutput, Plan, Raw, Samples, Spare, Traces};
 use fiberd::pipeline::tile::{TILE_CHANNELS, Tile};
 use fiberd::pipeline::workers::{WorkerPool, Workers};
 
@@ -36,7 +36,8 @@ impl Ours {
     pub fn new(workload: &Workload, threads: usize) -> Self {
         let acquisition = workload.acquisition();
         let condition = ConditionSpec::default();
-        let plan = Arc::new(Plan::for_counts(workload.spec.clone(), acquisition.scale).expect("possible"));
+        let plan =
+            Arc::new(Plan::for_input(workload.spec.clone(), Input::Counts(acquisition.scale)).expect("possible"));
         let per_channel = workload.output().values_per_channel();
         let kept = KEPT.min(workload.lines());
         let part = |first: usize| {

@@ -6,65 +6,107 @@ use std::ops::Range;
 
 use rustfft::num_complex::Complex;
 
+use super::lanes::{LEVEL_TRACES, Level, MOST_PEAKS, NO_LEVEL};
 use super::plan::Plan;
 
-/// The newest samples of one channel, or of a group of neighbours: `[trace][lane]`. Nothing is ever moved: the ring wraps,
-/// and a window of one channel is one or two pieces.
+/// The newest samples of one channel, or of a group of neighbours: `[trace][lane]`, above levels that [`LEVEL_TRACES`] rows
+/// share, as in [`Store`](super::Store). Nothing is ever moved: the ring wraps, and a window is pieces of it.
 pub(super) struct Ring {
     samples: Vec<f32>,
+    /// `[row / LEVEL_TRACES][lane]`.
+    levels: Vec<f64>,
     lanes: usize,
+    /// The trace that follows the newest.
+    next: Option<u64>,
 }
 
 impl Ring {
     /// Room for `traces` traces of `lanes` channels.
     pub(super) fn new(traces: usize, lanes: usize) -> Self {
-        Self { samples: vec![0.0; traces * lanes], lanes }
-    }
-
-    /// Writes consecutive samples of a lane, the first of trace `first`, over the oldest ones.
-    pub(super) fn write(&mut self, first: u64, lane: usize, samples: impl Iterator<Item = f32>) {
-        let mut at = self.place(first) + lane;
-        for sample in samples {
-            self.samples[at] = sample;
-            at += self.lanes;
-            if at >= self.samples.len() {
-                at = lane;
-            }
-        }
+        // A level is not replaced before the last of its old rows is older than what is asked for.
+        let levels = if traces == 0 { 0 } else { traces.div_ceil(LEVEL_TRACES) + 1 };
+        let (samples, levels) = (vec![0.0; levels * LEVEL_TRACES * lanes], vec![0.0; levels * lanes]);
+        Self { samples, levels, lanes, next: None }
     }
 
     /// Writes consecutive traces, the first of them trace `first`, over the oldest ones: `put` makes a row of each.
-    pub(super) fn write_rows<T>(&mut self, first: u64, traces: impl Iterator<Item = T>, put: impl Fn(&mut [f32], T)) {
-        let mut at = self.place(first);
-        for trace in traces {
-            put(&mut self.samples[at..at + self.lanes], trace);
-            at += self.lanes;
-            if at >= self.samples.len() {
+    pub(super) fn write_rows<T>(&mut self, first: u64, traces: impl Iterator<Item = T>, put: impl Fn(&mut [f64], T)) {
+        let (lanes, mut row) = (self.lanes, NO_LEVEL);
+        let (mut at, mut next, mut begins) = (self.place(first), first, self.next != Some(first));
+        let mut traces = traces.peekable();
+        while traces.peek().is_some() {
+            // As many as share a level.
+            begins |= at.is_multiple_of(LEVEL_TRACES);
+            let (level, end) = (at / LEVEL_TRACES, (at / LEVEL_TRACES + 1) * LEVEL_TRACES);
+            let level = &mut self.levels[level * lanes..][..lanes];
+            for (out, trace) in self.samples[at * lanes..end * lanes].chunks_exact_mut(lanes).zip(&mut traces) {
+                put(&mut row[..lanes], trace);
+                if begins {
+                    level.copy_from_slice(&row[..lanes]);
+                    begins = false;
+                }
+                for ((out, sample), level) in out.iter_mut().zip(&row).zip(&*level) {
+                    *out = (sample - level) as f32;
+                }
+                (at, next) = (at + 1, next + 1);
+            }
+            if at * lanes >= self.samples.len() {
                 at = 0;
             }
         }
+        self.next = Some(next);
     }
 
     /// Writes to all of its memory.
     pub(super) fn touch(&mut self) {
         self.samples.fill(0.0);
-    }
-
-    /// Traces `first .. first + len` of a ring of one lane, the older and the newer piece.
-    fn read(&self, first: u64, len: usize) -> (&[f32], &[f32]) {
-        debug_assert!(self.lanes == 1 && len <= self.samples.len());
-        let at = self.place(first);
-        let older = &self.samples[at..(at + len).min(self.samples.len())];
-        (older, &self.samples[..len - older.len()])
+        self.levels.fill(0.0);
     }
 
     /// The samples of a trace.
-    pub(super) fn row(&self, trace: u64) -> &[f32] {
-        &self.samples[self.place(trace)..][..self.lanes]
+    pub(super) fn row(&self, trace: u64) -> Level {
+        let (samples, levels) = self.row_and_level(trace);
+        let mut row = NO_LEVEL;
+        row.iter_mut().zip(samples).zip(levels).for_each(|((out, x), level)| *out = f64::from(*x) + level);
+        row
     }
 
+    /// One of them.
+    pub(super) fn sample(&self, trace: u64, lane: usize) -> f64 {
+        let at = self.place(trace);
+        f64::from(self.samples[at * self.lanes + lane]) + self.levels[at / LEVEL_TRACES * self.lanes + lane]
+    }
+
+    /// The samples of a trace above `level`.
+    pub(super) fn row_above(&self, trace: u64, level: &Level, out: &mut [f32]) {
+        let (samples, levels) = self.row_and_level(trace);
+        for (((out, x), own), level) in out.iter_mut().zip(samples).zip(levels).zip(level) {
+            *out = x + (own - level) as f32;
+        }
+    }
+
+    fn row_and_level(&self, trace: u64) -> (&[f32], &[f64]) {
+        let (at, lanes) = (self.place(trace), self.lanes);
+        (&self.samples[at * lanes..][..lanes], &self.levels[at / LEVEL_TRACES * lanes..][..lanes])
+    }
+
+    /// Traces `first .. first + len` of a ring of one lane, as pieces of one level each, with the level.
+    fn pieces(&self, first: u64, len: usize) -> impl Iterator<Item = (&[f32], f64)> {
+        debug_assert!(self.lanes == 1 && len <= self.samples.len());
+        let (mut at, mut left) = (self.place(first), len);
+        std::iter::from_fn(move || {
+            let level = *self.levels.get(at / LEVEL_TRACES).filter(|_| left > 0)?;
+            let count = left.min(LEVEL_TRACES - at % LEVEL_TRACES);
+            let piece = &self.samples[at..at + count];
+            left -= count;
+            at = (at + count) % self.samples.len();
+            Some((piece, level))
+        })
+    }
+
+    /// Number of the row of a trace.
     fn place(&self, trace: u64) -> usize {
-        (trace % (self.samples.len() / self.lanes) as u64) as usize * self.lanes
+        (trace % (self.samples.len() / self.lanes) as u64) as usize
     }
 }
 
@@ -101,51 +143,69 @@ impl Along {
     ) {
         let (half, nfft) = (plan.nfft() / 2, plan.nfft() as u64);
         let (pairs, tangled) = (&mut self.pairs[..half], &mut self.tangled[..half]);
+        let mut level = 0.0;
         if let Some(first) = end.checked_sub(nfft).filter(|&first| first >= since) {
-            let (older, newer) = ring.read(first, plan.nfft());
-            window_pairs(pairs, older, newer, plan.window());
+            if plan.nfft() >= SHORTEST_ABOVE {
+                level = ring.sample(first + nfft / 2, 0);
+            }
+            let mut place = 0;
+            for (samples, own) in ring.pieces(first, plan.nfft()) {
+                multiply(pairs, place, samples, (own - level) as f32, &plan.window()[place..]);
+                place += samples.len();
+            }
         } else {
             pairs.fill(Complex::ZERO);
             for trace in since..end {
                 let place = (trace + nfft - end) as usize;
-                let sample = ring.row(trace)[0] * plan.window()[place];
+                let sample = ring.sample(trace, 0) as f32 * plan.window()[place];
                 put_sample(pairs, place, sample);
             }
         }
         let scratch = &mut self.scratch[..plan.fft.get_outofplace_scratch_len()];
         plan.fft.process_outofplace_with_scratch(pairs, tangled, scratch);
+        // The bins that the window function has a line in: of these there is more than was transformed.
+        let bins = plan.bins();
+        let peaks = || bins.clone().take_while(|&bin| bin < plan.lines().len() && plan.nfft() >= SHORTEST_ABOVE);
+        let mut before = [0.0; MOST_PEAKS];
         if add {
-            powers(tangled, &plan.twiddles, plan.bins(), sums, |sum, power| *sum += power);
+            before.iter_mut().zip(peaks()).for_each(|(before, bin)| *before = sums[bin - bins.start]);
+            powers(tangled, &plan.twiddles, bins.clone(), sums, |sum, power| *sum += power);
         } else {
-            powers(tangled, &plan.twiddles, plan.bins(), sums, |sum, power| *sum = power);
+            powers(tangled, &plan.twiddles, bins.clone(), sums, |sum, power| *sum = power);
+        }
+        for (bin, before) in peaks().zip(before) {
+            let mut sum = untangled(tangled, &plan.twiddles, bin);
+            sum.re += (level * plan.lines()[bin]) as f32;
+            sums[bin - bins.start] = before + if bin == 0 { 0.5 * sum.re * sum.re } else { sum.norm_sqr() };
         }
     }
 }
 
+/// Windows shorter than this, in which the lines of a window function may meet, are taken as they are.
+const SHORTEST_ABOVE: usize = 16;
+
 /// One sample among pairs.
+#[inline]
 fn put_sample(pairs: &mut [Complex<f32>], place: usize, sample: f32) {
     let pair = &mut pairs[place / 2];
     *(if place.is_multiple_of(2) { &mut pair.re } else { &mut pair.im }) = sample;
 }
 
-/// Multiplies by the window and makes pairs; the seam between the two pieces of history may fall within a pair.
-fn window_pairs(out: &mut [Complex<f32>], older: &[f32], newer: &[f32], window: &[f32]) {
-    let (head, tail) = out.split_at_mut(older.len() / 2);
-    let (early, late) = window.split_at(older.len());
-    multiply(head, older, early);
-    match (older.as_chunks::<2>().1, newer) {
-        (&[last], &[next, ref newer @ ..]) => {
-            tail[0] = Complex::new(last * early[early.len() - 1], next * late[0]);
-            multiply(&mut tail[1..], newer, &late[1..]);
-        }
-        _ => multiply(tail, newer, late),
+/// Raises samples by `rise`, multiplies them by the window and puts them among pairs, the first at `place`.
+fn multiply(pairs: &mut [Complex<f32>], mut place: usize, mut samples: &[f32], rise: f32, mut window: &[f32]) {
+    if !place.is_multiple_of(2)
+        && let ([first, rest @ ..], [w, later @ ..]) = (samples, window)
+    {
+        put_sample(pairs, place, (first + rise) * w);
+        (place, samples, window) = (place + 1, rest, later);
     }
-}
-
-fn multiply(out: &mut [Complex<f32>], samples: &[f32], window: &[f32]) {
-    let pairs = samples.as_chunks::<2>().0.iter().zip(window.as_chunks::<2>().0);
-    for (out, ([a, b], [v, w])) in out.iter_mut().zip(pairs) {
-        *out = Complex::new(a * v, b * w);
+    let (twos, last) = samples.as_chunks::<2>();
+    for ((out, [a, b]), [v, w]) in pairs[place / 2..].iter_mut().zip(twos).zip(window.as_chunks::<2>().0) {
+        *out = Complex::new((a + rise) * v, (b + rise) * w);
+    }
+    if let [last] = last {
+        let end = samples.len() - 1;
+        put_sample(pairs, place + end, (last + rise) * window[end]);
     }
 }
 
@@ -194,9 +254,12 @@ impl Along {
         let (half, nfft) = (plan.nfft() / 2, plan.nfft() as u64);
         let (pairs, tangled) = (&mut self.pairs[..half], &mut self.tangled[..half]);
         pairs.fill(Complex::ZERO);
+        let start = end.saturating_sub(nfft);
+        // A window of which a part is missing, and so zero, has no level.
+        let level = if start >= since && end >= nfft { ring.sample(start + nfft / 2, lane) } else { 0.0 };
         // Where a trace's number says, so that nothing has to be turned afterwards.
-        for trace in since.max(end.saturating_sub(nfft))..end {
-            put_sample(pairs, (trace % nfft) as usize, ring.row(trace)[lane]);
+        for trace in since.max(start)..end {
+            put_sample(pairs, (trace % nfft) as usize, (ring.sample(trace, lane) - level) as f32);
         }
         let scratch = &mut self.scratch[..plan.fft.get_outofplace_scratch_len()];
         plan.fft.process_outofplace_with_scratch(pairs, tangled, scratch);
@@ -204,7 +267,10 @@ impl Along {
             let bin = first_bin + row as i64;
             let folded = bin.unsigned_abs() as usize;
             let (folded, mirrored) = if folded > half { (plan.nfft() - folded, bin > 0) } else { (folded, bin < 0) };
-            let sum = untangled(tangled, &plan.twiddles, folded);
+            let mut sum = untangled(tangled, &plan.twiddles, folded);
+            if bin == 0 {
+                sum.re += (level * nfft as f64) as f32;
+            }
             put(row, if mirrored { sum.conj() } else { sum });
         }
     }

@@ -1,25 +1,30 @@
-//! Conditioning of a tile: raw samples of neighbouring channels to `f32` in physical units, as a worker does it before
+//! Conditioning of a tile: raw samples of neighbouring channels to `f64` in physical units, as a worker does it before
 //! any transform. In: [`Raw`] rows as they lie in a block. Out: [`Rows`], trace-major, channel `c` of the tile being
-//! output channel `channels.start + c`.
+//! output channel `channels.start + c`. Single precision would not do: a phase may run away for weeks, and counts may
+//! stand far from zero, while what is looked for is small.
 //!
-//! In this order: unpack (NaN, infinity and absurd values become 0 and are counted), demodulate `iq16` (phase,
-//! unwrapped along time), first difference in time (strain rate), difference over `g` channels, scale; then, by the
-//! pipeline's call, common mode and high-pass.
+//! In this order: unpack (NaN, infinity and absurd values become 0 and are counted), first difference in time (strain
+//! rate), difference over `g` channels, scale; then, by the pipeline's call, common mode and high-pass. Of `iq16` the
+//! difference over `g` channels comes first, as a product of samples, and what follows in time is the phase of that.
 //!
 //! Output channel `c` of a spatial difference is input channel `c + g` minus channel `c`; its place is the middle
 //! between the two, and there are `g` channels fewer. The first trace after a reset has no predecessor: its first
 //! difference, like its high-pass, is 0.
 
+// What is not inlined into the entry is compiled without the best instruction set of the machine.
+#![allow(clippy::inline_always)]
+
 use std::ops::Range;
 
 use super::calibration::{ConditionError, ConditionSpec, LARGEST, factor};
-use super::demodulate::{Unwrapper, atan2};
+use super::demodulate::Unwrapper;
 use super::high_pass::{HighPass, TINY};
+use super::lanes::vectorized;
 use super::rows::{Raw, Rows, Samples};
 use crate::acquisition::{Acquisition, SampleFormat};
 
 /// Rows of a tile are padded to so many samples (64 bytes).
-const ROW_SAMPLES: usize = 16;
+const ROW_SAMPLES: usize = 8;
 
 /// See the module. One a tile; owns all it needs and allocates nothing while running.
 pub struct Conditioner {
@@ -27,16 +32,16 @@ pub struct Conditioner {
     gauge: usize,
     difference_in_time: bool,
     /// From a raw sample, or a radian, to the output's unit.
-    factor: f32,
+    factor: f64,
     /// Raw floats beyond this are taken for nonsense.
     largest: f32,
-    now: Vec<f32>,
-    before: Vec<f32>,
+    now: Vec<f64>,
+    before: Vec<f64>,
     primed: bool,
-    /// Only for `iq16`.
+    /// Only for `iq16`: the phase over the gauge length.
     unwrapper: Option<Unwrapper>,
     high_pass: Option<HighPass>,
-    tile: Vec<f32>,
+    tile: Vec<f64>,
     stride: usize,
     channels: usize,
     traces: usize,
@@ -71,13 +76,13 @@ impl Conditioner {
         Ok(Self {
             gauge,
             difference_in_time: spec.strain_rate,
-            factor: factor as f32,
+            factor,
             // Two differences can each double a sample.
             largest: (LARGEST / (4.0 * factor.abs())) as f32,
             now: vec![0.0; inputs.len()],
             before: vec![0.0; inputs.len()],
             primed: false,
-            unwrapper: iq.then(|| Unwrapper::new(inputs.len())),
+            unwrapper: iq.then(|| Unwrapper::new(channels.len())),
             high_pass,
             tile: vec![0.0; stride * max_block_traces],
             stride,
@@ -106,20 +111,28 @@ impl Conditioner {
     /// When `raw` has more traces than planned, fewer channels, or another format than the acquisition.
     pub fn run(&mut self, raw: Raw<'_>) {
         assert!(raw.traces() * self.stride <= self.tile.len(), "{} traces at once", raw.traces());
+        vectorized(
+            #[inline(always)]
+            || self.run_traces(raw),
+        );
+    }
+
+    #[inline(always)]
+    fn run_traces(&mut self, raw: Raw<'_>) {
         self.traces = raw.traces();
         self.nonfinite = 0;
         self.replaced_rows.clear();
         for trace in 0..self.traces {
             let range = raw.range(trace, &self.inputs);
-            match (raw.samples(), self.unwrapper.is_some()) {
-                (Samples::I16(samples), false) => unpack_i16(&samples[range], &mut self.now),
-                (Samples::F32(samples), false) => {
+            match (raw.samples(), &mut self.unwrapper) {
+                (Samples::I16(samples), None) => unpack_i16(&samples[range], &mut self.now),
+                (Samples::F32(samples), None) => {
                     let replaced = unpack_f32(&samples[range], self.largest, &mut self.now);
                     self.nonfinite += replaced;
                     // Room for all was made when this was planned.
                     self.replaced_rows.extend((replaced > 0).then_some(trace));
                 }
-                (Samples::Iq16(samples), true) => unpack_iq16(&samples[range], &mut self.now),
+                (Samples::Iq16(samples), Some(unwrapper)) => unwrapper.take(&samples[range], self.gauge),
                 _ => panic!("raw samples come in the format of the acquisition"),
             }
             self.differences(trace);
@@ -130,7 +143,7 @@ impl Conditioner {
     ///
     /// # Panics
     /// When there are fewer offsets than traces.
-    pub fn subtract_offsets(&mut self, offsets: &[f32]) {
+    pub fn subtract_offsets(&mut self, offsets: &[f64]) {
         assert!(offsets.len() >= self.traces, "an offset for each trace");
         for (trace, offset) in offsets.iter().enumerate().take(self.traces) {
             self.row_mut(trace).iter_mut().for_each(|x| *x -= offset);
@@ -140,9 +153,11 @@ impl Conditioner {
     /// The last step, in place; nothing when none is configured.
     pub fn high_pass(&mut self) {
         let Some(high_pass) = &mut self.high_pass else { return };
-        for row in self.tile.chunks_exact_mut(self.stride).take(self.traces) {
-            high_pass.run(&mut row[..self.channels]);
-        }
+        let rows = self.tile.chunks_exact_mut(self.stride).take(self.traces);
+        vectorized(
+            #[inline(always)]
+            || rows.for_each(|row| high_pass.run(&mut row[..self.channels])),
+        );
     }
 
     /// The traces conditioned by the last run.
@@ -161,19 +176,20 @@ impl Conditioner {
         &self.replaced_rows
     }
 
-    fn row_mut(&mut self, trace: usize) -> &mut [f32] {
+    fn row_mut(&mut self, trace: usize) -> &mut [f64] {
         &mut self.tile[trace * self.stride..][..self.channels]
     }
 
     /// From the unpacked trace in `now` to a row of the tile.
+    #[inline(always)]
     fn differences(&mut self, trace: usize) {
         let out = &mut self.tile[trace * self.stride..][..self.channels];
-        if let Some(unwrapper) = &mut self.unwrapper {
-            unwrapper.step(&mut self.now);
+        if let Some(unwrapper) = &self.unwrapper {
             if self.difference_in_time {
-                difference_in_space(&self.now, self.gauge, self.factor, out);
+                let factor = self.factor;
+                out.iter_mut().zip(unwrapper.change()).for_each(|(out, &x)| *out = flush(factor * f64::from(x)));
             } else {
-                difference_of_turns(unwrapper, self.gauge, out);
+                unwrapped(unwrapper, out);
             }
             return;
         }
@@ -189,49 +205,51 @@ impl Conditioner {
         if self.gauge > 0 {
             difference_in_space(&self.now, self.gauge, self.factor, out);
         } else {
-            let factor = self.factor;
-            out.iter_mut().zip(&self.now).for_each(|(out, x)| *out = flush(factor * x));
+            scaled(&self.now, self.factor, out);
         }
     }
 }
 
-fn difference_in_space(row: &[f32], gauge: usize, factor: f32, out: &mut [f32]) {
+#[inline(always)]
+fn difference_in_space(row: &[f64], gauge: usize, factor: f64, out: &mut [f64]) {
     for ((out, near), far) in out.iter_mut().zip(row).zip(&row[gauge..]) {
         *out = flush(factor * (far - near));
     }
 }
 
-/// The unwrapped phase over the gauge length: phases and turns apart, so that only the difference is ever rounded.
-fn difference_of_turns(unwrapper: &Unwrapper, gauge: usize, out: &mut [f32]) {
-    let (phase, turns) = (unwrapper.phase(), unwrapper.turns());
-    let pairs = phase.iter().zip(&phase[gauge..]).zip(turns.iter().zip(&turns[gauge..]));
-    for (out, ((near, far), (near_turns, far_turns))) in out.iter_mut().zip(pairs) {
-        *out = (far - near) + far_turns.wrapping_sub(*near_turns) as f32 * std::f32::consts::TAU;
+#[inline(always)]
+fn scaled(row: &[f64], factor: f64, out: &mut [f64]) {
+    out.iter_mut().zip(row).for_each(|(out, x)| *out = flush(factor * x));
+}
+
+/// The unwrapped phase over the gauge length.
+#[inline(always)]
+fn unwrapped(unwrapper: &Unwrapper, out: &mut [f64]) {
+    for ((out, phase), turns) in out.iter_mut().zip(unwrapper.phase()).zip(unwrapper.turns()) {
+        *out = f64::from(*phase) + turns * std::f64::consts::TAU;
     }
 }
 
 /// Values whose power could not be told from nothing become zero before they slow the machine down as denormals.
-#[inline]
-fn flush(x: f32) -> f32 {
+#[inline(always)]
+fn flush(x: f64) -> f64 {
     if x.abs() < TINY { 0.0 } else { x }
 }
 
-fn unpack_i16(samples: &[i16], out: &mut [f32]) {
-    out.iter_mut().zip(samples).for_each(|(out, &x)| *out = f32::from(x));
+#[inline(always)]
+fn unpack_i16(samples: &[i16], out: &mut [f64]) {
+    out.iter_mut().zip(samples).for_each(|(out, &x)| *out = f64::from(x));
 }
 
 /// Returns how many samples were replaced.
-fn unpack_f32(samples: &[f32], largest: f32, out: &mut [f32]) -> usize {
+#[inline(always)]
+fn unpack_f32(samples: &[f32], largest: f32, out: &mut [f64]) -> usize {
     let mut replaced = 0u32;
     for (out, &x) in out.iter_mut().zip(samples) {
         // False for NaN.
         let sound = x.abs() <= largest;
-        *out = if sound { x } else { 0.0 };
+        *out = if sound { f64::from(x) } else { 0.0 };
         replaced += u32::from(!sound);
     }
     replaced as usize
-}
-
-fn unpack_iq16(samples: &[[i16; 2]], out: &mut [f32]) {
-    out.iter_mut().zip(samples).for_each(|(out, &[re, im])| *out = atan2(f32::from(im), f32::from(re)));
 }

@@ -2,17 +2,17 @@
 //!
 //! Bilinear transform of `s / (s + ω)`: −3 dB exactly at the corner, `b = 1 / (1 + K)`, `a = (1 − K) / (1 + K)`,
 //! `K = tan(π · corner / PRR)`; the same numbers as `scipy.signal.butter(1, corner, "highpass", fs=prr)`. It starts at
-//! rest on its first trace: that one gives zero, so a standing offset makes no step. The state is f64: at a corner of a
+//! rest on its first trace: that one gives zero, so a standing offset makes no step. All is f64: at a corner of a
 //! hundredth of a hertz it remembers 10⁵ traces, and f32 would show every one of their roundings.
 
 /// Magnitudes below this become zero: their power could not be told from nothing, and they would slow the machine down
 /// when they decay into denormal numbers.
-pub(super) const TINY: f32 = 1e-25;
+pub(super) const TINY: f64 = 1e-25;
 
 pub(super) struct HighPass {
     a: f64,
     b: f64,
-    before: Vec<f32>,
+    before: Vec<f64>,
     state: Vec<f64>,
     primed: bool,
 }
@@ -34,7 +34,8 @@ impl HighPass {
     }
 
     /// One trace in place.
-    pub(super) fn run(&mut self, row: &mut [f32]) {
+    #[inline(always)]
+    pub(super) fn run(&mut self, row: &mut [f64]) {
         if !self.primed {
             self.before.copy_from_slice(row);
             self.state.fill(0.0);
@@ -42,11 +43,11 @@ impl HighPass {
         }
         let (a, b) = (self.a, self.b);
         for ((x, before), state) in row.iter_mut().zip(&mut self.before).zip(&mut self.state) {
-            let y = b * (f64::from(*x) - f64::from(*before)) + a * *state;
-            let y = if y.abs() < f64::from(TINY) { 0.0 } else { y };
+            let y = b * (*x - *before) + a * *state;
+            let y = if y.abs() < TINY { 0.0 } else { y };
             *before = *x;
             *state = y;
-            *x = y as f32;
+            *x = y;
         }
     }
 }

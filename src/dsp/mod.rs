@@ -31,7 +31,7 @@ pub use common_mode::{CommonMode, common_mode};
 pub use condition::Conditioner;
 pub use grid::{LineGrid, traces_seen};
 pub use lane::{Clock, Lane, LaneOutput, Line, Spent, Worker};
-pub use plan::{Output, Path, Plan, PlanError, PlanSpec};
+pub use plan::{Input, Output, Path, Plan, PlanError, PlanSpec};
 pub use rows::{Raw, Rows, Samples};
 pub use store::Store;
 pub use traces::{Cells, History, Spare, Traces};

@@ -12,8 +12,8 @@ use super::plan::{Output, PlanSpec};
 use super::window::Window;
 use crate::acquisition::{Acquisition, SampleFormat};
 
-/// Conditioning of one unbroken run. `raw` are counts or floats as they came, or for `iq16` the phases of
-/// [`demodulate`]. NaN, infinity and absurd values are 0 already.
+/// Conditioning of one unbroken run. `raw` are counts or floats as they came, or for `iq16` the phases over the gauge
+/// length of [`demodulate`]. NaN, infinity and absurd values are 0 already.
 ///
 /// # Errors
 /// What cannot be done with samples of this acquisition.
@@ -25,9 +25,6 @@ pub fn condition(
     let iq = acquisition.sample_format == SampleFormat::Iq16;
     let scale = if iq { 1.0 } else { acquisition.scale };
     let mut traces: Vec<Vec<f64>> = raw.iter().map(|row| row.iter().map(|x| x * scale).collect()).collect();
-    if iq {
-        traces = difference_in_space(&traces, spec.spatial_difference_channels);
-    }
     if spec.strain_rate {
         let factor = strain_rate_factor(spec, acquisition)?;
         traces = (0..traces.len())
@@ -52,17 +49,27 @@ pub fn condition(
     Ok(traces)
 }
 
-/// Raw optical field to phase, unwrapped along time: a step from trace to trace never exceeds half a turn.
-pub fn demodulate(field: &[Vec<[f64; 2]>]) -> Vec<Vec<f64>> {
-    let mut phases: Vec<Vec<f64>> =
-        field.iter().map(|row| row.iter().map(|&[re, im]| im.atan2(re)).collect()).collect();
-    for t in 1..phases.len() {
-        for c in 0..phases[t].len() {
-            let step = phases[t][c] - phases[t - 1][c];
-            phases[t][c] -= TAU * (step / TAU).round();
+/// Raw optical field to phase over `gauge` channels, unwrapped along time: of `w[c] = z[c + gauge] · conj z[c]`, what the
+/// ends share being gone, the argument of the first trace and, added up, the arguments of `w[t] · conj w[t − 1]` behind it.
+/// Where `w` is zero there is no phase, and the one before stands.
+pub fn demodulate(field: &[Vec<[f64; 2]>], gauge: usize) -> Vec<Vec<f64>> {
+    let by_conjugate = |[a, b]: [f64; 2], [c, d]: [f64; 2]| [a * c + b * d, b * c - a * d];
+    let argument = |[re, im]: [f64; 2]| im.atan2(re);
+    let channels = field.first().map_or(0, |row| row.len().saturating_sub(gauge));
+    let (mut w, mut phase) = (vec![[1.0, 0.0]; channels], vec![0.0; channels]);
+    let mut traces = Vec::new();
+    for row in field {
+        for c in 0..channels {
+            let now = by_conjugate(row[c + gauge], row[c]);
+            if now == [0.0, 0.0] {
+                continue;
+            }
+            phase[c] += argument(by_conjugate(now, w[c]));
+            w[c] = now;
         }
+        traces.push(phase.clone());
     }
-    phases
+    traces
 }
 
 /// Channel `c + gauge` minus channel `c`; the last `gauge` channels have no partner.
@@ -119,6 +126,16 @@ pub fn power_spectrum(samples: &[f64], window: Window) -> Vec<f64> {
         sides * (re * re + im * im) / (nfft as f64 * energy)
     };
     (0..=nfft / 2).map(bin).collect()
+}
+
+/// Power of the rate of change, from that of its first differences times the PRR: their response `sinc(f / PRR)`, squared,
+/// is divided out of each bin.
+pub fn complete(power: &mut [f64]) {
+    let nfft = 2 * (power.len() - 1);
+    for (k, power) in power.iter_mut().enumerate().skip(1) {
+        let angle = PI * k as f64 / nfft as f64;
+        *power /= (angle.sin() / angle).powi(2);
+    }
 }
 
 /// Consecutive samples of one channel.

@@ -6,6 +6,7 @@
 //! for DC and the Nyquist bin, where `c_k = 1`. By Parseval a sine of amplitude `A` at a bin centre gives `A²/2` in the
 //! sum over its main lobe, whatever the window, and white noise of variance σ² gives σ² in the sum over all bins.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -56,6 +57,18 @@ pub struct PlanSpec {
     pub period_traces: Rational,
     /// What comes out, at least one.
     pub outputs: Vec<Output>,
+}
+
+/// What the samples are that a plan is for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Input {
+    /// In their unit.
+    Samples,
+    /// To be multiplied by this to be in their unit. It costs nothing: the factor of the powers holds it.
+    Counts(f64),
+    /// A rate of change made of [first differences](super::ConditionSpec::strain_rate), in its unit. What these lack of a
+    /// derivative is put back, bin by bin: power `k` is divided by `sinc²(k / nfft)`.
+    Differences,
 }
 
 /// Why a plan is impossible.
@@ -117,10 +130,14 @@ pub struct Plan {
     spec: PlanSpec,
     grid: LineGrid,
     window: Vec<f32>,
+    /// Spectrum of the window function, from the constant on.
+    lines: Vec<f64>,
     /// Energy of the newest 0, 1, 2 … times [`ENERGY_STEP`] traces of the window, and of all.
     energies: Vec<f64>,
     /// `2 / (nfft · Σw²)`; sums hold `|X_k|²`, DC and Nyquist halved.
     factor: f64,
+    /// Bins that are wanted, with what their powers have to be multiplied by first; none where it is nothing.
+    lacking: Vec<(usize, f32)>,
     /// For channels side by side; `None` when the length is no power of two, or too long.
     pub(super) side_by_side: Option<SideBySide>,
     /// For each output and each of its bands (a spectrum counts as one): where its bins stand among these powers.
@@ -137,31 +154,34 @@ impl Plan {
     /// # Errors
     /// What cannot be planned, and what would be possible.
     pub fn new(spec: PlanSpec) -> Result<Self, PlanError> {
-        Self::for_counts(spec, 1.0)
+        Self::for_input(spec, Input::Samples)
     }
 
-    /// As [`new`](Self::new), for samples that have to be multiplied by `scale` to be in their unit. It costs nothing:
-    /// the factor of the powers holds it.
+    /// As [`new`](Self::new), for samples that are something else.
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn for_counts(spec: PlanSpec, scale: f64) -> Result<Self, PlanError> {
+    pub fn for_input(spec: PlanSpec, input: Input) -> Result<Self, PlanError> {
         spec.check()?;
+        let scale = if let Input::Counts(scale) = input { scale } else { 1.0 };
         let exact = spec.window.table(spec.nfft);
         let energy: f64 = exact.iter().map(|w| w * w).sum();
         let window: Vec<f32> = exact.iter().map(|&w| w as f32).collect();
         let ranges: Vec<Range<usize>> = spec.outputs.iter().flat_map(|o| o.ranges().iter().cloned()).collect();
-        let hops = spec.hops();
+        let (hops, lines) = (spec.hops(), spec.window.lines(spec.nfft));
         let sliding = || Sliding::new(spec.nfft, hops, spec.bins().start, spec.bins().len(), spec.window.terms());
         let side_by_side = match spec.path() {
             Path::Whole => {
                 let needed = |bin| ranges.iter().any(|range| range.contains(&bin));
-                Some(SideBySide::Whole(Schedule::new(&window, needed)))
+                Some(SideBySide::Whole(Schedule::new(&window, &lines, needed)))
             }
             Path::Sliding { .. } if spec.nfft <= MAX_SIDE_BY_SIDE => Some(SideBySide::Sliding(sliding())),
             Path::Sliding { .. } => Some(SideBySide::Long(sliding())),
             Path::Along => None,
         };
+        let lacks = |bin: usize| (input == Input::Differences).then(|| (bin, (1.0 / response(bin, spec.nfft)) as f32));
+        let lacking: Vec<(usize, f32)> =
+            BTreeSet::from_iter(ranges.iter().cloned().flatten()).into_iter().filter_map(lacks).collect();
         let places = |range: &Range<usize>| match &side_by_side {
             Some(side_by_side) => range.clone().map(|bin| side_by_side.position(bin)).collect(),
             None => Vec::new(),
@@ -170,9 +190,11 @@ impl Plan {
             grid: LineGrid::new(spec.period_traces),
             factor: 2.0 * scale * scale / (spec.nfft as f64 * energy),
             places: spec.outputs.iter().map(|o| o.ranges().iter().map(places).collect()).collect(),
+            lacking,
             side_by_side,
             energies: energies(&window),
             window,
+            lines,
             fft: FftPlanner::new().plan_fft_forward(spec.nfft / 2),
             twiddles: (0..=spec.nfft / 2).map(|k| twiddle(k, spec.nfft)).collect(),
             spec,
@@ -225,6 +247,11 @@ impl Plan {
         &self.window
     }
 
+    /// Spectrum of the window function, from the constant on.
+    pub(super) fn lines(&self) -> &[f64] {
+        &self.lines
+    }
+
     /// From the first to the last bin that anything needs.
     pub(super) fn bins(&self) -> Range<usize> {
         self.spec.bins()
@@ -237,6 +264,21 @@ impl Plan {
         let from = self.nfft() - there;
         let there = self.energies[place] + energy(&self.window[from..from + there % ENERGY_STEP]);
         self.energies[self.energies.len() - 1] / there.max(f64::MIN_POSITIVE)
+    }
+
+    /// Puts back what first differences lack into the sums of a line, [places](SideBySide::position) of so many lanes.
+    pub(super) fn complete(&self, sums: &mut [f32], lanes: usize) {
+        let Some(side_by_side) = &self.side_by_side else { return };
+        for &(bin, gain) in &self.lacking {
+            let place = side_by_side.position(bin) as usize * lanes;
+            sums[place..place + lanes].iter_mut().for_each(|power| *power *= gain);
+        }
+    }
+
+    /// The same for the [bins](Self::bins) of a channel alone.
+    pub(super) fn complete_alone(&self, sums: &mut [f32]) {
+        let first = self.bins().start;
+        self.lacking.iter().for_each(|&(bin, gain)| sums[bin - first] *= gain);
     }
 
     /// What sums of `|X_k|²` over `windows` windows, times `gain`, become, as output number `output` wants them.
@@ -285,6 +327,12 @@ impl fmt::Debug for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Plan").field("spec", &self.spec).finish_non_exhaustive()
     }
+}
+
+/// Power of a first difference over that of the derivative, in bin `k`: `sinc²(k / nfft)`.
+fn response(bin: usize, nfft: usize) -> f64 {
+    let angle = std::f64::consts::PI * bin as f64 / nfft as f64;
+    if bin == 0 { 1.0 } else { (angle.sin() / angle).powi(2) }
 }
 
 /// Traces from one energy of a part of the window to the next.

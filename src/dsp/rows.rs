@@ -1,7 +1,7 @@
 //! Views of trace-major samples: rows of neighbouring channels, one row a trace, a fixed stride apart.
 //!
 //! [`Raw`] is what the interrogator gave (counts, floats or complex counts, as they lie in a block); [`Rows`] is what
-//! conditioning made of it: `f32` in physical units.
+//! conditioning made of it: `f64` in physical units.
 
 use std::ops::Range;
 
@@ -10,19 +10,19 @@ use crate::block::RawBlock;
 
 /// Conditioned traces: `traces` rows of `channels` samples, `stride` samples from row to row.
 #[derive(Clone, Copy, Debug)]
-pub struct Rows<'a> {
-    samples: &'a [f32],
+pub struct Rows<'a, T = f64> {
+    samples: &'a [T],
     stride: usize,
     traces: usize,
     channels: usize,
 }
 
-impl<'a> Rows<'a> {
+impl<'a, T: Copy> Rows<'a, T> {
     /// Rows in `samples`.
     ///
     /// # Panics
     /// When the rows overlap or reach beyond `samples`.
-    pub fn new(samples: &'a [f32], stride: usize, traces: usize, channels: usize) -> Self {
+    pub fn new(samples: &'a [T], stride: usize, traces: usize, channels: usize) -> Self {
         check_rows(samples.len(), stride, traces, channels);
         Self { samples, stride, traces, channels }
     }
@@ -38,7 +38,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Samples of one trace.
-    pub fn row(&self, trace: usize) -> &'a [f32] {
+    pub fn row(&self, trace: usize) -> &'a [T] {
         let start = trace * self.stride;
         &self.samples[start..start + self.channels]
     }

@@ -13,7 +13,7 @@
 use std::ops::Range;
 
 use super::along::Ring;
-use super::lanes::{CELL_CHANNELS, Cell, Counts, Window};
+use super::lanes::{CELL_CHANNELS, Cell, Counts, Level, Samples as Rows, Window};
 use super::rows::{Raw, Samples};
 use super::store::Store;
 
@@ -114,6 +114,11 @@ impl<'a> Cells<'a> {
         spare.put(self.table);
     }
 
+    fn counts(&self, group: usize, lanes: usize, first: u64, traces: usize) -> Counts<'_> {
+        let channel = group * lanes;
+        Counts { cells: self.rows(channel / CELL_CHANNELS, first, traces), first: channel % CELL_CHANNELS }
+    }
+
     fn rows(&self, cell: usize, first: u64, traces: usize) -> &[&'a Cell] {
         &self.table[cell * self.traces..][(first - self.first_trace) as usize..][..traces]
     }
@@ -150,15 +155,20 @@ impl<'a> History<'a> {
         first >= self.first_trace() && self.position().checked_sub(first).is_some_and(|here| here >= traces as u64)
     }
 
-    /// `traces` traces from `first` on, which must be here, of the channels of group `group` of `lanes`.
-    pub(super) fn window(self, group: usize, lanes: usize, first: u64, traces: usize) -> Window<'a> {
+    /// `traces` traces from `first` on, which must be here, of the channels of group `group` of `lanes`, above `level`.
+    pub(super) fn window(self, group: usize, lanes: usize, first: u64, traces: usize, level: Level) -> Window<'a> {
+        let samples = match self {
+            Self::Counts(cells) => Rows::I16(cells.counts(group, lanes, first, traces)),
+            Self::Conditioned(store) => Rows::F32(store.window(group, first, traces)),
+        };
+        Window { samples, level }
+    }
+
+    /// What a window that holds `trace` is taken for: the sample there, of each channel of the group.
+    pub(super) fn level(self, group: usize, lanes: usize, trace: u64) -> Level {
         match self {
-            Self::Counts(cells) => {
-                let channel = group * lanes;
-                let cells = cells.rows(channel / CELL_CHANNELS, first, traces);
-                Window::I16(Counts { cells, first: channel % CELL_CHANNELS })
-            }
-            Self::Conditioned(store) => Window::F32(store.window(group, first, traces)),
+            Self::Counts(cells) => cells.counts(group, lanes, trace, 1).row(0, lanes),
+            Self::Conditioned(store) => store.level(group, trace),
         }
     }
 
@@ -173,11 +183,16 @@ impl<'a> History<'a> {
                 let cells = cells.rows(channels.start / CELL_CHANNELS, first, traces);
                 ring.write_rows(first, cells.iter(), |row, cell| {
                     let counts = &cell[place..place + channels.len()];
-                    row.iter_mut().zip(counts).for_each(|(sample, &count)| *sample = f32::from(count));
+                    row.iter_mut().zip(counts).for_each(|(sample, &count)| *sample = f64::from(count));
                 });
             }
             Self::Conditioned(store) => {
-                ring.write_rows(first, store.rows_of(channels, first, traces), <[f32]>::copy_from_slice);
+                let (lanes, place) = (store.lanes(), channels.start % store.lanes());
+                let window = store.window(channels.start / lanes, first, traces);
+                ring.write_rows(first, 0..traces, |row, n| {
+                    let samples = &window.row(n, lanes)[place..place + channels.len()];
+                    row.copy_from_slice(samples);
+                });
             }
         }
     }

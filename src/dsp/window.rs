@@ -46,6 +46,17 @@ impl Window {
         terms.map(|(j, a)| if j % 2 == 0 { a * (angle * j as f64).cos() } else { -a * (angle * j as f64).cos() }).sum()
     }
 
+    /// The spectrum of the window itself, `Σ w[n]·exp(−2πi k n / nfft)`, in bins 0 … [`half_lobe`](Self::half_lobe): it is
+    /// real, and zero elsewhere (below the middle).
+    pub fn lines(self, nfft: usize) -> Vec<f64> {
+        let line = |(j, a): (usize, &f64)| match j {
+            0 => a * nfft as f64,
+            _ if j % 2 == 0 => a * nfft as f64 / 2.0,
+            _ => -a * nfft as f64 / 2.0,
+        };
+        self.terms().iter().enumerate().map(line).collect()
+    }
+
     /// All `nfft` coefficients.
     pub fn table(self, nfft: usize) -> Vec<f64> {
         (0..nfft).map(|n| self.coefficient(n, nfft)).collect()

@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 use crate::acquisition::Acquisition;
 use crate::block::Lease;
-use crate::dsp::{CommonMode, ConditionError, ConditionSpec, Conditioner, Lane, Plan, Raw, Store, Traces, common_mode};
+use crate::dsp::{
+    CommonMode, ConditionError, ConditionSpec, Conditioner, Input, Lane, Plan, Raw, Store, Traces, common_mode,
+};
 use crate::egress::Egress;
 use crate::frame::Stream;
 use crate::pipeline::WORTH_SHARING_NS;
@@ -35,14 +37,14 @@ pub struct Plans {
     /// What goes out; views that show the same are one here.
     pub views: Vec<ViewOut>,
     /// Room for one trace over all channels, and for the common mode of a block.
-    row_scratch: Vec<f32>,
-    offsets: Vec<f32>,
+    row_scratch: Vec<f64>,
+    offsets: Vec<f64>,
     /// About what a trace costs one thread, over all tiles.
     ns_per_trace: f64,
     /// Each shared by all views that it serves; numbers stay while it is in use.
     transforms: Vec<Option<Transform>>,
-    /// The scale of counts that are transformed as they come.
-    counts: Option<f64>,
+    /// What transforms get.
+    input: Input,
     /// Common mode is that of all channels, whoever looks at them.
     needs_all: bool,
     max_block_traces: usize,
@@ -92,12 +94,17 @@ impl Plans {
             let channels = start..(start + TILE_CHANNELS).min(output.channels);
             Tile::new(condition, acquisition, channels, Vec::new(), max_block_traces)
         };
+        let input = match plain_counts(condition, acquisition) {
+            Some(scale) => Input::Counts(scale),
+            None if condition.strain_rate => Input::Differences,
+            None => Input::Samples,
+        };
         let needs_all = condition.common_mode != CommonMode::Keep;
         let mut plans = Self {
             tiles: (0..output.channels).step_by(TILE_CHANNELS).map(tile).collect::<Result<_, _>>()?,
             transforms: Vec::new(),
             views: Vec::new(),
-            counts: plain_counts(condition, acquisition),
+            input,
             row_scratch: Vec::with_capacity(output.channels),
             offsets: vec![0.0; max_block_traces],
             ns_per_trace: 0.0,
@@ -115,7 +122,7 @@ impl Plans {
 
     /// Whether counts are transformed as they come.
     pub const fn counts(&self) -> bool {
-        self.counts.is_some()
+        matches!(self.input, Input::Counts(_))
     }
 
     /// All transforms.
@@ -137,8 +144,9 @@ impl Plans {
     pub(super) fn transform(&mut self, block: &Lease, kept: &mut KeptBlocks, workers: &Workers, mode: CommonMode) {
         let raw = Raw::of_block(block);
         let all = workers.threads() > 1 && self.ns_per_trace * block.traces as f64 > WORTH_SHARING_NS;
+        let counts = self.counts();
         let tiles = &mut self.tiles;
-        if self.counts.is_some() {
+        if counts {
             let lanes = tiles.iter().flat_map(|tile| &tile.lanes);
             let from = lanes.map(|lane| lane.reads_from(block.end_trace().0)).min().unwrap_or(u64::MAX);
             kept.with(block, from, |traces| {

@@ -119,12 +119,12 @@ impl Tile {
     }
 
     /// Conditioned samples of one trace of the last block.
-    pub fn conditioned_row(&self, trace: usize) -> Option<&[f32]> {
+    pub fn conditioned_row(&self, trace: usize) -> Option<&[f64]> {
         self.conditioned.as_ref().filter(|_| !self.idle).map(|(conditioner, _)| conditioner.tile().row(trace))
     }
 
     /// Subtracts the common mode of each trace.
-    pub fn subtract(&mut self, offsets: &[f32]) {
+    pub fn subtract(&mut self, offsets: &[f64]) {
         if let Some((conditioner, _)) = self.conditioned.as_mut().filter(|_| !self.idle) {
             conditioner.subtract_offsets(offsets);
         }

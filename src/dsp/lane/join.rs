@@ -66,7 +66,10 @@ impl Lane {
             let (lane, oldest) =
                 (alone.channel - group.channels.start, old.position.saturating_sub(old.plan.nfft() as u64));
             let since = before.from(old.run_start).max(oldest);
-            alone.own.ring.write(since, 0, (since..old.position).map(|trace| before.ring.row(trace)[lane]));
+            alone
+                .own
+                .ring
+                .write_rows(since, since..old.position, |row, trace| row[0] = before.ring.sample(trace, lane));
             alone.own.since = Some(since);
         }
         for before in &mut old.groups {

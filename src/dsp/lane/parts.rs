@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::super::along::{Ring, total};
-use super::super::lanes::{self, Kernel, Move, Out, REFRESH_LINES, Sliding, Window};
+use super::super::lanes::{self, Floats, Kernel, Move, NO_LEVEL, Out, REFRESH_LINES, Samples, Sliding, Window};
 use super::super::plan::{Output, Plan, SideBySide};
 use super::super::traces::History;
 use super::{LaneOutput, Values, Worker, of, overlap, widen};
@@ -145,8 +145,9 @@ impl Group {
             SideBySide::Whole(schedule) => {
                 let sums = if self.sums.is_empty() { powers } else { &mut self.sums };
                 if let Some(taken) = window {
-                    let window = history.window(number, kernel.lanes(), taken.start(plan), plan.nfft());
-                    kernel.transform(schedule, window, sums, taken.add);
+                    let (lanes, start) = (kernel.lanes(), taken.start(plan));
+                    let window = history.window(number, lanes, start, plan.nfft(), NO_LEVEL);
+                    kernel.transform(schedule, window.samples, sums, taken.add);
                 }
                 sums
             }
@@ -159,6 +160,7 @@ impl Group {
             }
         };
         let Some((slot, windows)) = finish else { return };
+        plan.complete(sums, kernel.lanes());
         let gain = self.own.as_ref().zip(window).map_or(1.0, |(own, taken)| taken.gain(plan, own));
         for out in values {
             let common = overlap(&out.lane_output.channels, &self.channels);
@@ -204,17 +206,37 @@ pub(super) fn slide_to(
         let (hop, left) = ((end - before) as usize, before - sliding.nfft() as u64);
         if history.holds(left, sliding.nfft() + hop) {
             return move_groups(groups, kernel, sliding, before, |group| {
-                (history.window(group, lanes, before, hop), Some(history.window(group, lanes, left, hop)))
+                let level = history.level(group, lanes, before);
+                let window = |first| history.window(group, lanes, first, hop, level);
+                (window(before), Some(window(left)))
             });
         }
     }
+    let level = |group: usize| history.level(group, lanes, start + sliding.nfft() as u64 / 2);
     for group in &mut *groups {
         group.sums.fill(0.0);
     }
     let hop = sliding.longest_hop();
     for first in (start..end).step_by(hop) {
         let traces = hop.min((end - first) as usize);
-        move_groups(groups, kernel, sliding, first, |group| (history.window(group, lanes, first, traces), None));
+        move_groups(groups, kernel, sliding, first, |group| {
+            (history.window(group, lanes, first, traces, level(group)), None)
+        });
+    }
+    for group in groups {
+        let level = level(group.number);
+        group.add_constant(sliding, &level[..lanes]);
+    }
+}
+
+impl Group {
+    /// Adds what a constant of so much in each lane has, to sums over a whole window.
+    fn add_constant(&mut self, sliding: &Sliding, level: &[f64]) {
+        let Some(row) = sliding.constant_row() else { return };
+        let row = &mut self.sums[2 * row * level.len()..];
+        for (sum, level) in row.iter_mut().zip(level) {
+            *sum += (level * sliding.nfft() as f64) as f32;
+        }
     }
 }
 
@@ -238,9 +260,12 @@ pub(super) fn slide_own(groups: &mut [Group], plan: &Plan, sliding: &Sliding, wo
         let (new, old) = step.split_at_mut(hop);
         let rows = new.chunks_exact_mut(lanes).zip(old.chunks_exact_mut(lanes));
         for ((new, old), trace) in rows.zip(before..) {
-            new.copy_from_slice(own.ring.row(trace));
-            match trace.checked_sub(nfft).filter(|&trace| trace >= from) {
-                Some(gone) => old.copy_from_slice(own.ring.row(gone)),
+            // Above the same level, whichever; but what is missing is zero.
+            let gone = trace.checked_sub(nfft).filter(|&trace| trace >= from);
+            let level = if gone.is_some() { own.ring.row(trace) } else { NO_LEVEL };
+            own.ring.row_above(trace, &level, new);
+            match gone {
+                Some(gone) => own.ring.row_above(gone, &level, old),
                 None => old.fill(0.0),
             }
         }
@@ -248,7 +273,11 @@ pub(super) fn slide_own(groups: &mut [Group], plan: &Plan, sliding: &Sliding, wo
     let mut steps = steps.chunks_exact(2 * hop).map(|step| step.split_at(hop));
     let mut step = |state| {
         let (new, old) = steps.next().expect("room for the steps of two groups");
-        Move { new: Window::F32(new), old: Some(Window::F32(old)), state }
+        let window = |rows| Window {
+            samples: Samples::F32(Floats { rows, levels: &NO_LEVEL[..lanes], first: 0 }),
+            level: NO_LEVEL,
+        };
+        Move { new: window(new), old: Some(window(old)), state }
     };
     match groups {
         [a, b] => kernel.slide(sliding, before, &mut [step(&mut a.sums), step(&mut b.sums)]),
@@ -304,6 +333,7 @@ impl Alone {
             worker.along.transform(plan, &self.own.ring, seen, &mut self.sums, taken.add);
         }
         let Some((slot, windows)) = finish else { return };
+        plan.complete_alone(&mut self.sums);
         // Means are made of whole windows.
         let gain = window.filter(|_| windows == 1).map_or(1.0, |taken| taken.gain(plan, &self.own));
         let first_bin = plan.bins().start;

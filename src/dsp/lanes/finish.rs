@@ -7,11 +7,8 @@ use fearless_simd::prelude::*;
 use fearless_simd::{Simd, f32x4};
 
 use super::butterfly::Vector;
-use super::{Form, Out};
+use super::{Form, MOST_LANES, Out};
 use crate::dsp::decibel::{DB_PER_OCTAVE, DECIBEL, DECIBEL_OF_BIAS};
-
-/// Most lanes that a vector has.
-const MOST_LANES: usize = 16;
 
 /// Bins and channels that are turned round together.
 const EDGE: usize = 4;

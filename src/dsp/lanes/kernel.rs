@@ -1,17 +1,19 @@
 //! The passes over a window, one instruction set at a time. [`Lanes`] is the same code for all of them: `V` is as many
 //! channels as fit into a vector.
 
-use fearless_simd::{Level, Simd, dispatch};
+use fearless_simd::{Level as InstructionSet, Simd, dispatch};
 
 use super::butterfly::{
     Complex, Eighth, Pairs, Twiddles, Vector, four, last_eight, last_four, last_two, power, real_eight, real_four,
     real_two,
 };
 use super::finish::{energies, spectrum};
-use super::load::Traces;
-use super::schedule::{FirstRow, RealPass, Schedule, Step};
-use super::sliding::{Sliding, slide, weigh};
-use super::{CELL_CHANNELS, Form, Kernel, Move, Out, Window};
+use super::load::{CountsAbove, FloatsAbove, Traces, vector};
+use super::schedule::{FirstRow, MOST_PEAKS, RealPass, Schedule, Step};
+use super::sliding::{self, Sliding, slide, weigh};
+use super::{
+    CELL_CHANNELS, Counts, Floats, Form, Kernel, LEVEL_TRACES, Level, MOST_LANES, Move, NO_LEVEL, Out, Samples,
+};
 
 /// Memory and code of one worker; see [`Kernel`].
 pub(super) struct Lanes<S: Simd, V> {
@@ -19,20 +21,22 @@ pub(super) struct Lanes<S: Simd, V> {
     complex: Vec<Complex<V>>,
     real: Vec<V>,
     sliding: Vec<V>,
+    /// The levels of the samples of a window.
+    levels: Vec<V>,
 }
 
-/// The best kernel of `level`.
-pub(super) fn kernel_for(level: Level) -> Box<dyn Kernel> {
+/// The best kernel of an instruction set.
+pub(super) fn kernel_for(set: InstructionSet) -> Box<dyn Kernel> {
     #[inline(always)]
     fn native<S: Simd>(simd: S) -> Box<dyn Kernel> {
         Box::new(Lanes::<S, S::f32s>::new(simd))
     }
-    dispatch!(level, simd => native(simd))
+    dispatch!(set, simd => native(simd))
 }
 
 impl<S: Simd, V: Vector<S> + Send> Lanes<S, V> {
     pub(super) const fn new(simd: S) -> Self {
-        Self { simd, complex: Vec::new(), real: Vec::new(), sliding: Vec::new() }
+        Self { simd, complex: Vec::new(), real: Vec::new(), sliding: Vec::new(), levels: Vec::new() }
     }
 }
 
@@ -46,33 +50,54 @@ impl<S: Simd, V: Vector<S> + Send> Kernel for Lanes<S, V> {
         let (complex, real) = (schedule.complex_len.max(self.complex.len()), schedule.real_len.max(self.real.len()));
         self.complex.resize(complex, Complex { re: zero, im: zero });
         self.real.resize(real, zero);
+        // The first and the last may be levels of a part of their traces.
+        let levels = (schedule.nfft() / LEVEL_TRACES + 2).max(self.levels.len());
+        self.levels.resize(levels, zero);
     }
 
-    fn transform(&mut self, schedule: &Schedule, window: Window<'_>, sums: &mut [f32], add: bool) {
-        let traces = match window {
-            Window::I16(counts) => counts.cells.len(),
-            Window::F32(samples) => samples.len() / V::LEN,
+    fn transform(&mut self, schedule: &Schedule, samples: Samples<'_>, sums: &mut [f32], add: bool) {
+        let traces = match samples {
+            Samples::I16(counts) => counts.cells.len(),
+            Samples::F32(floats) => floats.rows.len() / V::LEN,
         };
         assert!(traces == schedule.nfft(), "a window of {} traces", schedule.nfft());
         assert!(sums.len() >= schedule.stored() * V::LEN, "room for {} powers", schedule.stored());
-        let Self { simd, complex, real, .. } = self;
+        let Self { simd, complex, real, levels, .. } = self;
         let simd = *simd;
         simd.vectorize(
             #[inline(always)]
             || {
-                match window {
-                    Window::I16(counts) => {
+                let level = match samples {
+                    Samples::I16(counts) => {
                         assert!(counts.first + V::LEN <= CELL_CHANNELS, "a group lies within a cell");
-                        first_pass(simd, counts, &schedule.first, complex, real);
+                        let far = far::<S, V, _>(simd, counts).map(|far| far.of(counts.row(traces / 2, V::LEN)));
+                        match &far {
+                            Some(level) => {
+                                let samples = CountsAbove { counts, level: vector::<S, V>(simd, level) };
+                                first_pass(simd, samples, &schedule.first, complex, real);
+                            }
+                            None => first_pass(simd, counts, &schedule.first, complex, real),
+                        }
+                        far
                     }
-                    Window::F32(samples) => first_pass(simd, samples, &schedule.first, complex, real),
-                }
+                    Samples::F32(floats) => {
+                        let as_they_are = FloatsAbove::new(simd, floats, &NO_LEVEL, levels);
+                        let far = far::<S, V, _>(simd, as_they_are).map(|far| far.of(floats.row(traces / 2, V::LEN)));
+                        let samples = FloatsAbove::new(simd, floats, far.as_ref().unwrap_or(&NO_LEVEL), levels);
+                        first_pass(simd, samples, &schedule.first, complex, real);
+                        far
+                    }
+                };
                 for pass in &schedule.real {
                     real_pass(simd, pass, complex, real);
                 }
+                let before = peaks::<S, V>(simd, schedule, sums, add && level.is_some());
                 real_end(simd, schedule, real, sums, add);
                 for step in &schedule.steps {
                     complex_step(simd, schedule, step, complex, sums, add);
+                }
+                if let Some(level) = &level {
+                    put_back(simd, schedule, level, (complex, real), before, sums);
                 }
             },
         );
@@ -90,18 +115,24 @@ impl<S: Simd, V: Vector<S> + Send> Kernel for Lanes<S, V> {
         simd.vectorize(
             #[inline(always)]
             || match moves {
-                [a, b] => match (a.new, b.new) {
-                    (Window::I16(x), Window::I16(y)) => {
-                        slide(simd, plan, first, [a.step(x, Window::counts), b.step(y, Window::counts)], sliding);
+                [a, b] => match (a.new.samples, b.new.samples) {
+                    (Samples::I16(x), Samples::I16(y)) => {
+                        slide(simd, plan, first, [counts_step(simd, a, x), counts_step(simd, b, y)], sliding);
                     }
-                    (Window::F32(x), Window::F32(y)) => {
-                        slide(simd, plan, first, [a.step(x, Window::floats), b.step(y, Window::floats)], sliding);
+                    (Samples::F32(x), Samples::F32(y)) => {
+                        let zero = V::splat(simd, 0.0);
+                        let (mut of_a, mut of_b) = ([[zero; STEP_LEVELS]; 2], [[zero; STEP_LEVELS]; 2]);
+                        let steps = [floats_step(simd, a, x, &mut of_a), floats_step(simd, b, y, &mut of_b)];
+                        slide(simd, plan, first, steps, sliding);
                     }
                     _ => unreachable!("a tile holds samples of one kind"),
                 },
-                [a] => match a.new {
-                    Window::I16(x) => slide(simd, plan, first, [a.step(x, Window::counts)], sliding),
-                    Window::F32(x) => slide(simd, plan, first, [a.step(x, Window::floats)], sliding),
+                [a] => match a.new.samples {
+                    Samples::I16(x) => slide(simd, plan, first, [counts_step(simd, a, x)], sliding),
+                    Samples::F32(x) => {
+                        let mut levels = [[V::splat(simd, 0.0); STEP_LEVELS]; 2];
+                        slide(simd, plan, first, [floats_step(simd, a, x, &mut levels)], sliding);
+                    }
                 },
                 _ => unreachable!("one or two groups move at once"),
             },
@@ -131,6 +162,126 @@ impl<S: Simd, V: Vector<S> + Send> Kernel for Lanes<S, V> {
             #[inline(always)]
             || energies::<S, V>(simd, powers, positions, factor, out),
         );
+    }
+}
+
+/// Levels that the traces of a step have at most: a step is no longer than what shares a level.
+const STEP_LEVELS: usize = 2;
+
+/// The step of a group with its traces as what they are.
+#[inline(always)]
+fn counts_step<'a, S: Simd, V: Vector<S>>(
+    simd: S,
+    step: &'a mut Move<'_>,
+    new: Counts<'a>,
+) -> sliding::Step<'a, CountsAbove<'a, V>> {
+    let level = vector(simd, &step.new.level);
+    let old = step.old.map(
+        #[inline(always)]
+        |old| match old.samples {
+            Samples::I16(counts) => CountsAbove { counts, level },
+            Samples::F32(_) => unreachable!("a tile holds samples of one kind"),
+        },
+    );
+    sliding::Step { new: CountsAbove { counts: new, level }, old, state: step.state }
+}
+
+#[inline(always)]
+fn floats_step<'a, S: Simd, V: Vector<S>>(
+    simd: S,
+    step: &'a mut Move<'_>,
+    new: Floats<'a>,
+    [of_new, of_old]: &'a mut [[V; STEP_LEVELS]; 2],
+) -> sliding::Step<'a, FloatsAbove<'a, V>> {
+    let level: &Level = &step.new.level;
+    let old = step.old.map(
+        #[inline(always)]
+        |old| match old.samples {
+            Samples::F32(floats) => FloatsAbove::new(simd, floats, level, of_old),
+            Samples::I16(_) => unreachable!("a tile holds samples of one kind"),
+        },
+    );
+    sliding::Step { new: FloatsAbove::new(simd, new, level, of_new), old, state: step.state }
+}
+
+/// The powers so far, where a level will be put back: zero where nothing is added to.
+#[inline(always)]
+fn peaks<S: Simd, V: Vector<S>>(simd: S, schedule: &Schedule, sums: &[f32], add: bool) -> [V; MOST_PEAKS] {
+    let mut before = [V::splat(simd, 0.0); MOST_PEAKS];
+    if add {
+        let positions = std::iter::once(schedule.real_end.position).chain(schedule.peaks.iter().map(|p| p.position));
+        for (before, position) in before.iter_mut().zip(positions) {
+            *before = V::from_slice(simd, &sums[position * V::LEN..][..V::LEN]);
+        }
+    }
+    before
+}
+
+/// Which lanes of a window stand so far from zero that rounding would show, by a look at four of its traces; `None` when none
+/// does, as mostly, and a level would cost a tenth for nothing. Noise on a level of less than its range fourfold keeps 1e-5.
+#[inline(always)]
+fn far<S: Simd, V: Vector<S>, T: Traces<S, V>>(simd: S, samples: T) -> Option<Far> {
+    let eighth = samples.traces() / 8;
+    let (a, b) = (samples.load(simd, eighth), samples.load(simd, 3 * eighth));
+    let (c, d) = (samples.load(simd, 5 * eighth), samples.load(simd, 7 * eighth));
+    let range = a.max(b).max(c.max(d)) - a.min(b).min(c.min(d));
+    let excess = a.max(-a) - range * V::splat(simd, 4.0);
+    let mut lanes = Far([0.0; MOST_LANES]);
+    excess.store_slice(&mut lanes.0[..V::LEN]);
+    lanes.0.iter().any(|&excess| excess > 0.0).then_some(lanes)
+}
+
+/// Larger than zero for lanes that stand far from it.
+struct Far([f32; MOST_LANES]);
+
+impl Far {
+    /// These numbers for lanes that stand far from zero, nothing for the others.
+    #[inline(always)]
+    fn of(self, row: Level) -> Level {
+        std::array::from_fn(
+            #[inline(always)]
+            |lane| if self.0[lane] > 0.0 { row[lane] } else { 0.0 },
+        )
+    }
+}
+
+/// Puts the level of the window back into the bins that the spectrum of the window function has: what its last butterfly
+/// was made of is still there. Lanes without a level stay as they are.
+#[inline(always)]
+fn put_back<S: Simd, V: Vector<S>>(
+    simd: S,
+    schedule: &Schedule,
+    level: &Level,
+    (complex, real): (&[Complex<V>], &[V]),
+    before: [V; MOST_PEAKS],
+    sums: &mut [f32],
+) {
+    let end = &schedule.real_end;
+    let vector = vector::<S, V>(simd, level);
+    let mut constant = vector * V::splat(simd, schedule.constant);
+    for &x in &real[end.from..end.from + end.len] {
+        constant += x;
+    }
+    let half = constant * V::splat(simd, 0.5);
+    put::<S, V>(level, half.mul_add(constant, before[0]), &mut sums[end.position * V::LEN..]);
+    for (peak, before) in schedule.peaks.iter().zip(&before[1..]) {
+        let (mut re, mut im) = (vector * V::splat(simd, peak.weight), V::splat(simd, 0.0));
+        for (z, &[cos, sin]) in complex[peak.range.clone()].iter().zip(&peak.turns) {
+            let (cos, sin) = (V::splat(simd, cos), V::splat(simd, sin));
+            re = z.im.mul_add(-sin, z.re.mul_add(cos, re));
+            im = z.re.mul_add(sin, z.im.mul_add(cos, im));
+        }
+        put::<S, V>(level, re.mul_add(re, im.mul_add(im, *before)), &mut sums[peak.position * V::LEN..]);
+    }
+}
+
+/// Replaces sums of the lanes that have a level.
+#[inline(always)]
+fn put<S: Simd, V: Vector<S>>(level: &Level, power: V, sums: &mut [f32]) {
+    for ((sum, power), level) in sums.iter_mut().zip(power.as_slice()).zip(level) {
+        if level.abs() > 0.0 {
+            *sum = *power;
+        }
     }
 }
 

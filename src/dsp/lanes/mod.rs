@@ -24,9 +24,9 @@ mod tests;
 
 use std::ops::Range;
 
-use fearless_simd::Level;
+use fearless_simd::{Level as InstructionSet, Simd, dispatch};
 
-pub(super) use schedule::Schedule;
+pub(super) use schedule::{MOST_PEAKS, Schedule};
 pub(super) use sliding::{REFRESH_LINES, Sliding};
 
 /// Channels of a [`Cell`].
@@ -35,13 +35,61 @@ pub(super) const CELL_CHANNELS: usize = 32;
 /// Counts of neighbouring channels in one trace, as blocks hold them: a cache line.
 pub(super) type Cell = [i16; CELL_CHANNELS];
 
+/// Most lanes that a vector has.
+pub(super) const MOST_LANES: usize = 16;
+
+/// Traces that share a level where samples are stored above one.
+pub(super) const LEVEL_TRACES: usize = 64;
+
+/// One number for each lane, from which the samples of a window are counted. It is taken off before anything is rounded, and
+/// put back, exactly, into the few bins that a constant has: so a window that stands far from zero loses nothing.
+pub(super) type Level = [f64; MOST_LANES];
+
+/// Samples as they are.
+pub(super) static NO_LEVEL: Level = [0.0; MOST_LANES];
+
 /// Consecutive traces of as many channels as there are lanes.
 #[derive(Clone, Copy)]
-pub(super) enum Window<'a> {
+pub(super) struct Window<'a> {
+    pub(super) samples: Samples<'a>,
+    /// Anything near the samples.
+    pub(super) level: Level,
+}
+
+/// The samples of a window.
+#[derive(Clone, Copy)]
+pub(super) enum Samples<'a> {
     /// Counts where they lie.
     I16(Counts<'a>),
-    /// Conditioned samples, all finite, `[trace][lane]`.
-    F32(&'a [f32]),
+    /// Conditioned samples, all finite.
+    F32(Floats<'a>),
+}
+
+/// Samples above levels.
+#[derive(Clone, Copy)]
+pub(super) struct Floats<'a> {
+    /// `[trace][lane]`.
+    pub(super) rows: &'a [f32],
+    /// `[level][lane]`, one for [`LEVEL_TRACES`] traces.
+    pub(super) levels: &'a [f64],
+    /// How many traces before these the first level begins.
+    pub(super) first: usize,
+}
+
+impl Floats<'_> {
+    /// The samples of a trace.
+    pub(super) fn row(&self, trace: usize, lanes: usize) -> Level {
+        let (row, levels) = (&self.rows[trace * lanes..], &self.levels[(self.first + trace) / LEVEL_TRACES * lanes..]);
+        std::array::from_fn(|lane| if lane < lanes { f64::from(row[lane]) + levels[lane] } else { 0.0 })
+    }
+}
+
+impl Counts<'_> {
+    /// The samples of a trace.
+    pub(super) fn row(&self, trace: usize, lanes: usize) -> Level {
+        let cell = self.cells[trace];
+        std::array::from_fn(|lane| if lane < lanes { f64::from(cell[self.first + lane]) } else { 0.0 })
+    }
 }
 
 /// Counts of a group of channels, trace by trace wherever its row is.
@@ -57,33 +105,10 @@ pub(super) struct Counts<'a> {
 pub(super) struct Move<'a> {
     /// Traces that come in.
     pub(super) new: Window<'a>,
-    /// As many that go; `None` while sums are made afresh.
+    /// As many that go, above the same level; `None` while sums are made afresh.
     pub(super) old: Option<Window<'a>>,
     /// The sums.
     pub(super) state: &'a mut [f32],
-}
-
-impl<'a> Window<'a> {
-    fn counts(self) -> Counts<'a> {
-        match self {
-            Self::I16(counts) => counts,
-            Self::F32(_) => unreachable!("a tile holds samples of one kind"),
-        }
-    }
-
-    fn floats(self) -> &'a [f32] {
-        match self {
-            Self::F32(samples) => samples,
-            Self::I16(_) => unreachable!("a tile holds samples of one kind"),
-        }
-    }
-}
-
-impl<'a> Move<'a> {
-    /// The step with its traces as what they are.
-    fn step<T>(&mut self, new: T, kind: impl FnOnce(Window<'a>) -> T) -> sliding::Step<'_, T> {
-        sliding::Step { new, old: self.old.map(kind), state: self.state }
-    }
 }
 
 /// What a sum of power becomes.
@@ -115,18 +140,18 @@ pub(super) trait Kernel: Send {
     /// Makes the work space large enough for `schedule`. The only place that allocates.
     fn reserve(&mut self, schedule: &Schedule);
 
-    /// `|X_k|²` of a window, the constant and the highest bin halved, into `sums` as the schedule places them, or added
-    /// to what is there.
+    /// `|X_k|²` of a window, the constant and the highest bin halved, into `sums` as the schedule places
+    /// them, or added to what is there.
     ///
     /// # Panics
     /// When the window, the sums or the work space have not the size that the schedule needs.
-    fn transform(&mut self, schedule: &Schedule, window: Window<'_>, sums: &mut [f32], add: bool);
+    fn transform(&mut self, schedule: &Schedule, samples: Samples<'_>, sums: &mut [f32], add: bool);
 
     /// Makes the work space large enough for `plan`.
     fn reserve_sliding(&mut self, plan: &Sliding);
 
     /// Adds the `new` traces of one or two groups, the first of them trace `first`, to their sums, and takes as many `old`
-    /// ones, a window's length earlier, away. At most one hop of traces.
+    /// ones, a window's length earlier, away. At most one hop of traces. Without `old` ones the level is left out.
     fn slide(&mut self, plan: &Sliding, first: u64, moves: &mut [Move<'_>]);
 
     /// `|X_k|²` of the window that begins with trace `start`, whose sums are in `state`, as
@@ -143,7 +168,7 @@ pub(super) trait Kernel: Send {
 
 /// The kernel for the best instruction set that this machine has.
 pub(super) fn kernel() -> Box<dyn Kernel> {
-    kernel::kernel_for(Level::new())
+    kernel::kernel_for(InstructionSet::new())
 }
 
 /// How many channels the kernel of this machine transforms together.
@@ -151,19 +176,25 @@ pub(super) fn lanes() -> usize {
     kernel().lanes()
 }
 
+/// Runs `what`, a closure that is inlined together with all that it calls, compiled for the best instruction set of this
+/// machine.
+pub(super) fn vectorized<R>(what: impl FnOnce() -> R) -> R {
+    dispatch!(InstructionSet::new(), simd => simd.vectorize(what))
+}
+
 /// Name of the instruction set that is used.
 pub(super) fn instruction_set() -> &'static str {
-    match Level::new() {
+    match InstructionSet::new() {
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512(_) => "AVX-512",
+        InstructionSet::Avx512(_) => "AVX-512",
         #[cfg(target_arch = "x86_64")]
-        Level::Avx2(_) => "AVX2 and FMA",
+        InstructionSet::Avx2(_) => "AVX2 and FMA",
         #[cfg(target_arch = "x86_64")]
-        Level::Sse4_2(_) => "SSE4.2",
+        InstructionSet::Sse4_2(_) => "SSE4.2",
         #[cfg(target_arch = "x86_64")]
-        Level::Sse2(_) => "SSE2",
+        InstructionSet::Sse2(_) => "SSE2",
         #[cfg(target_arch = "aarch64")]
-        Level::Neon(_) => "NEON",
+        InstructionSet::Neon(_) => "NEON",
         _ => "portable",
     }
 }

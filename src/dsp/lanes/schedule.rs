@@ -64,9 +64,27 @@ pub(super) enum Step {
     },
 }
 
+/// A bin next to the constant, where the window function has a line of its own: what it is the sum of, last of all.
+pub(super) struct Peak {
+    /// The complex numbers of the last butterfly that it comes out of.
+    pub(super) range: Range<usize>,
+    /// What each is turned by, `[cos, sin]`.
+    pub(super) turns: Vec<[f32; 2]>,
+    /// Where the power goes.
+    pub(super) position: usize,
+    /// The line of the window function.
+    pub(super) weight: f32,
+}
+
+/// Bins that the spectrum of a window function has at most, the constant included.
+pub(in crate::dsp) const MOST_PEAKS: usize = 4;
+
 /// See the module.
 pub(in crate::dsp) struct Schedule {
     nfft: usize,
+    /// The line that the window function has in the bin of the constant, and those next to it that are needed.
+    pub(super) constant: f32,
+    pub(super) peaks: Vec<Peak>,
     pub(super) first: Vec<FirstRow>,
     pub(super) real: Vec<RealPass>,
     pub(super) real_end: RealEnd,
@@ -84,8 +102,9 @@ impl Schedule {
     /// Shortest window that the kernel takes.
     pub(in crate::dsp) const MIN_NFFT: usize = 16;
 
-    /// For windows of `window.len()` traces, a power of two; `needed` says which bins are wanted.
-    pub(in crate::dsp) fn new(window: &[f32], needed: impl Fn(usize) -> bool) -> Self {
+    /// For windows of `window.len()` traces, a power of two, of a window function that has the spectrum `lines` from the
+    /// constant on; `needed` says which bins are wanted.
+    pub(in crate::dsp) fn new(window: &[f32], lines: &[f64], needed: impl Fn(usize) -> bool) -> Self {
         let nfft = window.len();
         assert!(nfft.is_power_of_two() && nfft >= Self::MIN_NFFT, "a lane kernel for {nfft} traces");
         let mut making = Making {
@@ -95,7 +114,10 @@ impl Schedule {
             tables: Vec::new(),
             positions: vec![u32::MAX; nfft / 2 + 1],
             stored: 0,
+            lines: lines.iter().map(|&line| line as f32).collect(),
+            peaks: Vec::new(),
         };
+        assert!((1..=MOST_PEAKS).contains(&lines.len()), "a window function of {} lines", lines.len());
         let eighth = nfft / 8;
         let row = |n| FirstRow {
             window: std::array::from_fn(|j| window[n + j * eighth]),
@@ -118,9 +140,11 @@ impl Schedule {
         for &bin in ends {
             making.store(bin);
         }
-        let Making { steps, tables, positions, stored, .. } = making;
+        let Making { steps, tables, positions, stored, lines, peaks, .. } = making;
+        let constant = lines[0];
         let first = (0..eighth).map(row).collect();
-        Self { nfft, first, real, real_end, steps, tables, complex_len, real_len: from + len, positions, stored }
+        let real_len = from + len;
+        Self { nfft, constant, peaks, first, real, real_end, steps, tables, complex_len, real_len, positions, stored }
     }
 
     /// Window length in traces.
@@ -152,6 +176,8 @@ struct Making {
     tables: Vec<Vec<Twiddles>>,
     positions: Vec<u32>,
     stored: usize,
+    lines: Vec<f32>,
+    peaks: Vec<Peak>,
 }
 
 impl Making {
@@ -195,6 +221,17 @@ impl Making {
         self.steps.push(Step::Four { range: at..at + len, table });
     }
 
+    /// Keeps where `bin` comes from, output `j` of a last butterfly of these numbers, if the window function has a line there.
+    fn peak(&mut self, bin: usize, range: Range<usize>, j: usize) {
+        let Some(&weight) = self.lines.get(bin) else { return };
+        let radix = range.len();
+        let turn = |m: usize| {
+            let (sin, cos) = (-TAU * (j * m % radix) as f64 / radix as f64).sin_cos();
+            [cos as f32, sin as f32]
+        };
+        self.peaks.push(Peak { turns: (0..radix).map(turn).collect(), range, position: self.stored, weight });
+    }
+
     /// The last butterflies, neighbours that need anything together.
     fn last(&mut self, at: usize, radix: usize, parts: &[Bins]) {
         let wanted = |bins: &Bins, j: usize| self.needed[bins.folded(j, self.nfft)];
@@ -222,9 +259,11 @@ impl Making {
                 pairs,
                 position: self.stored,
             });
-            for bins in &parts[range] {
+            for (number, bins) in range.clone().zip(&parts[range]) {
                 for j in (0..radix).filter(|&j| pairs & (1 << j.min(radix - 1 - j)) != 0) {
-                    self.store(bins.folded(j, self.nfft));
+                    let bin = bins.folded(j, self.nfft);
+                    self.peak(bin, at + radix * number..at + radix * (number + 1), j);
+                    self.store(bin);
                 }
             }
         }
@@ -267,7 +306,7 @@ mod tests {
         for exponent in 4..=12 {
             let nfft = 1usize << exponent;
             for range in [0..nfft / 2 + 1, 0..1, 1..nfft / 8, 1..nfft / 4 + 1, nfft / 3..nfft / 2, 5..6] {
-                let schedule = Schedule::new(&vec![1.0; nfft], |bin| range.contains(&bin));
+                let schedule = Schedule::new(&vec![1.0; nfft], &[nfft as f64], |bin| range.contains(&bin));
                 let mut places: Vec<_> = range.map(|bin| schedule.position(bin)).collect();
                 places.sort_unstable();
                 assert!(places.windows(2).all(|p| p[0] < p[1]), "nfft {nfft}");
@@ -278,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_low_band_costs_a_part_of_the_last_butterflies() {
-        let stored = |high| Schedule::new(&[1.0; 1024], |bin| bin < high).stored();
+        let stored = |high| Schedule::new(&[1.0; 1024], &[1024.0], |bin| bin < high).stored();
         assert_eq!(stored(513), 513);
         assert!(stored(256) < 300, "{}", stored(256));
         assert!(stored(128) < 170, "{}", stored(128));

@@ -10,7 +10,8 @@
 //!
 //! Error: each step rounds `S` once. After `n` steps the error of an amplitude is about `√n·6e-8` of the largest that the
 //! bin (without the window function) has had since sums were last made afresh; they are every [`REFRESH_LINES`] lines,
-//! and whenever traces are missing, so it stays below 3e-6 (−110 dB).
+//! and whenever traces are missing, so it stays below 3e-6 (−110 dB). A standing level is no part of that: differences do not
+//! see it, and sums are made afresh above it, which changes that of the constant alone.
 
 use std::f64::consts::{PI, TAU};
 
@@ -23,7 +24,7 @@ use super::load::Traces;
 pub(in crate::dsp) const REFRESH_LINES: u64 = 1024;
 
 /// Longest hop that slides.
-const MAX_HOP: usize = 64;
+const MAX_HOP: usize = super::LEVEL_TRACES;
 
 /// Bins that are worked on together: with two groups, as many sums as there are registers for beside what is read.
 const BINS: usize = 3;
@@ -93,6 +94,11 @@ impl Sliding {
     /// Where the power of `bin` is stored.
     pub(in crate::dsp) const fn position(&self, bin: usize) -> u32 {
         (bin - self.low) as u32
+    }
+
+    /// Which of the sums is that of the constant, if it is kept.
+    pub(in crate::dsp) const fn constant_row(&self) -> Option<usize> {
+        if self.low <= 1 { Some(1 - self.low) } else { None }
     }
 
     /// Vectors of the sums of one group.

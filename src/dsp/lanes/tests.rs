@@ -1,10 +1,10 @@
 //! Every instruction set that this machine has, and vectors wider than it has, against the definition.
 
-use fearless_simd::{Level, Simd, dispatch, f32x16};
+use fearless_simd::{Level as InstructionSet, Simd, dispatch, f32x16};
 use proptest::prelude::*;
 
 use super::kernel::{Lanes, kernel_for};
-use super::{CELL_CHANNELS, Cell, Counts, Form, Kernel, Out, Schedule, Window};
+use super::{CELL_CHANNELS, Cell, Counts, Floats, Form, Kernel, LEVEL_TRACES, Out, Samples, Schedule};
 use crate::dsp::naive;
 use crate::dsp::window::Window as Shape;
 
@@ -14,8 +14,12 @@ fn kernels() -> Vec<(&'static str, Box<dyn Kernel>)> {
     fn wide<S: Simd>(simd: S) -> Box<dyn Kernel> {
         Box::new(Lanes::<S, f32x16<S>>::new(simd))
     }
-    let wide = dispatch!(Level::new(), simd => wide(simd));
-    vec![("best", kernel_for(Level::new())), ("baseline", kernel_for(Level::baseline())), ("sixteen lanes", wide)]
+    let wide = dispatch!(InstructionSet::new(), simd => wide(simd));
+    vec![
+        ("best", kernel_for(InstructionSet::new())),
+        ("baseline", kernel_for(InstructionSet::baseline())),
+        ("sixteen lanes", wide),
+    ]
 }
 
 fn hash(n: usize) -> i16 {
@@ -28,7 +32,7 @@ proptest! {
 
     #[test]
     fn all_kernels_answer_to_the_definition(
-        exponent in 4u32..12, low in 0usize..1025, high in 0usize..1025, counts: bool, windows in 1usize..3,
+        exponent in 4u32..12, low in 0usize..1025, high in 0usize..1025, counts: bool, far: bool, windows in 1usize..3,
         shape in prop::sample::select(vec![Shape::Hann, Shape::Rectangular, Shape::BlackmanHarris]),
     ) {
         let nfft = 1usize << exponent;
@@ -36,12 +40,17 @@ proptest! {
         let bins = low.min(high)..low.max(high) + 1;
         let table: Vec<f32> = shape.table(nfft).iter().map(|&w| w as f32).collect();
         let energy: f64 = shape.table(nfft).iter().map(|w| w * w).sum();
-        let schedule = Schedule::new(&table, |bin| bins.contains(&bin));
+        let schedule = Schedule::new(&table, &shape.lines(nfft), |bin| bins.contains(&bin));
         let positions: Vec<u32> = bins.clone().map(|bin| schedule.position(bin)).collect();
         for (name, mut kernel) in kernels() {
             kernel.reserve(&schedule);
             let lanes = kernel.lanes();
-            let integers: Vec<i16> = (0..windows * nfft * lanes).map(hash).collect();
+            // Some lanes far from zero, with little noise, and some not.
+            let sample = |n: usize| match [20_000, -20_000, 0][n % lanes % 3] {
+                offset if far => hash(n) / 4096 + offset,
+                _ => hash(n),
+            };
+            let integers: Vec<i16> = (0..windows * nfft * lanes).map(sample).collect();
             // Any group of a cell, its neighbours holding something else.
             let first = nfft % 5 * lanes % CELL_CHANNELS;
             let cell = |counts: &[i16]| -> Cell {
@@ -49,13 +58,25 @@ proptest! {
             };
             let cells: Vec<Cell> = integers.chunks_exact(lanes).map(cell).collect();
             let cells: Vec<&Cell> = cells.iter().collect();
-            let floats: Vec<f32> = integers.iter().map(|&x| f32::from(x)).collect();
+            // Levels as they come; the first traces share theirs with some that are older.
+            let older = 5;
+            let own = |row: usize, lane: usize| f32::from(hash(7 + (older + row) / LEVEL_TRACES * lanes + lane));
+            let above = |(n, &x): (usize, &i16)| f32::from(x) - own(n / lanes, n % lanes);
+            let floats: Vec<f32> = integers.iter().enumerate().map(above).collect();
             let mut sums = vec![f32::NAN; schedule.stored() * lanes];
             for window in 0..windows {
+                let start = window * nfft;
+                let begin = (older + start) / LEVEL_TRACES * LEVEL_TRACES;
+                let levels: Vec<f64> = (begin..older + start + nfft)
+                    .step_by(LEVEL_TRACES)
+                    .flat_map(|row| (0..lanes).map(move |lane| (row, lane)))
+                    .map(|(row, lane)| f64::from(hash(7 + row / LEVEL_TRACES * lanes + lane)))
+                    .collect();
                 let samples = if counts {
-                    Window::I16(Counts { cells: &cells[window * nfft..][..nfft], first })
+                    Samples::I16(Counts { cells: &cells[start..][..nfft], first })
                 } else {
-                    Window::F32(&floats[window * nfft * lanes..][..nfft * lanes])
+                    let rows = &floats[start * lanes..][..nfft * lanes];
+                    Samples::F32(Floats { rows, levels: &levels, first: older + start - begin })
                 };
                 kernel.transform(&schedule, samples, &mut sums, window > 0);
             }
@@ -103,21 +124,26 @@ proptest! {
     }
 }
 
+fn floats<'a>(rows: &'a [f32], levels: &'a [f64]) -> Samples<'a> {
+    Samples::F32(Floats { rows, levels, first: 0 })
+}
+
 #[test]
 fn what_one_channel_holds_is_nobody_elses_business() {
     let table = vec![1.0; 256];
-    let schedule = Schedule::new(&table, |_| true);
+    let schedule = Schedule::new(&table, &[256.0], |_| true);
     for (name, mut kernel) in kernels() {
         kernel.reserve(&schedule);
         let lanes = kernel.lanes();
         let mut samples: Vec<f32> = (0..256 * lanes).map(|n| f32::from(hash(n))).collect();
         let mut clean = vec![0.0; schedule.stored() * lanes];
-        kernel.transform(&schedule, Window::F32(&samples), &mut clean, false);
+        let levels = vec![0.0; 256 / LEVEL_TRACES * lanes];
+        kernel.transform(&schedule, floats(&samples, &levels), &mut clean, false);
         for (poison, lane) in [(f32::NAN, 0), (f32::INFINITY, lanes - 1)] {
             samples.iter_mut().skip(lane).step_by(lanes).for_each(|x| *x = poison);
         }
         let mut sums = vec![0.0; schedule.stored() * lanes];
-        kernel.transform(&schedule, Window::F32(&samples), &mut sums, false);
+        kernel.transform(&schedule, floats(&samples, &levels), &mut sums, false);
         for (clean, sums) in clean.chunks_exact(lanes).zip(sums.chunks_exact(lanes)) {
             assert_eq!(clean[1..lanes - 1], sums[1..lanes - 1], "{name}");
         }

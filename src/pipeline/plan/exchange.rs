@@ -99,16 +99,15 @@ impl Plans {
         self.transforms.resize_with(self.transforms.len().max(number + 1), || None);
         let of_views = self.views.iter().filter(|view| view.transform() == number);
         let wanted = Requested::of_all(of_views.map(|view| (view.wanted(), view.channels())));
-        let scale = self.counts.unwrap_or(1.0);
         let mut transform = match (self.transforms[number].take(), fresh) {
             (Some(mut transform), _) => {
                 if transform.plan.spec().outputs != wanted.outputs && !wanted.outputs.is_empty() {
-                    transform.plan = stock.plan(wanted.spec(transform.plan.spec()), scale);
+                    transform.plan = stock.plan(wanted.spec(transform.plan.spec()), self.input);
                 }
                 transform
             }
             (None, Some(spec)) if !wanted.outputs.is_empty() => {
-                let plan = stock.plan(wanted.spec(&spec), scale);
+                let plan = stock.plan(wanted.spec(&spec), self.input);
                 Transform { plan, lanes: vec![None; self.tiles.len()], meter: Meter::default() }
             }
             _ => return,

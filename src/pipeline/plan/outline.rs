@@ -10,7 +10,7 @@ use super::stock::Stock;
 use super::{Plans, Transform};
 use crate::acquisition::Acquisition;
 use crate::config::ViewConfig;
-use crate::dsp::{Lane, LaneOutput, Output, Plan, PlanSpec, Store};
+use crate::dsp::{Input, Lane, LaneOutput, Output, Plan, PlanSpec, Store};
 use crate::frame::Stream;
 use crate::pipeline::kept::Provider;
 use crate::pipeline::planned::PlannedView;
@@ -21,7 +21,7 @@ use crate::pipeline::workers::Scratch;
 /// See the module.
 pub(in crate::pipeline) struct Outline {
     output: Arc<Acquisition>,
-    counts: Option<f64>,
+    input: Input,
     max_block_traces: usize,
     later: usize,
     tiles: Vec<TileOutline>,
@@ -78,7 +78,7 @@ impl Plans {
         };
         Outline {
             output: Arc::clone(&self.output),
-            counts: self.counts,
+            input: self.input,
             max_block_traces: self.max_block_traces,
             later: self.later,
             tiles: self.tiles.iter().map(tile).collect(),
@@ -110,7 +110,7 @@ impl Outline {
         for grid in grids {
             reach = reach.max(self.prepare_transform(grid, job, &come, &mut stock));
         }
-        if let Some(kept) = self.kept.as_ref().filter(|_| self.counts.is_some()) {
+        if let Some(kept) = self.kept.as_ref().filter(|_| matches!(self.input, Input::Counts(_))) {
             kept.provide(reach);
         }
         if stock.has_plans() {
@@ -142,7 +142,7 @@ impl Outline {
         let plan = if let Some(plan) = same_plan {
             Arc::clone(plan)
         } else {
-            let Ok(plan) = Plan::for_counts(wanted.spec(grid), self.counts.unwrap_or(1.0)) else { return 0 };
+            let Ok(plan) = Plan::for_input(wanted.spec(grid), self.input) else { return 0 };
             let plan = Arc::new(plan);
             stock.put_plan(Arc::clone(&plan));
             plan

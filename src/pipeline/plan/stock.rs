@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::dsp::{Lane, LaneOutput, Plan, PlanSpec, Store, Worker};
+use crate::dsp::{Input, Lane, LaneOutput, Plan, PlanSpec, Store, Worker};
 
 /// See the module.
 #[derive(Default)]
@@ -27,13 +27,13 @@ impl Stock {
     ///
     /// # Panics
     /// When `spec` is impossible.
-    pub(super) fn plan(&mut self, spec: PlanSpec, scale: f64) -> Arc<Plan> {
+    pub(super) fn plan(&mut self, spec: PlanSpec, input: Input) -> Arc<Plan> {
         if let Some(place) = self.plans.iter().position(|plan| *plan.spec() == spec) {
             return self.plans.swap_remove(place);
         }
         self.made += 1;
         // Each output was checked with its view, and nothing else can be wrong with several.
-        Arc::new(Plan::for_counts(spec, scale).expect("outputs that are possible alone are so together"))
+        Arc::new(Plan::for_input(spec, input).expect("outputs that are possible alone are so together"))
     }
 
     /// A new lane.
