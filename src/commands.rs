@@ -263,6 +263,13 @@ pub(crate) fn info(args: &cli::Info) -> Result<(), Failure> {
     if ring::is_ring(file) {
         return info_ring(file, args.json);
     }
+    if let Some(lines) = replay::describe_lines(file)? {
+        return if args.json {
+            say(serde_json::to_string_pretty(&lines).map_err(|error| Failure::new(70, error))?)
+        } else {
+            say(lines)
+        };
+    }
     let info = replay::describe(file).map_err(|error| {
         // The first mistake of a driver: nobody can see yet that this is a ring.
         let hint = "; if this is a ring, its header is not written: the first 8 bytes should be FIBERDRG";

@@ -19,6 +19,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from replay_container import container_cases
+
 NS = 1_000_000_000
 
 
@@ -249,7 +251,7 @@ def prodml_cases(cases):
                cases.epoch(data, grid(START, 300, 1000), 2.5 * (30 + np.arange(7)), 1000, **told))
     cases.good("a NumberOfLoci of Raw that is wrong", [prodml(out / "few.h5", data, raw={"NumberOfLoci": 3})], expected)
     cases.bad("NumberOfLoci that contradicts", [prodml(out / "loci.h5", data, acq={"NumberOfLoci": 8})], "NumberOfLoci")
-    cases.bad("three dimensions", [prodml_shape(out / "three.h5", (4, 5, 6))], "two dimensions")
+    cases.bad("three dimensions", [prodml_shape(out / "three.h5", (4, 5, 6), data=np.zeros((4, 5, 6)))], "two dimensions")
     cases.bad("no samples", [prodml_shape(out / "none.h5", (0, 7))], "")
     cases.bad("dx that is not a number", [prodml(out / "dx.h5", data, acq={"SpatialSamplingInterval": np.nan})], "SpatialSamplingInterval")
     cases.bad("dx of zero", [prodml(out / "dx0.h5", data, dx=0.0)], "apart")
@@ -512,6 +514,7 @@ def variants(out):
     cases = Cases(out)
     for make in (prodml_cases, optodas_cases, terra15_cases, febus_cases, dasrcn_cases, sintela_cases, unknown_cases):
         make(cases)
+    container_cases(cases, prodml, noise, grid, START)
     cases.save()
 
 
