@@ -145,14 +145,25 @@ proptest! {
 }
 
 #[test]
-fn a_dataset_of_another_length_than_its_shape_is_refused_however_it_is_read() {
-    let mut bytes = seeds()[0].clone();
-    // Found by the test above: read in one piece this file was damaged, and read in parts it was not.
-    hurt(&mut bytes, &[Hurt::Flip(51005, 128), Hurt::Write(62339, vec![0xFF; 8])], true);
+fn a_dataset_of_fewer_bytes_than_its_shape_is_refused_however_it_is_read_and_room_for_more_is_no_harm() {
+    // 300 traces of 7 channels in two bytes: the length stands once, in the layout of the dataset.
+    let (length, sound) = (4200u64.to_le_bytes(), &seeds()[0]);
+    let places: Vec<usize> = (0..sound.len() - 8).filter(|&at| sound[at..at + 8] == length).collect();
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("hurt");
-    std::fs::write(&file, &bytes).unwrap();
-    let said = describe(&file).unwrap_err().to_string();
-    assert!(said.contains("bytes are stored"), "{said}");
-    assert_eq!(Replay::open(&[file], ReplaySpeed::Unpaced, false).err().unwrap().to_string(), said);
+    let file = folder.path().join("other");
+    for (other, reads) in [(4199u64, false), (0, false), (4200, true), (4300, true)] {
+        let mut bytes = sound.clone();
+        bytes[places[0]..places[0] + 8].copy_from_slice(&other.to_le_bytes());
+        std::fs::write(&file, &bytes).unwrap();
+        let replay = Replay::open(std::slice::from_ref(&file), ReplaySpeed::Unpaced, false);
+        match describe(&file) {
+            Ok(info) => assert!(reads && info.traces == 300 && replay.is_ok(), "{other} bytes"),
+            Err(error) => {
+                let said = error.to_string();
+                assert!(!reads && said.contains("bytes are stored"), "{other} bytes: {said}");
+                assert_eq!(replay.err().unwrap().to_string(), said);
+            }
+        }
+    }
+    assert_eq!(places.len(), 1);
 }
