@@ -98,7 +98,9 @@ pub(super) fn groups(file: &H5) -> Result<Vec<String>, SourceError> {
     let mut found = Vec::new();
     for parent in PARENTS {
         let groups = file.groups(parent)?.into_iter();
-        found.extend(groups.filter(|name| name.to_lowercase().starts_with("fbe")).map(|name| format!("{parent}/{name}")));
+        found.extend(
+            groups.filter(|name| name.to_lowercase().starts_with("fbe")).map(|name| format!("{parent}/{name}")),
+        );
     }
     Ok(found)
 }
@@ -122,12 +124,14 @@ fn describe_group(file: &H5, path: &Path, group: String) -> Result<Lines, Source
         stamps: stamps.as_ref().map(|stamps| stamps.stamps(UNIT_NS, &mut pass)),
     })
     .map_err(|error| error.into_source(|why| wrong(format!("FbeDataTime, OutputDataRate: {why}"))))?;
-    let dx_m = length_of(file, &acq, "SpatialSamplingInterval")?.ok_or_else(|| wrong("no SpatialSamplingInterval".into()))?;
+    let dx_m =
+        length_of(file, &acq, "SpatialSamplingInterval")?.ok_or_else(|| wrong("no SpatialSamplingInterval".into()))?;
     // Loci of the lines count within those of the acquisition.
     let first = acq.number("StartLocusIndex").unwrap_or(0.0) + attrs.number("StartLocusIndex").unwrap_or(0.0);
-    let last = timing.segments.last().map_or(0, |segment| {
-        segment.utc_ns.saturating_add(timing.rate.traces_to_ns(segment.rows.saturating_sub(1)))
-    });
+    let last = timing
+        .segments
+        .last()
+        .map_or(0, |segment| segment.utc_ns.saturating_add(timing.rate.traces_to_ns(segment.rows.saturating_sub(1))));
     let begin = timing.segments.first().map_or(0, |segment| segment.utc_ns);
     let mut notes: Vec<String> = timing.notes().chain(file.notes()).collect();
     let others = groups(file)?.len();
@@ -200,7 +204,13 @@ impl fmt::Display for Lines {
         let unit = if self.unit.is_empty() { "not known" } else { &self.unit };
         writeln!(f, "{}", self.path.display())?;
         writeln!(f, "  format        {} ({})", self.format, self.group)?;
-        writeln!(f, "  shape         {} lines x {} loci, {} bands; no samples", self.lines, self.loci, self.bands.len())?;
+        writeln!(
+            f,
+            "  shape         {} lines x {} loci, {} bands; no samples",
+            self.lines,
+            self.loci,
+            self.bands.len()
+        )?;
         writeln!(f, "  line rate     {:.9} Hz ({:.6} s)", self.line_rate_hz, 1.0 / self.line_rate_hz)?;
         let (from, to) = (self.distance_start_m, self.distance_end_m);
         writeln!(f, "  distances     {from:.3} m to {to:.3} m, dx {:.6} m", self.dx_m)?;

@@ -55,7 +55,8 @@ fn plain(error: &Error) -> String {
     match error {
         Error::Format(FormatError::UnexpectedEof { .. }) => "the file ends too early: it is cut off or damaged".into(),
         Error::Format(FormatError::UnsupportedExternalStorage) => {
-            "its values are in another file (external storage), which fiberd does not read; repack with `h5repack`".into()
+            "its values are in another file (external storage), which fiberd does not read; repack with `h5repack`"
+                .into()
         }
         Error::Format(FormatError::InvalidLayoutVersion(version)) => format!(
             "it is stored in a way that fiberd cannot read (data layout {version} of HDF5 2); repack with \
@@ -191,11 +192,7 @@ impl H5 {
         self.each_window(dataset, each)
     }
 
-    fn each_window<T: Sample + Default>(
-        &self,
-        dataset: &str,
-        each: &mut dyn FnMut(&[T]),
-    ) -> Result<(), SourceError> {
+    fn each_window<T: Sample + Default>(&self, dataset: &str, each: &mut dyn FnMut(&[T])) -> Result<(), SourceError> {
         let Some(found) = self.values(dataset)? else { return Ok(()) };
         let long = self.column(&found)?;
         let rows = found.shape()[long];
@@ -212,9 +209,7 @@ impl H5 {
         match found.shape()[..] {
             [_] | [_, 1] => Ok(0),
             [1, _] => Ok(1),
-            ref other => {
-                Err(self.unusable(format!("{} has the shape {other:?}; it should be one column", found.name)))
-            }
+            ref other => Err(self.unusable(format!("{} has the shape {other:?}; it should be one column", found.name))),
         }
     }
 
@@ -301,7 +296,8 @@ impl H5 {
         // What stands where nothing was written is known to the library only.
         let row = hole.first().copied().unwrap_or(0);
         let row_values = dataset.iter().skip(1).try_fold(1, |n: u64, &d| n.checked_mul(d));
-        let nth = hole.iter().zip(dataset).skip(1).fold(0, |n: u64, (&at, &size)| n.saturating_mul(size).saturating_add(at));
+        let nth =
+            hole.iter().zip(dataset).skip(1).fold(0, |n: u64, (&at, &size)| n.saturating_mul(size).saturating_add(at));
         let fill = if row_values.is_some_and(|n| n <= MAX_TABLE) {
             let row = guard(&self.path, name, || found.read_raw_rows(row, 1)).unwrap_or_default();
             row.chunks_exact(element).nth(nth as usize).map(<[u8]>::to_vec)
@@ -346,7 +342,8 @@ fn number_of(datatype: &Datatype) -> Result<Number, String> {
             number(*size, byte_order, Kind::Whole { signed: layout.signed, bits, offset })
         }
         Datatype::FloatingPoint { size, byte_order, layout } => {
-            let known = matches!((size, layout.exponent_size, layout.mantissa_size), (2, 5, 10) | (4, 8, 23) | (8, 11, 52));
+            let known =
+                matches!((size, layout.exponent_size, layout.mantissa_size), (2, 5, 10) | (4, 8, 23) | (8, 11, 52));
             if !known {
                 return Err(format!("floats of {size} bytes that are not those of IEEE 754"));
             }

@@ -64,9 +64,10 @@ impl Source for FileSource {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), FormatError> {
         self.file.read_exact_at(buf, offset).map_err(|error| match error.kind() {
-            ErrorKind::UnexpectedEof => {
-                FormatError::UnexpectedEof { expected: buf.len(), available: self.bytes.saturating_sub(offset) as usize }
-            }
+            ErrorKind::UnexpectedEof => FormatError::UnexpectedEof {
+                expected: buf.len(),
+                available: self.bytes.saturating_sub(offset) as usize,
+            },
             _ => FormatError::Source(error.to_string()),
         })?;
         let Some((start, unmarked)) = &self.unmarked else { return Ok(()) };
@@ -84,9 +85,10 @@ impl Source for FileSource {
 fn unmarked(file: &File, bytes: u64) -> Option<(u64, Vec<u8>)> {
     let mut start = [0; SUPERBLOCK];
     // The superblock stands at the beginning or behind a user block, of which the length is a power of two.
-    let at = std::iter::once(0).chain((9..63).map(|power| 1 << power)).take_while(|at| *at < bytes).find(|at| {
-        file.read_exact_at(&mut start, *at).is_ok() && start.starts_with(SIGNATURE)
-    })?;
+    let at = std::iter::once(0)
+        .chain((9..63).map(|power| 1 << power))
+        .take_while(|at| *at < bytes)
+        .find(|at| file.read_exact_at(&mut start, *at).is_ok() && start.starts_with(SIGNATURE))?;
     let (version, address_bytes, flags) = (start[8], usize::from(start[9]), start[11]);
     let end = 12 + 4 * address_bytes;
     if version < 3 || flags & 5 == 0 || end + 4 > SUPERBLOCK {

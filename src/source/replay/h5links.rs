@@ -86,8 +86,12 @@ impl Groups<'_> {
                 Some(Link::Hard(address)) => at = address,
                 Some(Link::Soft(target)) => {
                     let before = if target.starts_with('/') { &[][..] } else { &names[..nth] };
-                    let parts: Vec<&str> =
-                        before.iter().copied().chain([target.as_str()]).chain(names[nth + 1..].iter().copied()).collect();
+                    let parts: Vec<&str> = before
+                        .iter()
+                        .copied()
+                        .chain([target.as_str()])
+                        .chain(names[nth + 1..].iter().copied())
+                        .collect();
                     return Ok(Some(Err(parts.join("/"))));
                 }
                 Some(Link::External(file)) => {

@@ -13,6 +13,9 @@ const TURNED_BYTES: u64 = 16 << 20;
 /// The same at most, where chunks are long in time and must be decoded as a whole.
 const MAX_WINDOW: u64 = 128 << 20;
 
+/// Values between rows that are turned.
+const APART: usize = 32;
+
 /// A dataset of two dimensions in either order. Rows are read in windows, of which one is held: large enough that each
 /// chunk is decoded once for a window, and as a rule once in all.
 pub(super) struct Windows {
@@ -22,6 +25,8 @@ pub(super) struct Windows {
     traces: u64,
     /// Rows of a window.
     window_rows: u64,
+    /// Values from one row that is held to the next.
+    stride: usize,
     /// Rows that `held` holds, `[trace][channel]`.
     loaded: Range<u64>,
     held: Vec<u8>,
@@ -39,22 +44,24 @@ impl Windows {
         let together = samples.decoded_together().map_or(1, |edges| edges[time]).clamp(1, traces.max(1));
         let wanted = if channel_first { TURNED_BYTES } else { SLAB_BYTES as u64 };
         let window_rows = window_rows(row_bytes, together, wanted).min(traces.max(1));
-        Ok(Self { samples, channel_first, channels, traces, window_rows, loaded: 0..0, held: Vec::new() })
+        // Rows whose beginnings share places of the processor's cache would push each other out while they are turned.
+        let stride = channels as usize + if channel_first { APART } else { 0 };
+        Ok(Self { samples, channel_first, channels, traces, window_rows, stride, loaded: 0..0, held: Vec::new() })
     }
 
     /// Makes the window that `row` lies in the one that is held.
     fn load(&mut self, row: u64) -> Result<(), SourceError> {
         let first = row / self.window_rows * self.window_rows;
         let rows = self.window_rows.min(self.traces - first);
-        let (size, channels) = (self.samples.format.bytes(), self.channels as usize);
+        let (size, stride) = (self.samples.format.bytes(), self.stride);
         self.loaded = 0..0;
-        self.held.resize(rows as usize * channels * size, 0);
+        self.held.resize(rows as usize * stride * size, 0);
         let held = &mut self.held;
         if self.channel_first {
             let window = Area { from: vec![0, first], count: vec![self.channels, rows] };
             self.samples.read(&window, &mut |index, bytes| match size {
-                2 => turn::<2>(bytes, index, rows as usize, channels, held),
-                _ => turn::<4>(bytes, index, rows as usize, channels, held),
+                2 => turn::<2>(bytes, index, rows as usize, stride, held),
+                _ => turn::<4>(bytes, index, rows as usize, stride, held),
             })?;
         } else {
             let window = Area { from: vec![first, 0], count: vec![rows, self.channels] };
@@ -78,16 +85,17 @@ fn window_rows(row_bytes: u64, together: u64, wanted: u64) -> u64 {
     }
 }
 
-/// Puts values that stand `[channel][trace]` where they belong in `[trace][channel]`; `index` is that of the first.
-fn turn<const SIZE: usize>(bytes: &[u8], index: usize, rows: usize, channels: usize, out: &mut [u8]) {
+/// Puts values that stand `[channel][trace]` where they belong in rows of `stride` values; `index` is that of the first.
+fn turn<const SIZE: usize>(bytes: &[u8], index: usize, rows: usize, stride: usize, out: &mut [u8]) {
     let (mut channel, mut row) = (index / rows, index % rows);
     let (out, _) = out.as_chunks_mut::<SIZE>();
-    for value in bytes.as_chunks::<SIZE>().0 {
-        out[row * channels + channel] = *value;
-        row += 1;
-        if row == rows {
-            (channel, row) = (channel + 1, 0);
-        }
+    let mut values = bytes.as_chunks::<SIZE>().0;
+    while !values.is_empty() {
+        // What is left of this channel.
+        let (these, rest) = values.split_at(values.len().min(rows - row));
+        let places = out[row * stride + channel..].iter_mut().step_by(stride);
+        places.zip(these).for_each(|(place, value)| *place = *value);
+        (channel, row, values) = (channel + 1, 0, rest);
     }
 }
 
@@ -101,7 +109,10 @@ impl Rows for Windows {
                 self.load(row)?;
             }
             let (from, to) = (row - self.loaded.start, end.min(self.loaded.end) - self.loaded.start);
-            out.extend_from_slice(&self.held[from as usize * row_bytes..to as usize * row_bytes]);
+            for row in from as usize..to as usize {
+                let at = row * self.stride * self.samples.format.bytes();
+                out.extend_from_slice(&self.held[at..at + row_bytes]);
+            }
             row = self.loaded.start + to;
         }
         Ok(())

@@ -42,6 +42,14 @@ impl Samples {
     /// first within the window, row by row, and their bytes.
     pub(super) fn read(&self, window: &Area, each: &mut dyn FnMut(usize, &[u8])) -> Result<(), SourceError> {
         let (number, mut converted) = (self.numbers.number(), Vec::new());
+        let same = match (self.format, number.kind) {
+            (SampleFormat::I16, Kind::Whole { .. }) => number.size == 2,
+            (SampleFormat::F32, Kind::Float) => number.size == 4,
+            _ => false,
+        };
+        if same && number.is_as_computed() {
+            return self.numbers.read(window, each);
+        }
         self.numbers.read(window, &mut |index, bytes| {
             converted.clear();
             match self.format {

@@ -60,15 +60,12 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     let table = h5rows::table(samples, channel_first)?;
     let (rows, stamps) = rows_and_stamps(table.traces, stamps, &mut notes);
 
-    let dx_m =
-        length_of(file, &acq, "SpatialSamplingInterval")?.ok_or_else(|| missing("SpatialSamplingInterval"))?;
+    let dx_m = length_of(file, &acq, "SpatialSamplingInterval")?.ok_or_else(|| missing("SpatialSamplingInterval"))?;
     let gauge_length_m = length_of(file, &acq, "GaugeLength")?;
     let timing = timing(file, &column, rows, stamps.as_ref(), declared_rate(&acq, &raw), &data_attrs)?;
     notes.extend(timing.notes());
-    let measured = measured(
-        &raw.text("RawDataUnit").unwrap_or_default(),
-        &raw.text("RawDescription").unwrap_or_default(),
-    );
+    let measured =
+        measured(&raw.text("RawDataUnit").unwrap_or_default(), &raw.text("RawDescription").unwrap_or_default());
     let acquisition = Acquisition {
         epoch: 0,
         prr: timing.rate,

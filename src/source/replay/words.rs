@@ -136,9 +136,7 @@ fn of_words(words: &str) -> Option<Quantity> {
         // A spectrum on a logarithmic scale is none of these quantities, whatever it is relative to.
         return Some(Quantity::Counts);
     }
-    let per_second = words.contains("rate")
-        || words.contains("/s")
-        || words.contains("/(s");
+    let per_second = words.contains("rate") || words.contains("/s") || words.contains("/(s");
     if words.contains("strain") || words.contains('ε') || words.contains('ϵ') {
         Some(if per_second { Quantity::StrainRate } else { Quantity::Strain })
     } else if words.contains("velocity") {

@@ -26,7 +26,9 @@ impl Area {
         let dimensions = self.from.iter().zip(&self.count).zip(shape);
         self.from.len() == shape.len()
             && self.count.len() == shape.len()
-            && dimensions.into_iter().all(|((from, count), size)| from.checked_add(*count).is_some_and(|end| end <= *size))
+            && dimensions
+                .into_iter()
+                .all(|((from, count), size)| from.checked_add(*count).is_some_and(|end| end <= *size))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -37,8 +39,7 @@ impl Area {
     pub(super) fn shared(&self, other: &Self) -> Self {
         let ends = |area: &Self, d: usize| area.from[d].saturating_add(area.count[d]);
         let from: Vec<u64> = self.from.iter().zip(&other.from).map(|(a, b)| *a.max(b)).collect();
-        let count =
-            (0..from.len()).map(|d| ends(self, d).min(ends(other, d)).saturating_sub(from[d])).collect();
+        let count = (0..from.len()).map(|d| ends(self, d).min(ends(other, d)).saturating_sub(from[d])).collect();
         Self { from, count }
     }
 

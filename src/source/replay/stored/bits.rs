@@ -37,7 +37,8 @@ pub(super) fn nbit(packed: Vec<u8>, parameters: &[u32], most: usize) -> Result<V
     }
     let &[size, order, precision, offset, ..] = rest else { return Err("n-bit without parameters".into()) };
     let (size, precision, offset, count) = (size as usize, precision as usize, offset as usize, count as usize);
-    if class != 1 || !(1..=8).contains(&size) || precision == 0 || precision > size * 8 || offset > size * 8 - precision {
+    if class != 1 || !(1..=8).contains(&size) || precision == 0 || precision > size * 8 || offset > size * 8 - precision
+    {
         return Err("n-bit of something else than plain numbers, which fiberd cannot read".into());
     }
     if count.checked_mul(size).is_none_or(|bytes| bytes > most) || packed.len() < (count * precision).div_ceil(8) {

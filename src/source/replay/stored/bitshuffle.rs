@@ -35,7 +35,9 @@ pub(super) fn filter(packed: Vec<u8>, parameters: &[u32], size: usize, most: usi
                 Ok(())
             })
         }
-        other => Err(format!("Bitshuffle with compression {other}, which fiberd cannot read (known: none, LZ4, Zstandard)")),
+        other => {
+            Err(format!("Bitshuffle with compression {other}, which fiberd cannot read (known: none, LZ4, Zstandard)"))
+        }
     }
 }
 

@@ -25,7 +25,10 @@ pub(super) fn filter(packed: &[u8], most: usize) -> Result<Vec<u8>, String> {
     let head = packed.get(..HEAD).ok_or_else(short)?;
     let (len, block) = (le32(&head[4..]) as usize, le32(&head[8..]) as usize);
     if len > most || head[0] > 2 || head[3] == 0 || (block == 0 && len > 0) {
-        return Err(format!("Blosc: version {}, {len} bytes in blocks of {block}; at most {most} can be right", head[0]));
+        return Err(format!(
+            "Blosc: version {}, {len} bytes in blocks of {block}; at most {most} can be right",
+            head[0]
+        ));
     }
     let container = Container { bytes: packed, flags: head[2], size: usize::from(head[3]), block };
     if container.flags & 2 != 0 {

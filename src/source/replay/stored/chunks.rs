@@ -202,11 +202,18 @@ impl Chunks {
     /// Where a chunk lies in the dataset. At the dataset's end it reaches beyond.
     fn area(&self, cell: u64) -> Area {
         let mut rest = cell;
-        let mut from: Vec<u64> = self.grid.count.iter().rev().zip(self.shape.iter().rev()).map(|(cells, edge)| {
-            let at = rest % cells;
-            rest /= cells;
-            at * edge
-        }).collect();
+        let mut from: Vec<u64> = self
+            .grid
+            .count
+            .iter()
+            .rev()
+            .zip(self.shape.iter().rev())
+            .map(|(cells, edge)| {
+                let at = rest % cells;
+                rest /= cells;
+                at * edge
+            })
+            .collect();
         from.reverse();
         Area { from, count: self.shape.clone() }
     }

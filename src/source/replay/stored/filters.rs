@@ -25,8 +25,7 @@ const BITSHUFFLE: u16 = 32008;
 const ZSTANDARD: u16 = 32015;
 
 /// Those that are undone here.
-const KNOWN: [u16; 10] =
-    [GZIP, SHUFFLE, FLETCHER32, NBIT, SCALE_OFFSET, LZF, BLOSC, LZ4, BITSHUFFLE, ZSTANDARD];
+const KNOWN: [u16; 10] = [GZIP, SHUFFLE, FLETCHER32, NBIT, SCALE_OFFSET, LZF, BLOSC, LZ4, BITSHUFFLE, ZSTANDARD];
 
 /// Names of the others, from the register.
 const NAMES: [(u16, &str); 18] = [

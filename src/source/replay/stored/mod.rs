@@ -146,7 +146,9 @@ fn read_values(
 
 fn read_exact(file: &File, at: u64, into: &mut [u8]) -> Result<(), String> {
     file.read_exact_at(into, at).map_err(|error| match error.kind() {
-        std::io::ErrorKind::UnexpectedEof => format!("the file ends before byte {}: it is cut off", at + into.len() as u64),
+        std::io::ErrorKind::UnexpectedEof => {
+            format!("the file ends before byte {}: it is cut off", at + into.len() as u64)
+        }
         _ => format!("bytes from {at} on cannot be read: {error}"),
     })
 }

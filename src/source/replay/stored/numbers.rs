@@ -39,6 +39,15 @@ macro_rules! samples {
 samples!(i16, i32, i64, f32, f64);
 
 impl Number {
+    /// Whether these are floats or signed whole numbers, as this machine computes with them.
+    pub(crate) const fn is_as_computed(self) -> bool {
+        let whole = match self.kind {
+            Kind::Float => true,
+            Kind::Whole { signed, bits, .. } => signed && bits as usize == self.size * 8,
+        };
+        whole && self.big_endian == cfg!(target_endian = "big")
+    }
+
     /// Hands every number in `bytes` on.
     pub(crate) fn each<T: Sample>(self, bytes: &[u8], mut each: impl FnMut(T)) {
         match (self.kind, self.size) {

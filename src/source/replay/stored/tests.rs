@@ -15,7 +15,8 @@ fn in_chunks(shape: [u64; 2], edges: [u64; 2], packed: bool, order: u64) -> (tem
         .collect();
     places.sort_by_key(|[a, b]| (a * 31 + b * 17 + order) % 23);
     for [a, b] in places {
-        let values = (a..a + edges[0]).flat_map(|row| (b..b + edges[1]).map(move |column| (row * shape[1] + column) as u32));
+        let values =
+            (a..a + edges[0]).flat_map(|row| (b..b + edges[1]).map(move |column| (row * shape[1] + column) as u32));
         let plain: Vec<u8> = values.flat_map(u32::to_le_bytes).collect();
         let stored = if packed {
             let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
