@@ -201,7 +201,7 @@ impl Groups<'_> {
         let mut reader = Reader(body);
         let (_, flags) = (reader.number(1)?, reader.number(1)?);
         let kind = if flags & 8 != 0 { reader.number(1)? } else { 0 };
-        reader.take(if flags & 4 != 0 { 8 } else { 0 } + if flags & 0x10 != 0 { 1 } else { 0 })?;
+        reader.take(if flags & 4 != 0 { 8 } else { 0 } + usize::from(flags & 0x10 != 0))?;
         let len = reader.number(1 << (flags & 3))? as usize;
         if reader.take(len)? != name.as_bytes() {
             return None;

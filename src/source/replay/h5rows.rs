@@ -255,7 +255,7 @@ mod tests {
             let rows = window_rows(row_bytes, together, wanted);
             prop_assert!(rows == 1 || rows * row_bytes <= MAX_WINDOW);
             let whole = together.saturating_mul(row_bytes) <= MAX_WINDOW;
-            prop_assert!(!whole || rows % together == 0, "{rows} rows for chunks of {together}");
+            prop_assert!(!whole || rows.is_multiple_of(together), "{rows} rows for chunks of {together}");
             prop_assert!(rows >= 1 && (rows >= wanted / row_bytes / 2 || rows >= together));
         }
     }

@@ -3,11 +3,11 @@
 use super::lz::{be32, be64, lz4_block, zstandard};
 
 /// Undoes the filter; `size` is that of a value in bytes.
-pub(super) fn filter(packed: Vec<u8>, parameters: &[u32], size: usize, most: usize) -> Result<Vec<u8>, String> {
+pub(super) fn filter(packed: &[u8], parameters: &[u32], size: usize, most: usize) -> Result<Vec<u8>, String> {
     let parameter = |nth: usize| parameters.get(nth).copied().unwrap_or(0);
     let (block, kind) = (parameter(3) as usize, parameter(4));
     match kind {
-        0 => blocks(&packed, packed.len(), size, block_values(block, size)?, &mut |piece, rest| {
+        0 => blocks(packed, packed.len(), size, block_values(block, size)?, &mut |piece, rest| {
             let (body, after) = rest.split_at_checked(piece.len()).ok_or("Bitshuffle: it ends too early")?;
             piece.copy_from_slice(body);
             *rest = after;
@@ -50,14 +50,11 @@ fn block_values(values: usize, size: usize) -> Result<usize, String> {
     }
 }
 
+/// Fills a block from the beginning of the rest, and takes that off.
+type Next<'a> = dyn FnMut(&mut [u8], &mut &[u8]) -> Result<(), String> + 'a;
+
 /// Takes blocks out of `rest` by `next` and puts their bits back; what is less than 8 values is stored as it is.
-fn blocks(
-    mut rest: &[u8],
-    len: usize,
-    size: usize,
-    block: usize,
-    next: &mut dyn FnMut(&mut [u8], &mut &[u8]) -> Result<(), String>,
-) -> Result<Vec<u8>, String> {
+fn blocks(mut rest: &[u8], len: usize, size: usize, block: usize, next: &mut Next<'_>) -> Result<Vec<u8>, String> {
     let plain = len % (8 * size);
     let mut out = vec![0; len];
     let mut sorted = Vec::new();

@@ -96,7 +96,7 @@ pub(super) fn decode(
             LZF => lz::lzf(&values, most)?,
             BLOSC => blosc::filter(&values, most)?,
             LZ4 => lz::lz4(&values, most)?,
-            BITSHUFFLE => bitshuffle::filter(values, &filter.parameters, element, most)?,
+            BITSHUFFLE => bitshuffle::filter(&values, &filter.parameters, element, most)?,
             ZSTANDARD => lz::zstandard(&values, most)?,
             other => return Err(format!("filter {other}, which fiberd cannot read")),
         };
@@ -112,7 +112,7 @@ fn shuffled(values: &[u8], size: usize) -> Vec<u8> {
 
 /// Puts the bytes of values of `size` bytes back; both have the same length. What is no whole value stays.
 pub(super) fn unshuffle(sorted: &[u8], out: &mut [u8], size: usize) {
-    let values = if size == 0 { 0 } else { out.len() / size };
+    let values = out.len().checked_div(size).unwrap_or(0);
     for (byte, plane) in sorted.chunks_exact(values.max(1)).take(if values == 0 { 0 } else { size }).enumerate() {
         for (value, &bits) in plane.iter().enumerate() {
             out[value * size + byte] = bits;

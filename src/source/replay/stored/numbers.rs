@@ -80,13 +80,14 @@ impl Number {
     fn words<const N: usize>(self, bytes: &[u8], mut each: impl FnMut([u8; N])) {
         let (words, _) = bytes.as_chunks::<N>();
         if self.big_endian {
-            words.iter().for_each(|word| {
-                let mut word = *word;
+            for mut word in words.iter().copied() {
                 word.reverse();
                 each(word);
-            });
+            }
         } else {
-            words.iter().for_each(|word| each(*word));
+            for word in words {
+                each(*word);
+            }
         }
     }
 }
