@@ -1,7 +1,7 @@
 //! The one way to the HDF5 library: every call to it goes through [`guard`], which turns a panic into an error.
 //!
-//! The library reads metadata, attributes and texts, and tells where values are; the values are read by [`stored`](super::stored),
-//! a window at a time. Sizes that a file declares are compared with what a file of its length can hold before anything is
+//! The library reads metadata, attributes and texts, and tells where values are; the values are read by
+//! [`stored`](super::stored), a window at a time. Sizes that a file declares are compared with what a file of its length can hold before anything is
 //! allocated.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -2,8 +2,8 @@
 //!
 //! The HDF5 library tells where values, chunks and filters are; from there on bytes are read and decoded here, because it
 //! reads windows of the first dimension only and knows few filters. Memory is bounded by one chunk and a small cache of
-//! chunks, never by the size of the dataset. Nothing that the file declares is believed before [`Stored::new`] has compared
-//! it with the file. Errors are sentences without the name of the file.
+//! chunks, never by the size of the dataset. Nothing that the file declares is believed before
+//! [`Stored::new`] has compared it with the file. Errors are sentences without the name of the file.
 
 mod area;
 mod bits;
@@ -72,7 +72,8 @@ impl Stored {
             Ok(Self { file, shape, element, place })
         } else {
             Err(format!(
-                "the shape {shape:?} of {element} bytes each is more than a file of {bytes} bytes can hold; it may be cut off"
+                "the shape {shape:?} of {element} bytes each is more than a file of {bytes} bytes can hold; \
+                 it may be cut off"
             ))
         }
     }

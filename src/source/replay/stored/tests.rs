@@ -60,8 +60,12 @@ proptest! {
     #[test]
     fn no_filter_harms_whatever_a_chunk_says(
         id in prop::sample::select(vec![1u16, 2, 3, 5, 6, 32000, 32001, 32004, 32008, 32015]),
-        head in prop::collection::vec(prop_oneof![Just(0u8), Just(1), Just(2), Just(8), Just(0x7F), Just(0xFF), any::<u8>()], 0..24),
-        body in prop::collection::vec(any::<u8>(), 0..80), parameters in prop::collection::vec(prop_oneof![0u32..20, any::<u32>()], 0..12),
+        head in prop::collection::vec(
+            prop_oneof![Just(0u8), Just(1), Just(2), Just(8), Just(0x7F), Just(0xFF), any::<u8>()],
+            0..24,
+        ),
+        body in prop::collection::vec(any::<u8>(), 0..80),
+        parameters in prop::collection::vec(prop_oneof![0u32..20, any::<u32>()], 0..12),
         skipped in 0u32..2, element in 1usize..9,
     ) {
         let stored = [head, body].concat();
