@@ -61,6 +61,16 @@ impl ValueKind {
     }
 }
 
+/// The unit of power of samples in this unit: `rad^2`, but `(nstrain/s)^2`; of samples whose unit is not known,
+/// `(unknown)^2`.
+pub fn squared(sample_unit: &str) -> String {
+    match sample_unit.trim() {
+        "" => "(unknown)^2".into(),
+        plain if plain.chars().all(char::is_alphanumeric) => format!("{plain}^2"),
+        other => format!("({other})^2"),
+    }
+}
+
 /// How values are stored in a published frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Dtype {
@@ -377,6 +387,27 @@ impl Frame {
             running_max: 5.0,
             captured_at: Instant::now(),
             values: (0..6u8).map(f32::from).collect::<Vec<_>>().into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::squared;
+
+    #[test]
+    fn a_squared_unit_always_has_something_to_be_squared() {
+        let cases = [
+            ("rad", "rad^2"),
+            ("nstrain/s", "(nstrain/s)^2"),
+            ("rad/(s*m)", "(rad/(s*m))^2"),
+            ("dB re 1 rad", "(dB re 1 rad)^2"),
+            ("bananas", "bananas^2"),
+            ("", "(unknown)^2"),
+            (" ", "(unknown)^2"),
+        ];
+        for (unit, expected) in cases {
+            assert_eq!(squared(unit), expected, "{unit:?}");
         }
     }
 }

@@ -12,14 +12,38 @@ use std::time::{Duration, Instant};
 use common::captures;
 use common::replayed::{check_cases, drain, replay_check, replayed};
 use fiberd::block::{BlockLayout, RawBlock};
-use fiberd::source::replay::{Replay, describe};
+use fiberd::source::replay::{Replay, describe, describe_lines};
 use fiberd::source::{Interrogator, Probe, ReadOutcome, ReplaySpeed};
 use fiberd::units::TraceIndex;
+use serde_json::Value;
+
 #[test]
 fn the_real_captures_are_what_dascore_and_h5py_read() {
     let folder = tempfile::tempdir().unwrap();
     replay_check(&["captures".as_ref(), captures().as_ref(), folder.path().as_ref()]);
     check_cases(folder.path());
+    let judged = std::fs::read(folder.path().join("lines.json")).unwrap();
+    lines_are(&serde_json::from_slice(&judged).unwrap(), &captures().join("prodml_fbe_1.h5"));
+}
+
+/// Lines of band energy are described as DASCore and h5py find them.
+fn lines_are(judged: &Value, file: &Path) {
+    let lines = serde_json::to_value(describe_lines(file).unwrap().unwrap()).unwrap();
+    for (key, expected) in judged.as_object().unwrap() {
+        let found = &lines[key];
+        if key == "bands" {
+            let band = |b: &Value| serde_json::json!([b["dataset"], b["from_hz"], b["to_hz"]]);
+            assert_eq!(&Value::from_iter(found.as_array().unwrap().iter().map(band)), expected);
+        } else if let Some(expected) = expected.as_f64() {
+            assert!(
+                (found.as_f64().unwrap() - expected).abs() <= 1e-6 * expected.abs(),
+                "{key}: {found}, not {expected}"
+            );
+        } else {
+            assert_eq!(found, expected, "{key}");
+        }
+    }
+    assert_eq!(describe_lines(&captures().join("febus_2.h5")).unwrap(), None, "samples are no lines");
 }
 
 #[test]
@@ -27,6 +51,17 @@ fn variants_that_no_capture_shows_are_read_right_or_refused_clearly() {
     let folder = tempfile::tempdir().unwrap();
     replay_check(&["variants".as_ref(), folder.path().as_ref()]);
     check_cases(folder.path());
+    // What is left off or not certain is said.
+    for (file, words) in [
+        ("container-a-live-writer.h5", "marked as open for writing"),
+        ("container-a-live-SWMR-writer.h5", "marked as open for writing"),
+        ("container-partly.h5", "150 of 300 rows were written"),
+        ("container-stamps-ahead.h5", "300 values for 280 rows"),
+        ("raw-and-fbe.h5", "lines of band energy"),
+    ] {
+        let notes = describe(&folder.path().join(file)).unwrap().notes;
+        assert!(notes.iter().any(|note| note.contains(words)), "{file}: {notes:?}");
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ import h5py
 import numpy as np
 
 import replay_other
+from replay_container import container_cases
 
 NS = 1_000_000_000
 
@@ -99,6 +100,9 @@ def captures(folder, out):
         )
         cases.good(name, [folder / name], epoch)
 
+    cases.bad("prodml_fbe_1.h5", [folder / "prodml_fbe_1.h5"], "FBE: lines of band energy")
+    (cases.out / "lines.json").write_text(json.dumps(lines(folder / "prodml_fbe_1.h5")))
+
     data, times = sintela_by_hand((folder / "sintela_protobuf_1.pb").read_bytes())
     assert data.shape == (1480, 200)
     epoch = cases.epoch(data, times, 10.0 * np.arange(200), 500, gauge=10.0, quantity="phase", unit="rad", scale=1.0)
@@ -106,6 +110,21 @@ def captures(folder, out):
     replay_other.captures(cases, folder)
     replay_vendors.captures(cases, folder)
     cases.save()
+
+
+def lines(path):
+    """What DASCore and h5py find in a file of band energies."""
+    import dascore
+
+    patches = dascore.read(path)
+    times = patches[0].get_coord("time").values.astype("datetime64[ns]").astype("i8")
+    distances = patches[0].get_coord("distance").values
+    with h5py.File(path) as file:
+        group = file["Acquisition/Processed/Fbe[0]"]
+        unit = group.attrs["FbeDataUnit"].decode()
+        bands = [[name, *(group[name].attrs[key] for key in ("StartFrequency", "EndFrequency"))] for name in group if "Data[" in name]
+    return dict(lines=len(times), loci=len(distances), start_utc_ns=int(times[0]), end_utc_ns=int(times[-1]),
+                distance_start_m=distances[0], distance_end_m=distances[-1], line_rate_hz=1 / 5.12, unit=unit, bands=bands)
 
 
 def fields(message):
@@ -253,8 +272,16 @@ def prodml_cases(cases):
     cases.good("samples of a part of the loci", [prodml(out / "part.h5", data, acq={"NumberOfLoci": 100, "StartLocusIndex": 0}, raw=part)],
                cases.epoch(data, grid(START, 300, 1000), 2.5 * (30 + np.arange(7)), 1000, **told))
     cases.good("a NumberOfLoci of Raw that is wrong", [prodml(out / "few.h5", data, raw={"NumberOfLoci": 3})], expected)
+    both = prodml(out / "raw-and-fbe.h5", data)
+    with h5py.File(both, "a") as file:
+        file["Acquisition/Processed/Fbe[0]/FbeData[0]"] = np.ones((4, 7))
+    cases.good("samples beside lines of band energy", [both], expected)
+    cases.bad("a spectrum", [prodml(out / "psd.h5", data, raw={"RawDataUnit": b"rad^2/Hz"})], "spectra")
+    with h5py.File(prodml(out / "freq.h5", data), "a") as file:
+        file["Acquisition/Raw[0]/RawData"].attrs["Dimensions"] = [b"time", b"frequency"]
+    cases.bad("a dimension of frequencies", [out / "freq.h5"], "spectra")
     cases.bad("NumberOfLoci that contradicts", [prodml(out / "loci.h5", data, acq={"NumberOfLoci": 8})], "NumberOfLoci")
-    cases.bad("three dimensions", [prodml_shape(out / "three.h5", (4, 5, 6))], "two dimensions")
+    cases.bad("three dimensions", [prodml_shape(out / "three.h5", (4, 5, 6), data=np.zeros((4, 5, 6)))], "two dimensions")
     cases.bad("no samples", [prodml_shape(out / "none.h5", (0, 7))], "")
     cases.bad("dx that is not a number", [prodml(out / "dx.h5", data, acq={"SpatialSamplingInterval": np.nan})], "SpatialSamplingInterval")
     cases.bad("dx of zero", [prodml(out / "dx0.h5", data, dx=0.0)], "apart")
@@ -585,6 +612,7 @@ def variants(out):
     others = (replay_other.tdms_cases, replay_other.mseed_cases, replay_other.segy_cases)
     for make in ours + others + replay_vendors.VARIANTS:
         make(cases)
+    container_cases(cases, prodml, noise, grid, START)
     cases.save()
 
 

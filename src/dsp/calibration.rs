@@ -119,12 +119,19 @@ impl Conditioner {
 
 /// The gauge length of what comes out: that of a difference taken here, or else the interrogator's own.
 fn gauge_length_m(spec: &ConditionSpec, acquisition: &Acquisition) -> Option<f64> {
-    let phase = matches!(acquisition.quantity, Quantity::OpticalField | Quantity::Phase | Quantity::PhaseRate);
+    let phase = matches!(acquisition.quantity, Quantity::OpticalField | Quantity::Phase | Quantity::PhaseRate)
+        && !is_per_metre(&acquisition.unit);
     match spec.spatial_difference_channels {
         0 => acquisition.gauge_length_m,
         gauge if phase || acquisition.sample_format == SampleFormat::Iq16 => Some(gauge as f64 * acquisition.dx_m),
         _ => acquisition.gauge_length_m,
     }
+}
+
+/// Whether values are of a metre of fiber, such as `rad/(s*m)`: then they were divided by a gauge length already.
+fn is_per_metre(unit: &str) -> bool {
+    let plain = unit.to_lowercase().replace(' ', "");
+    ["/m", "(m", "m)", "m^-1", "m⁻¹"].iter().any(|part| plain.contains(part))
 }
 
 /// From a raw sample (or from a radian of `iq16`) to the output's unit.

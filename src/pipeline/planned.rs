@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::acquisition::Acquisition;
 use crate::config::ViewConfig;
 use crate::dsp::{Output, PlanSpec, bin_hz, bins_in_range};
-use crate::frame::{ChannelAxis, FrequencyAxis, Stream, ValueKind, View};
+use crate::frame::{ChannelAxis, FrequencyAxis, Stream, ValueKind, View, squared};
 
 /// A view as this acquisition can show it.
 pub(super) struct PlannedView {
@@ -122,9 +122,4 @@ impl PlannedView {
             .collect();
         Ok(Self { spec, channels, streams, lines_per_frame: view.lines_per_frame.max(1) })
     }
-}
-
-/// The unit of power: `rad^2`, but `(nstrain/s)^2`.
-fn squared(unit: &str) -> String {
-    if unit.chars().all(char::is_alphanumeric) { format!("{unit}^2") } else { format!("({unit})^2") }
 }

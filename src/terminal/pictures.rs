@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::picture::{Axis, Lines, Picture};
-use crate::frame::{Frame, ValueKind, View};
+use crate::frame::{Frame, ValueKind, View, squared};
 
 /// Data times of a row that a person can choose from, milliseconds.
 pub(super) const ROW_TIMES_MS: [i64; 8] = [100, 200, 500, 1000, 2000, 5000, 10_000, 30_000];
@@ -197,7 +197,6 @@ impl Axis {
 pub fn reference(value: ValueKind, unit: &str, sample_unit: &str) -> String {
     match value {
         ValueKind::Power | ValueKind::Amplitude => format!("1 {unit}"),
-        ValueKind::Decibel { .. } if sample_unit.chars().all(char::is_alphanumeric) => format!("1 {sample_unit}^2"),
-        ValueKind::Decibel { .. } => format!("1 ({sample_unit})^2"),
+        ValueKind::Decibel { .. } => format!("1 {}", squared(sample_unit)),
     }
 }

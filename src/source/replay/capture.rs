@@ -149,6 +149,11 @@ pub(super) trait Rows: Send {
     /// Fills `out` with `rows` rows from row `first` on, packed `[trace][channel]` in the acquisition's sample format.
     /// The caller asks for rows that exist only. Comes back with fewer rows, but at least one, when damage cuts it short.
     fn read(&mut self, first: u64, rows: usize, out: &mut Vec<u8>) -> Result<(), RowsError>;
+
+    /// How many rows were written, where the file has room for more that never came; `None` when that cannot be told.
+    fn written(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// `what` cannot be used.
@@ -166,6 +171,7 @@ pub(super) fn checked(path: &Path, mut capture: Capture) -> Result<Capture, Sour
     for piece in std::mem::take(&mut capture.further) {
         capture.further.push(checked(path, piece)?);
     }
+    only_written(&mut capture);
     let a = &mut capture.acquisition;
     let wrong = if a.channels == 0 || a.channels > MAX_CHANNELS {
         Some(format!("{} channels; 1 to {MAX_CHANNELS} make sense", a.channels))
@@ -199,4 +205,12 @@ pub(super) fn checked(path: &Path, mut capture: Capture) -> Result<Capture, Sour
     let row_bytes = a.channels * a.sample_format.bytes();
     capture.slab_rows = (SLAB_BYTES / row_bytes / stored_together).max(1) * stored_together;
     Ok(capture)
+}
+
+/// Leaves off rows that were allocated but never written.
+fn only_written(capture: &mut Capture) {
+    let Some(written) = capture.rows.written().filter(|written| *written < capture.total_rows) else { return };
+    capture.notes.push(format!("{written} of {} rows were written: the others are left off", capture.total_rows));
+    capture.total_rows = written;
+    capture.anchors.retain(|anchor| anchor.row < written.max(1));
 }

@@ -10,7 +10,7 @@ use super::h5::H5;
 use super::h5rows;
 use super::stamp_column::StampColumn;
 use super::timing::{Statements, work_out};
-use super::words::{hertz_in, metres_in, quantity};
+use super::words::{hertz_in, measured, metres_in};
 use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
 use crate::source::SourceError;
 use crate::units::Rational;
@@ -52,7 +52,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         |name: &str| metres_in(acq.text(name).as_deref()).map_err(|why| file.unusable(format!("{name}: {why}")));
     let dx = acq.number("SpatialSamplingInterval").ok_or_else(|| missing("SpatialSamplingInterval"))?;
     let gauge = acq.number("GaugeLength");
-    let unit = acq.text("UnitOfMeasure").unwrap_or_default();
+    let measured = measured(&acq.text("UnitOfMeasure").unwrap_or_default(), "");
     let fiber = file.group_attrs("DasMetadata/Cable/Fiber")?.unwrap_or_default();
     let acquisition = Acquisition {
         epoch: 0,
@@ -65,9 +65,9 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         wavelength_m: None,
         refractive_index: fiber.number("FiberRefractionIndex"),
         sample_format: table.format,
-        quantity: quantity(&unit, ""),
-        scale: 1.0,
-        unit,
+        quantity: measured.quantity,
+        scale: measured.scale,
+        unit: measured.unit,
         clock: ClockQuality::FreeRunning,
         description: file.group_attrs("DasMetadata")?.and_then(|meta| meta.text("Location")).unwrap_or_default(),
         source: SourceKind::Replay,

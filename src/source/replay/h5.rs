@@ -1,52 +1,44 @@
 //! The one way to the HDF5 library: every call to it goes through [`guard`], which turns a panic into an error.
 //!
-//! Reads metadata and row windows through the streaming backend, so that memory stays at one window plus one chunk.
-//! Sizes that a file declares are compared with what a file of its length can hold before anything is allocated.
+//! The library reads metadata, attributes and texts, and tells where values are; the values are read by
+//! [`stored`](super::stored), a window at a time. Sizes that a file declares are compared with what a file of its length can hold before anything is
+//! allocated.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use hdf5_pure::{
-    AttrValue, ChunkCacheConfig, DType, Dataset, DatasetAccessProperties, Error, File, FormatError, Layout,
-};
+use hdf5_pure::{ChunkIndex, Dataset, Datatype, DatatypeByteOrder, Error, File, FormatError, Group, Layout};
 
 use super::capture::unusable;
-use crate::acquisition::SampleFormat;
+pub(super) use super::h5attrs::Attrs;
+use super::h5attrs::tidy;
+use super::h5file::FileSource;
+use super::h5links::Groups;
+pub(super) use super::h5samples::Samples;
+use super::stored::{Area, Chunk, Chunks, Filter, Kind, Number, Place, Sample, Stored};
 use crate::source::SourceError;
 
-/// No compression in use packs zeros tighter than this (deflate: 1032).
-const MAX_COMPRESSION: u64 = 1100;
-/// Decompressed bytes of one chunk at most.
-const MAX_CHUNK_BYTES: u64 = 256 << 20;
-/// Bytes of rows that are read at once because they are stored together, at most.
-const MAX_TOGETHER: u64 = 32 << 20;
 /// Values of a small table (times of blocks, channel lists) at most.
 const MAX_TABLE: u64 = 1 << 24;
-/// Values of a long column that are read at once.
+/// Texts of a table at most, and their bytes.
+const MAX_TEXTS: u64 = 1 << 12;
+const MAX_TEXT_BYTES: u64 = 1 << 24;
+/// Values of a long column that are handed on at once.
 const COLUMN_WINDOW: u64 = 1 << 20;
 
 /// An open HDF5 file.
 pub(super) struct H5 {
     path: PathBuf,
-    bytes: u64,
     file: File,
+    source: FileSource,
 }
 
-/// Attributes of one object, all read at once.
-#[derive(Default)]
-pub(super) struct Attrs(HashMap<String, AttrValue>);
-
-/// A dataset of samples, of two or three dimensions.
-pub(super) struct Samples {
+/// Values of a dataset, how they are written, and the name of the dataset.
+pub(super) struct Numbers {
     path: PathBuf,
-    dataset: Dataset,
-    /// Dimensions as on disk.
-    pub(super) shape: Vec<u64>,
-    /// How samples are handed on: 8- and 16-bit integers as `i16`, everything else as `f32`.
-    pub(super) format: SampleFormat,
-    /// Rows of the first dimension that are stored together.
-    pub(super) rows_together: usize,
+    name: String,
+    stored: Stored,
+    number: Number,
 }
 
 /// Calls the library; a panic inside it becomes an error.
@@ -54,12 +46,24 @@ fn guard<T>(path: &Path, what: &str, call: impl FnOnce() -> Result<T, Error>) ->
     let what = if what.is_empty() { "the root" } else { what };
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(Error::Format(FormatError::UnexpectedEof { expected, available }))) => Err(unusable(
-            path,
-            format!("{what}: the file is cut off, or damaged: {expected} bytes are wanted, {available} are there"),
-        )),
-        Ok(Err(error)) => Err(unusable(path, format!("{what}: {error}"))),
+        Ok(Err(error)) => Err(unusable(path, format!("{what}: {}", plain(&error)))),
         Err(_) => Err(unusable(path, format!("{what}: the file is damaged in a way the HDF5 reader does not know"))),
+    }
+}
+
+/// What the library says, in words that help.
+fn plain(error: &Error) -> String {
+    match error {
+        Error::Format(FormatError::UnexpectedEof { .. }) => "the file ends too early: it is cut off or damaged".into(),
+        Error::Format(FormatError::UnsupportedExternalStorage) => {
+            "its values are in another file (external storage), which fiberd does not read; repack with `h5repack`"
+                .into()
+        }
+        Error::Format(FormatError::InvalidLayoutVersion(version)) => format!(
+            "it is stored in a way that fiberd cannot read (data layout {version} of HDF5 2); repack with \
+             `h5repack --low=0 --high=1`"
+        ),
+        other => other.to_string(),
     }
 }
 
@@ -75,8 +79,14 @@ fn look<T>(path: &Path, what: &str, call: impl FnOnce() -> Result<T, Error>) -> 
 impl H5 {
     /// Opens the file; reads its superblock only.
     pub(super) fn open(path: &Path) -> Result<Self, SourceError> {
-        let file = guard(path, "open", || File::open_streaming(path))?;
-        Ok(Self { path: path.to_owned(), bytes: file.file_size(), file })
+        let source = FileSource::open(path)?;
+        let file = guard(path, "open", || File::from_source(source.clone()))?;
+        Ok(Self { path: path.to_owned(), file, source })
+    }
+
+    /// What is odd about the file as such.
+    pub(super) fn notes(&self) -> Vec<String> {
+        self.source.in_use().map(str::to_owned).into_iter().collect()
     }
 
     /// Something in this file is not as it should be.
@@ -86,42 +96,63 @@ impl H5 {
 
     /// Attributes of a group (`""` = root); `None` when there is no such group.
     pub(super) fn group_attrs(&self, group: &str) -> Result<Option<Attrs>, SourceError> {
-        look(&self.path, group, || {
-            if group.is_empty() { self.file.root().attrs() } else { self.file.group(group)?.attrs() }
-        })
-        .map(|attrs| attrs.map(Attrs))
+        self.at(group, |group| self.group(group)?.attrs()).map(|attrs| attrs.map(Attrs))
     }
 
     /// Attributes of a dataset; `None` when there is no such dataset.
     pub(super) fn dataset_attrs(&self, dataset: &str) -> Result<Option<Attrs>, SourceError> {
-        look(&self.path, dataset, || self.file.dataset(dataset)?.attrs()).map(|attrs| attrs.map(Attrs))
+        self.at(dataset, |dataset| self.file.dataset(dataset)?.attrs()).map(|attrs| attrs.map(Attrs))
     }
 
     /// Names of the groups within a group (`""` = root), sorted.
     pub(super) fn groups(&self, group: &str) -> Result<Vec<String>, SourceError> {
-        let names = look(&self.path, group, || {
-            if group.is_empty() { self.file.root().groups() } else { self.file.group(group)?.groups() }
-        })?;
-        Ok(sorted(names.unwrap_or_default()))
+        Ok(sorted(self.at(group, |group| self.group(group)?.groups())?.unwrap_or_default()))
     }
 
     /// Names of the datasets within a group (`""` = root), sorted.
     pub(super) fn datasets(&self, group: &str) -> Result<Vec<String>, SourceError> {
-        let names = look(&self.path, group, || {
-            if group.is_empty() { self.file.root().datasets() } else { self.file.group(group)?.datasets() }
-        })?;
-        Ok(sorted(names.unwrap_or_default()))
+        Ok(sorted(self.at(group, |group| self.group(group)?.datasets())?.unwrap_or_default()))
     }
 
     /// Whether there is such a dataset.
     pub(super) fn has(&self, dataset: &str) -> Result<bool, SourceError> {
-        Ok(look(&self.path, dataset, || self.file.dataset(dataset))?.is_some())
+        Ok(self.dataset(dataset)?.is_some())
+    }
+
+    fn group(&self, group: &str) -> Result<Group, Error> {
+        if group.is_empty() { Ok(self.file.root()) } else { self.file.group(group) }
+    }
+
+    /// Calls the library for a path, also when there are soft links on it; what is not there is `None`.
+    fn at<T>(&self, path: &str, call: impl Fn(&str) -> Result<T, Error>) -> Result<Option<T>, SourceError> {
+        let found = look(&self.path, path, || call(path));
+        if path.is_empty() || matches!(found, Ok(Some(_))) {
+            return found;
+        }
+        let superblock = self.file.superblock();
+        let groups = Groups {
+            file: &self.source.file(),
+            bytes: self.source.bytes(),
+            base: superblock.base_address.get(),
+            address_bytes: usize::from(superblock.offset_size),
+            length_bytes: usize::from(superblock.length_size),
+            root: superblock.root_group_address,
+        };
+        match groups.follow(path) {
+            Ok(Some(real)) if real != path => look(&self.path, path, || call(&real)),
+            Ok(_) => found,
+            Err(why) => Err(self.unusable(format!("{path}: {why}"))),
+        }
     }
 
     /// All values of a small dataset or scalar as doubles; `None` when it is not there.
     pub(super) fn numbers(&self, dataset: &str) -> Result<Option<Vec<f64>>, SourceError> {
-        let Some(found) = self.table(dataset, MAX_TABLE)? else { return Ok(None) };
-        guard(&self.path, dataset, || found.read_f64()).map(Some)
+        let Some(found) = self.values(dataset)? else { return Ok(None) };
+        let count = found.count();
+        if count > MAX_TABLE {
+            return Err(self.unusable(format!("{dataset} has {count} values; at most {MAX_TABLE} make sense here")));
+        }
+        found.all(&Area::whole(found.shape())).map(Some)
     }
 
     /// First value of a small dataset, or of a scalar.
@@ -131,283 +162,257 @@ impl H5 {
 
     /// First string of a small dataset, or of a scalar.
     pub(super) fn text(&self, dataset: &str) -> Result<Option<String>, SourceError> {
-        let Some(found) = self.table(dataset, 1 << 12)? else { return Ok(None) };
+        let Some(found) = self.dataset(dataset)? else { return Ok(None) };
+        let (shape, element) = guard(&self.path, dataset, || Ok((found.shape()?, found.element_size()?)))?;
+        let count = shape.iter().try_fold(1, |n: u64, &d| n.checked_mul(d)).unwrap_or(u64::MAX);
+        if count > MAX_TEXTS || count.saturating_mul(element) > MAX_TEXT_BYTES {
+            return Err(self.unusable(format!("{dataset} has {count} texts; at most {MAX_TEXTS} make sense here")));
+        }
         let texts = guard(&self.path, dataset, || found.read_string())?;
         Ok(texts.into_iter().next().map(|text| tidy(&text)))
     }
 
     /// How many values a long column has; `None` when it is not there.
     pub(super) fn column_len(&self, dataset: &str) -> Result<Option<u64>, SourceError> {
-        let Some(found) = self.table(dataset, u64::MAX)? else { return Ok(None) };
-        Ok(Some(self.column_shape(dataset, &found)?.0))
-    }
-
-    /// Dimensions of a dataset of numbers; `None` when it is not there or holds something else.
-    pub(super) fn shape_of_numbers(&self, dataset: &str) -> Result<Option<Vec<u64>>, SourceError> {
-        use DType as D;
-        let found = look(&self.path, dataset, || {
-            let found = self.file.dataset(dataset)?;
-            Ok((found.dtype()?, found.shape()?))
-        })?;
-        let is_number = |dtype: &D| {
-            matches!(dtype, D::I8 | D::U8 | D::I16 | D::U16 | D::I32 | D::U32 | D::I64 | D::U64 | D::F32 | D::F64)
-        };
-        Ok(found.filter(|(dtype, _)| is_number(dtype)).map(|(_, shape)| shape))
+        let Some(found) = self.values(dataset)? else { return Ok(None) };
+        Ok(Some(found.shape()[self.column(&found)?]))
     }
 
     /// Whether a dataset holds floating-point numbers.
     pub(super) fn is_float(&self, dataset: &str) -> Result<bool, SourceError> {
-        let dtype = look(&self.path, dataset, || self.file.dataset(dataset)?.dtype())?;
-        Ok(matches!(dtype, Some(DType::F32 | DType::F64)))
+        Ok(self.values(dataset)?.is_some_and(|found| found.number.kind == Kind::Float))
+    }
+
+    /// Dimensions of a dataset of numbers; `None` when it is not there or holds something else.
+    pub(super) fn shape_of_numbers(&self, dataset: &str) -> Result<Option<Vec<u64>>, SourceError> {
+        let Some(found) = self.dataset(dataset)? else { return Ok(None) };
+        let (shape, datatype) = guard(&self.path, dataset, || Ok((found.shape()?, found.datatype()?)))?;
+        Ok(number_of(&datatype).is_ok().then_some(shape))
     }
 
     /// Hands all values of a long integer column to `each`, some at a time.
     pub(super) fn column_i64(&self, dataset: &str, each: &mut dyn FnMut(&[i64])) -> Result<(), SourceError> {
-        self.each_window(dataset, |found, first| found.read_i64_rows(first, COLUMN_WINDOW), each)
+        self.each_window(dataset, each)
     }
 
     /// As [`column_i64`](Self::column_i64), for a column of doubles.
     pub(super) fn column_f64(&self, dataset: &str, each: &mut dyn FnMut(&[f64])) -> Result<(), SourceError> {
-        self.each_window(dataset, |found, first| found.read_f64_rows(first, COLUMN_WINDOW), each)
+        self.each_window(dataset, each)
     }
 
-    fn each_window<T>(
-        &self,
-        dataset: &str,
-        read: impl Fn(&Dataset, u64) -> Result<Vec<T>, Error>,
-        each: &mut dyn FnMut(&[T]),
-    ) -> Result<(), SourceError> {
-        let Some(found) = self.table(dataset, u64::MAX)? else { return Ok(()) };
-        let (_, rows) = self.column_shape(dataset, &found)?;
-        let mut first = 0;
-        while first < rows {
-            let values = guard(&self.path, dataset, || read(&found, first))?;
-            if values.is_empty() {
-                break;
-            }
-            each(&values);
-            first = first.saturating_add(COLUMN_WINDOW);
+    fn each_window<T: Sample + Default>(&self, dataset: &str, each: &mut dyn FnMut(&[T])) -> Result<(), SourceError> {
+        let Some(found) = self.values(dataset)? else { return Ok(()) };
+        let long = self.column(&found)?;
+        let rows = found.shape()[long];
+        let mut window = Area::whole(found.shape());
+        for first in (0..rows).step_by(COLUMN_WINDOW as usize) {
+            (window.from[long], window.count[long]) = (first, COLUMN_WINDOW.min(rows - first));
+            each(&found.all(&window)?);
         }
         Ok(())
     }
 
-    /// Values of a column, and rows of its first dimension: vectors are written as `[n]`, `[n, 1]` or `[1, n]`.
-    fn column_shape(&self, dataset: &str, found: &Dataset) -> Result<(u64, u64), SourceError> {
-        let shape = guard(&self.path, dataset, || found.shape())?;
-        match shape[..] {
-            [count] | [count, 1] => Ok((count, count)),
-            // Comes as a whole, because the library reads windows of the first dimension only.
-            [1, count] if count <= MAX_TABLE => Ok((count, 1)),
-            _ => Err(self.unusable(format!("{dataset} has the shape {shape:?}; it should be one column"))),
+    /// The long dimension of a column: vectors are written as `[n]`, `[n, 1]` or `[1, n]`.
+    fn column(&self, found: &Numbers) -> Result<usize, SourceError> {
+        match found.shape()[..] {
+            [_] | [_, 1] => Ok(0),
+            [1, _] => Ok(1),
+            ref other => Err(self.unusable(format!("{} has the shape {other:?}; it should be one column", found.name))),
         }
-    }
-
-    /// A dataset whose declared size the file can hold, of at most `max` values.
-    fn table(&self, dataset: &str, max: u64) -> Result<Option<Dataset>, SourceError> {
-        let Some(found) = look(&self.path, dataset, || self.file.dataset(dataset))? else { return Ok(None) };
-        let count = self.plausible(&found, dataset)?;
-        if count > max {
-            return Err(self.unusable(format!("{dataset} has {count} values; at most {max} make sense here")));
-        }
-        Ok(Some(found))
     }
 
     /// The samples in `dataset`.
     pub(super) fn samples(&self, dataset: &str) -> Result<Option<Samples>, SourceError> {
-        let Some(found) = look(&self.path, dataset, || self.file.dataset(dataset))? else { return Ok(None) };
-        self.plausible(&found, dataset)?;
-        let (shape, dtype, chunk) =
-            guard(&self.path, dataset, || Ok((found.shape()?, found.dtype()?, found.chunk_shape()?)))?;
-        let format = match dtype {
-            DType::I8 | DType::U8 | DType::I16 => SampleFormat::I16,
-            DType::U16 | DType::I32 | DType::U32 | DType::I64 | DType::U64 | DType::F32 | DType::F64 => {
-                SampleFormat::F32
-            }
-            other => {
-                return Err(
-                    self.unusable(format!("samples in {dataset} are {other}; they should be integers or floats"))
-                );
-            }
-        };
-        // Rows that are stored together are best read together, so that each chunk is decoded once; where that is too
-        // much at once, fewer are read, and the cache holds the chunks meanwhile.
-        let chunk_rows = chunk.and_then(|c| c.first().copied()).unwrap_or(1).max(1);
-        let row_bytes = shape.iter().skip(1).product::<u64>().saturating_mul(8);
-        let band_bytes = chunk_rows.saturating_mul(row_bytes);
-        let rows_together = if band_bytes <= MAX_TOGETHER { chunk_rows as usize } else { 1 };
-        let bytes = band_bytes.clamp(1 << 20, MAX_CHUNK_BYTES) as usize;
-        let cache = ChunkCacheConfig::new().with_max_bytes(bytes).with_max_slots(4096);
-        let access = DatasetAccessProperties::new().with_chunk_cache(cache);
-        let cached = guard(&self.path, dataset, || self.file.dataset_with_options(dataset, access))?;
-        Ok(Some(Samples { path: self.path.clone(), dataset: cached, shape, format, rows_together }))
+        Ok(self.values(dataset)?.map(Samples::new))
     }
 
-    /// Number of values, when a file of this length can hold that many.
-    fn plausible(&self, found: &Dataset, name: &str) -> Result<u64, SourceError> {
-        let (shape, element, layout) =
-            guard(&self.path, name, || Ok((found.shape()?, found.element_size()?, found.layout()?)))?;
-        if matches!(layout, Layout::Virtual) {
-            return Err(
-                self.unusable(format!("{name} is a virtual dataset: its values lie in other files; play those"))
-            );
-        }
-        let product = |dims: &[u64]| dims.iter().try_fold(element.max(1), |n, &d| n.checked_mul(d));
-        let (most, chunk) = match &layout {
+    /// A dataset of the library.
+    fn dataset(&self, name: &str) -> Result<Option<Dataset>, SourceError> {
+        self.at(name, |name| self.file.dataset(name))
+    }
+
+    /// The numbers in a dataset, of which the file can hold as many as it declares.
+    pub(super) fn values(&self, name: &str) -> Result<Option<Numbers>, SourceError> {
+        let Some(found) = self.dataset(name)? else { return Ok(None) };
+        let (shape, datatype) = guard(&self.path, name, || Ok((found.shape()?, found.datatype()?)))?;
+        let wrong = |why: String| self.unusable(format!("{name}: {why}"));
+        let number = number_of(&datatype).map_err(wrong)?;
+        let place = self.place(&found, name, &shape, number.size)?;
+        let stored = Stored::new(self.source.file(), self.source.bytes(), shape, number.size, place).map_err(wrong)?;
+        Ok(Some(Numbers { path: self.path.clone(), name: name.to_owned(), stored, number }))
+    }
+
+    fn place(&self, found: &Dataset, name: &str, shape: &[u64], element: usize) -> Result<Place, SourceError> {
+        let wrong = |why: String| self.unusable(format!("{name}: {why}"));
+        match guard(&self.path, name, || found.layout())? {
+            Layout::Compact { .. } => guard(&self.path, name, || found.read_raw()).map(Place::Inline),
+            Layout::Contiguous { address: Some(at), size } => {
+                let needed = shape.iter().try_fold(element as u64, |n, &d| n.checked_mul(d));
+                if needed.is_none_or(|needed| needed > size) {
+                    let why = format!("the shape {shape:?} of {element} bytes each, but {size} bytes are stored");
+                    return Err(wrong(why));
+                }
+                Ok(Place::Run(at))
+            }
+            Layout::Contiguous { address: None, .. } => {
+                // The library knows whether they are in another file.
+                guard(&self.path, name, || found.read_raw_rows(0, shape.first().copied().unwrap_or(0).min(1)))?;
+                if shape.contains(&0) {
+                    return Ok(Place::Inline(Vec::new()));
+                }
+                Err(wrong("no values were written yet".into()))
+            }
+            Layout::Chunked { index: ChunkIndex::BTreeV2, .. } => Err(wrong(
+                "its chunks are found by a B-tree of version 2 (it can grow in two dimensions), which fiberd cannot \
+                 read; repack with `h5repack --low=0 --high=1`"
+                    .into(),
+            )),
             Layout::Chunked { chunk_shape, .. } => {
-                (self.bytes.saturating_mul(MAX_COMPRESSION), product(chunk_shape).unwrap_or(u64::MAX))
+                let chunks = self.chunks(found, name, shape, element, chunk_shape).map_err(|error| match error {
+                    ChunksError::Known(error) => error,
+                    ChunksError::Wrong(why) => wrong(why),
+                })?;
+                Ok(Place::Chunks(chunks))
             }
-            _ => (self.bytes, 0),
+            Layout::Virtual => Err(wrong(
+                "a virtual dataset: its values are in other files; open those, or repack with `h5repack`".into(),
+            )),
+            other => Err(wrong(format!("a layout that fiberd cannot read ({other})"))),
+        }
+    }
+
+    fn chunks(
+        &self,
+        found: &Dataset,
+        name: &str,
+        dataset: &[u64],
+        element: usize,
+        shape: Vec<u64>,
+    ) -> Result<Chunks, ChunksError> {
+        let (chunks, filters) = guard(&self.path, name, || Ok((found.chunks()?, found.filter_pipeline())))?;
+        let chunk = |c: hdf5_pure::Chunk| Chunk {
+            from: c.offset,
+            at: c.address,
+            bytes: c.storage_size,
+            skipped: c.filter_mask,
         };
-        if matches!(layout, Layout::Chunked { .. }) {
-            // The library takes the lengths in the chunk index on trust and allocates them.
-            let chunks = guard(&self.path, name, || found.chunks())?;
-            let inside = |at: u64, len: u64| at.checked_add(len).is_some_and(|end| end <= self.bytes);
-            if let Some(chunk) = chunks.iter().find(|chunk| !inside(chunk.address, chunk.storage_size)) {
-                return Err(self.unusable(format!(
-                    "{name}: a chunk of {} bytes at byte {} lies beyond the end of the file",
-                    chunk.storage_size, chunk.address
-                )));
-            }
-        }
-        // The library notices a wrong length when it reads all rows together, and not when it reads a few of them.
-        if let Layout::Contiguous { size, .. } | Layout::Compact { size } = layout
-            && product(&shape) != Some(size)
-        {
-            return Err(self.unusable(format!(
-                "{name} declares the shape {shape:?} of {element} bytes each, but {size} bytes are stored"
-            )));
-        }
-        match product(&shape) {
-            Some(bytes) if bytes <= most && chunk <= MAX_CHUNK_BYTES => Ok(bytes / element.max(1)),
-            _ => Err(self.unusable(format!(
-                "{name} declares the shape {shape:?} of {element} bytes each: more than a file of {} bytes can hold",
-                self.bytes
-            ))),
-        }
+        let filter = |f: hdf5_pure::Filter| Filter { id: f.id, name: f.name, parameters: f.client_data };
+        let filters = filters.into_iter().map(filter).collect();
+        let chunks = chunks.into_iter().map(chunk).collect();
+        let chunks = Chunks::new(dataset, element, shape, filters, chunks, self.source.bytes())?;
+        let Some(hole) = chunks.hole() else { return Ok(chunks) };
+        // What stands where nothing was written is known to the library only.
+        let row = hole.first().copied().unwrap_or(0);
+        let row_values = dataset.iter().skip(1).try_fold(1, |n: u64, &d| n.checked_mul(d));
+        let nth =
+            hole.iter().zip(dataset).skip(1).fold(0, |n: u64, (&at, &size)| n.saturating_mul(size).saturating_add(at));
+        let fill = if row_values.is_some_and(|n| n <= MAX_TABLE) {
+            let row = guard(&self.path, name, || found.read_raw_rows(row, 1)).unwrap_or_default();
+            row.chunks_exact(element).nth(nth as usize).map(<[u8]>::to_vec)
+        } else {
+            None
+        };
+        Ok(chunks.with_fill(fill))
     }
 }
 
-impl Samples {
-    /// Appends rows `first .. first + rows` of the first dimension to `out`, in [`format`](Self::format).
-    pub(super) fn append(&self, first: u64, rows: u64, out: &mut Vec<u8>) -> Result<(), SourceError> {
-        let before = out.len();
-        match self.format {
-            SampleFormat::I16 => {
-                let values = guard(&self.path, "read samples", || self.dataset.read_i16_rows(first, rows))?;
-                out.extend_from_slice(bytemuck::cast_slice(&values));
+/// Why chunks cannot be read: an error that names the file, or what is wrong with them.
+enum ChunksError {
+    Known(SourceError),
+    Wrong(String),
+}
+
+impl From<SourceError> for ChunksError {
+    fn from(error: SourceError) -> Self {
+        Self::Known(error)
+    }
+}
+
+impl From<String> for ChunksError {
+    fn from(why: String) -> Self {
+        Self::Wrong(why)
+    }
+}
+
+/// How numbers of this type are written.
+fn number_of(datatype: &Datatype) -> Result<Number, String> {
+    let number = |size: u32, order: &DatatypeByteOrder, kind| match order {
+        DatatypeByteOrder::LittleEndian => Ok(Number { size: size as usize, big_endian: false, kind }),
+        DatatypeByteOrder::BigEndian => Ok(Number { size: size as usize, big_endian: true, kind }),
+        DatatypeByteOrder::Vax => Err("numbers of a VAX, which fiberd cannot read".to_owned()),
+    };
+    match datatype {
+        Datatype::FixedPoint { size: size @ 1..=8, byte_order, layout } => {
+            let (bits, offset) = (u32::from(layout.bit_precision), u32::from(layout.bit_offset));
+            if bits == 0 || bits + offset > size * 8 {
+                return Err(format!("integers of {bits} bits from bit {offset} on in {size} bytes"));
             }
-            SampleFormat::F32 | SampleFormat::Iq16 => {
-                let values = guard(&self.path, "read samples", || self.dataset.read_f32_rows(first, rows))?;
-                out.extend_from_slice(bytemuck::cast_slice(&values));
+            number(*size, byte_order, Kind::Whole { signed: layout.signed, bits, offset })
+        }
+        Datatype::FloatingPoint { size, byte_order, layout } => {
+            let known =
+                matches!((size, layout.exponent_size, layout.mantissa_size), (2, 5, 10) | (4, 8, 23) | (8, 11, 52));
+            if !known {
+                return Err(format!("floats of {size} bytes that are not those of IEEE 754"));
             }
+            number(*size, byte_order, Kind::Float)
         }
-        let expected = (rows * self.row_values()) as usize * self.format.bytes();
-        if out.len() - before != expected {
-            let why = format!("{} bytes of samples from row {first} on, expected {expected}", out.len() - before);
-            return Err(unusable(&self.path, why));
+        // Booleans, as h5py writes them.
+        Datatype::Enumeration { base_type, .. } if matches!(**base_type, Datatype::FixedPoint { .. }) => {
+            number_of(base_type)
         }
-        Ok(())
+        Datatype::Compound { members, .. } if members.len() == 2 => {
+            Err("pairs of numbers (complex values); it should be integers or floats".into())
+        }
+        _ => Err("no numbers; it should be integers or floats".into()),
+    }
+}
+
+impl Numbers {
+    /// Dimensions, as on disk.
+    pub(super) fn shape(&self) -> &[u64] {
+        self.stored.shape()
     }
 
-    /// Values in one row of the first dimension.
-    pub(super) fn row_values(&self) -> u64 {
-        self.shape.iter().skip(1).product()
+    /// Values in all.
+    fn count(&self) -> u64 {
+        // Fits, because the values fit into the file.
+        self.shape().iter().product()
+    }
+
+    /// How they are written.
+    pub(super) const fn number(&self) -> Number {
+        self.number
+    }
+
+    /// Where they are.
+    pub(super) const fn stored(&self) -> &Stored {
+        &self.stored
     }
 
     /// The file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
-}
 
-impl Attrs {
-    /// A number, also when it is written as text; not NaN.
-    pub(super) fn number(&self, name: &str) -> Option<f64> {
-        self.numbers(name).first().copied().filter(|value| !value.is_nan())
+    /// Hands the bytes of a window on, as [`Stored::read`].
+    pub(super) fn read(&self, window: &Area, each: &mut dyn FnMut(usize, &[u8])) -> Result<(), SourceError> {
+        self.stored.read(window, each).map_err(|why| unusable(&self.path, format!("{}: {why}", self.name)))
     }
 
-    /// A whole number, not rounded through a double.
-    pub(super) fn integer(&self, name: &str) -> Option<i64> {
-        match self.0.get(name)? {
-            AttrValue::I64(v) => Some(*v),
-            AttrValue::U64(v) => i64::try_from(*v).ok(),
-            _ => self.number(name).filter(|v| v.fract() == 0.0 && v.abs() < 1e15).map(|v| v as i64),
-        }
+    /// All values of a window.
+    fn all<T: Sample + Default>(&self, window: &Area) -> Result<Vec<T>, SourceError> {
+        let mut values = vec![T::default(); window.count.iter().product::<u64>() as usize];
+        self.read(window, &mut |index, bytes| {
+            let mut into = values[index..].iter_mut();
+            self.number.each(bytes, |value| {
+                if let Some(into) = into.next() {
+                    *into = value;
+                }
+            });
+        })?;
+        Ok(values)
     }
-
-    /// One number or all of an array.
-    pub(super) fn numbers(&self, name: &str) -> Vec<f64> {
-        use AttrValue as A;
-        let all = |values: &mut dyn Iterator<Item = f64>| values.collect();
-        match self.0.get(name) {
-            Some(A::F32(v)) => vec![f64::from(*v)],
-            Some(A::F64(v)) => vec![*v],
-            Some(A::I8(v)) => vec![f64::from(*v)],
-            Some(A::I16(v)) => vec![f64::from(*v)],
-            Some(A::I32(v)) => vec![f64::from(*v)],
-            Some(A::I64(v)) => vec![*v as f64],
-            Some(A::U8(v)) => vec![f64::from(*v)],
-            Some(A::U16(v)) => vec![f64::from(*v)],
-            Some(A::U32(v)) => vec![f64::from(*v)],
-            Some(A::U64(v)) => vec![*v as f64],
-            Some(A::F32Array(v)) => all(&mut v.iter().map(|&v| f64::from(v))),
-            Some(A::F64Array(v)) => v.clone(),
-            Some(A::I8Array(v)) => all(&mut v.iter().map(|&v| f64::from(v))),
-            Some(A::I16Array(v)) => all(&mut v.iter().map(|&v| f64::from(v))),
-            Some(A::I32Array(v)) => all(&mut v.iter().map(|&v| f64::from(v))),
-            Some(A::I64Array(v)) => all(&mut v.iter().map(|&v| v as f64)),
-            Some(A::U8Array(v)) => all(&mut v.iter().map(|&v| f64::from(v))),
-            Some(A::U16Array(v)) => all(&mut v.iter().map(|&v| f64::from(v))),
-            Some(A::U32Array(v)) => all(&mut v.iter().map(|&v| f64::from(v))),
-            Some(A::U64Array(v)) => all(&mut v.iter().map(|&v| v as f64)),
-            _ => self.texts(name).iter().filter_map(|text| text.parse().ok()).collect(),
-        }
-    }
-
-    /// A text; empty ones and `NaN` count as not there.
-    pub(super) fn text(&self, name: &str) -> Option<String> {
-        self.texts(name).into_iter().next().filter(|text| !text.is_empty() && text != "NaN")
-    }
-
-    /// One text or all of an array.
-    pub(super) fn texts(&self, name: &str) -> Vec<String> {
-        use AttrValue as A;
-        let all = match self.0.get(name) {
-            Some(
-                A::String(v)
-                | A::AsciiString(v)
-                | A::VarLenString(v)
-                | A::VarLenAsciiString(v)
-                | A::StringSized { value: v, .. }
-                | A::AsciiStringSized { value: v, .. },
-            ) => std::slice::from_ref(v),
-            Some(
-                A::StringArray(v)
-                | A::AsciiStringArray(v)
-                | A::VarLenStringArray(v)
-                | A::VarLenAsciiStringArray(v)
-                | A::VarLenAsciiCharArray(v)
-                | A::StringArraySized { values: v, .. }
-                | A::AsciiStringArraySized { values: v, .. },
-            ) => v.as_slice(),
-            _ => &[],
-        };
-        all.iter().map(|text| tidy(text)).collect()
-    }
-
-    /// Names of all attributes.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
-    }
-
-    /// Whether there is such an attribute.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
-    }
-}
-
-fn tidy(text: &str) -> String {
-    text.trim_matches(|c: char| c == '\0' || c.is_whitespace()).to_owned()
 }
 
 fn sorted(mut names: Vec<String>) -> Vec<String> {

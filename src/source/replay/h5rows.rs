@@ -1,77 +1,125 @@
 //! Rows out of an HDF5 dataset, whichever way round it is stored.
 
-use super::capture::{Rows, RowsError, unusable};
+use std::ops::Range;
+
+use super::capture::{Rows, RowsError, SLAB_BYTES};
 use super::h5::Samples;
+use super::stored::Area;
 use crate::acquisition::SampleFormat;
 use crate::source::SourceError;
 
-/// Bytes that a `[locus][time]` dataset may have: it must be turned as a whole, because the HDF5 library reads windows
-/// of the first dimension only.
-const MAX_TURNED: u64 = 1 << 30;
+/// Bytes of the rows that are turned together: so many that each channel gives a few pages of the file.
+const TURNED_BYTES: u64 = 16 << 20;
+/// The same at most, where chunks are long in time and must be decoded as a whole.
+const MAX_WINDOW: u64 = 128 << 20;
 
-/// A dataset stored `[time][channel]`.
-pub(super) struct TimeMajor(pub(super) Samples);
+/// Values between rows that are turned.
+const APART: usize = 32;
 
-impl Rows for TimeMajor {
-    fn read(&mut self, first: u64, rows: usize, out: &mut Vec<u8>) -> Result<(), RowsError> {
-        out.clear();
-        Ok(self.0.append(first, rows as u64, out)?)
-    }
-}
-
-/// A dataset stored `[channel][time]`, turned into memory when it is first read.
-pub(super) struct ChannelMajor {
+/// A dataset of two dimensions in either order. Rows are read in windows, of which one is held: large enough that each
+/// chunk is decoded once for a window, and as a rule once in all.
+pub(super) struct Windows {
     samples: Samples,
-    turned: Vec<u8>,
+    channel_first: bool,
+    channels: u64,
+    traces: u64,
+    /// Rows of a window.
+    window_rows: u64,
+    /// Values from one row that is held to the next.
+    stride: usize,
+    /// Rows that `held` holds, `[trace][channel]`.
+    loaded: Range<u64>,
+    held: Vec<u8>,
 }
 
-impl ChannelMajor {
-    /// Takes the dataset.
-    ///
-    /// # Errors
-    /// When it is too big to be turned in memory.
-    pub(super) fn new(samples: Samples) -> Result<Self, SourceError> {
-        let bytes = samples.shape[0].saturating_mul(samples.row_values()).saturating_mul(samples.format.bytes() as u64);
-        if bytes > MAX_TURNED {
-            return Err(unusable(
-                samples.path(),
-                format!("stored [locus][time], {bytes} bytes: this order can be read up to {MAX_TURNED} bytes"),
-            ));
-        }
-        Ok(Self { samples, turned: Vec::new() })
+impl Windows {
+    fn new(samples: Samples, channel_first: bool) -> Result<Self, SourceError> {
+        let [first, second] = samples.shape[..] else {
+            let why = format!("samples have the shape {:?}; it should have two dimensions", samples.shape);
+            return Err(samples.unusable(why));
+        };
+        let (traces, channels) = if channel_first { (second, first) } else { (first, second) };
+        let time = usize::from(channel_first);
+        let row_bytes = channels.saturating_mul(samples.format.bytes() as u64).max(1);
+        let together = samples.decoded_together().map_or(1, |edges| edges[time]).clamp(1, traces.max(1));
+        let wanted = if channel_first { TURNED_BYTES } else { SLAB_BYTES as u64 };
+        let window_rows = window_rows(row_bytes, together, wanted).min(traces.max(1));
+        // Rows whose beginnings share places of the processor's cache would push each other out while they are turned.
+        let stride = channels as usize + if channel_first { APART } else { 0 };
+        Ok(Self { samples, channel_first, channels, traces, window_rows, stride, loaded: 0..0, held: Vec::new() })
     }
 
-    fn turn(&mut self) -> Result<(), SourceError> {
-        let (channels, times, size) =
-            (self.samples.shape[0] as usize, self.samples.row_values() as usize, self.samples.format.bytes());
-        let mut turned = vec![0; channels * times * size];
-        let together = (super::capture::SLAB_BYTES / (times * size).max(1)).max(1);
-        let mut slab = Vec::new();
-        for first in (0..channels).step_by(together) {
-            slab.clear();
-            let count = together.min(channels - first);
-            self.samples.append(first as u64, count as u64, &mut slab)?;
-            for channel in 0..count {
-                for time in 0..times {
-                    let (from, to) = ((channel * times + time) * size, (time * channels + first + channel) * size);
-                    turned[to..to + size].copy_from_slice(&slab[from..from + size]);
-                }
-            }
+    /// Makes the window that `row` lies in the one that is held.
+    fn load(&mut self, row: u64) -> Result<(), SourceError> {
+        let first = row / self.window_rows * self.window_rows;
+        let rows = self.window_rows.min(self.traces - first);
+        let (size, stride) = (self.samples.format.bytes(), self.stride);
+        self.loaded = 0..0;
+        self.held.resize(rows as usize * stride * size, 0);
+        let held = &mut self.held;
+        if self.channel_first {
+            let window = Area { from: vec![0, first], count: vec![self.channels, rows] };
+            self.samples.read(&window, &mut |index, bytes| match size {
+                2 => turn::<2>(bytes, index, rows as usize, stride, held),
+                _ => turn::<4>(bytes, index, rows as usize, stride, held),
+            })?;
+        } else {
+            let window = Area { from: vec![first, 0], count: vec![rows, self.channels] };
+            self.samples.read(&window, &mut |index, bytes| {
+                held[index * size..index * size + bytes.len()].copy_from_slice(bytes);
+            })?;
         }
-        self.turned = turned;
+        self.loaded = first..first + rows;
         Ok(())
     }
 }
 
-impl Rows for ChannelMajor {
+/// Rows of a window: as many as give the wanted bytes, in whole chunks, of which each has `together` rows. Longer chunks
+/// are taken whole while that is possible, and else in equal parts.
+fn window_rows(row_bytes: u64, together: u64, wanted: u64) -> u64 {
+    let fit = |bytes: u64| (bytes / row_bytes).max(1);
+    if together <= fit(wanted) {
+        fit(wanted) / together * together
+    } else {
+        together.div_ceil(together.div_ceil(fit(MAX_WINDOW)))
+    }
+}
+
+/// Puts values that stand `[channel][trace]` where they belong in rows of `stride` values; `index` is that of the first.
+fn turn<const SIZE: usize>(bytes: &[u8], index: usize, rows: usize, stride: usize, out: &mut [u8]) {
+    let (mut channel, mut row) = (index / rows, index % rows);
+    let (out, _) = out.as_chunks_mut::<SIZE>();
+    let mut values = bytes.as_chunks::<SIZE>().0;
+    while !values.is_empty() {
+        // What is left of this channel.
+        let (these, rest) = values.split_at(values.len().min(rows - row));
+        let places = out[row * stride + channel..].iter_mut().step_by(stride);
+        places.zip(these).for_each(|(place, value)| *place = *value);
+        (channel, row, values) = (channel + 1, 0, rest);
+    }
+}
+
+impl Rows for Windows {
     fn read(&mut self, first: u64, rows: usize, out: &mut Vec<u8>) -> Result<(), RowsError> {
-        if self.turned.is_empty() {
-            self.turn()?;
-        }
-        let row_bytes = self.samples.shape[0] as usize * self.samples.format.bytes();
         out.clear();
-        out.extend_from_slice(&self.turned[first as usize * row_bytes..][..rows * row_bytes]);
+        let row_bytes = self.channels as usize * self.samples.format.bytes();
+        let (mut row, end) = (first, first + rows as u64);
+        while row < end {
+            if !self.loaded.contains(&row) {
+                self.load(row)?;
+            }
+            let (from, to) = (row - self.loaded.start, end.min(self.loaded.end) - self.loaded.start);
+            for row in from as usize..to as usize {
+                let at = row * self.stride * self.samples.format.bytes();
+                out.extend_from_slice(&self.held[at..at + row_bytes]);
+            }
+            row = self.loaded.start + to;
+        }
         Ok(())
+    }
+
+    fn written(&self) -> Option<u64> {
+        Some(self.samples.written(usize::from(self.channel_first)))
     }
 }
 
@@ -121,18 +169,13 @@ impl Rows for Blocks {
 /// # Errors
 /// When there are not two dimensions, or the order cannot be read.
 pub(super) fn table(samples: Samples, channel_first: bool) -> Result<Table, SourceError> {
-    let [a, b] = samples.shape[..] else {
-        let why = format!("samples have the shape {:?}; it should have two dimensions", samples.shape);
-        return Err(unusable(samples.path(), why));
-    };
     let format = samples.format;
-    if channel_first {
-        let rows: Box<dyn Rows> = Box::new(ChannelMajor::new(samples)?);
-        Ok(Table { traces: b, channels: a as usize, format, slab_rows: 1, rows })
-    } else {
-        let slab_rows = samples.rows_together;
-        Ok(Table { traces: a, channels: b as usize, format, slab_rows, rows: Box::new(TimeMajor(samples)) })
-    }
+    let windows = Windows::new(samples, channel_first)?;
+    let (traces, channels) = (windows.traces, windows.channels as usize);
+    // Windows that are larger than a slab are read slab by slab.
+    let window_bytes = (windows.window_rows as usize).saturating_mul(channels * format.bytes());
+    let slab_rows = if window_bytes <= SLAB_BYTES { windows.window_rows as usize } else { 1 };
+    Ok(Table { traces, channels, format, slab_rows, rows: Box::new(windows) })
 }
 
 /// What [`table`] makes of a dataset.
@@ -147,4 +190,73 @@ pub(super) struct Table {
     pub(super) slab_rows: usize,
     /// Access.
     pub(super) rows: Box<dyn Rows>,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::source::replay::h5::H5;
+
+    /// A value that says where it belongs.
+    fn value(trace: u64, channel: u64) -> i16 {
+        (trace * 131 + channel * 7 + 1) as i16
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_window_of_every_layout_is_what_was_written(
+            (traces, channels) in (1u64..60, 1u64..14), chunks in prop::option::of((1u64..70, 1u64..16)),
+            channel_first in any::<bool>(), packed in any::<bool>(), window in 1u64..70,
+            reads in prop::collection::vec((0u64..60, 1u64..60), 1..6),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a.h5");
+            let stored: Vec<i16> = if channel_first {
+                (0..channels).flat_map(|c| (0..traces).map(move |t| value(t, c))).collect()
+            } else {
+                (0..traces).flat_map(|t| (0..channels).map(move |c| value(t, c))).collect()
+            };
+            let mut file = hdf5_pure::FileBuilder::new();
+            let dataset = file.create_dataset("d").with_i16_data(&stored);
+            dataset.with_shape(&if channel_first { [channels, traces] } else { [traces, channels] });
+            if let Some((a, b)) = chunks {
+                // A chunk may not be larger than a dimension that cannot grow.
+                let (a, b) = (a.min(traces), b.min(channels));
+                dataset.with_chunks(&if channel_first { [b, a] } else { [a, b] });
+                if packed {
+                    dataset.with_shuffle().with_deflate(1);
+                }
+            }
+            file.write(&path).unwrap();
+            let samples = H5::open(&path).unwrap().samples("d").unwrap().unwrap();
+            let mut windows = Windows::new(samples, channel_first).unwrap();
+            prop_assert_eq!((windows.traces, windows.channels), (traces, channels));
+            prop_assert_eq!(windows.written(), Some(traces));
+            windows.window_rows = window;
+            let mut out = Vec::new();
+            for (first, rows) in reads {
+                let (first, rows) = (first % traces, rows.min(traces - first % traces));
+                windows.read(first, rows as usize, &mut out).unwrap();
+                let expected: Vec<u8> = (first..first + rows)
+                    .flat_map(|t| (0..channels).flat_map(move |c| value(t, c).to_ne_bytes()))
+                    .collect();
+                prop_assert!(out == expected, "rows {first} + {rows}");
+            }
+        }
+
+        #[test]
+        fn windows_are_bounded_and_hold_whole_chunks_while_that_is_possible(
+            row_bytes in 1u64..1 << 30, together in 1u64..1 << 40, wanted in 1u64..1 << 25,
+        ) {
+            let rows = window_rows(row_bytes, together, wanted);
+            prop_assert!(rows == 1 || rows * row_bytes <= MAX_WINDOW);
+            let whole = together.saturating_mul(row_bytes) <= MAX_WINDOW;
+            prop_assert!(!whole || rows.is_multiple_of(together), "{rows} rows for chunks of {together}");
+            prop_assert!(rows >= 1 && (rows >= wanted / row_bytes / 2 || rows >= together));
+        }
+    }
 }

@@ -11,7 +11,7 @@ use super::vendors;
 use crate::acquisition::SampleFormat;
 use crate::source::SourceError;
 
-fn as_text<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn as_text<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
 }
 

@@ -8,7 +8,7 @@ use super::h5::H5;
 use super::h5rows;
 use super::times::seconds_to_ns;
 use super::timing::{Statements, work_out};
-use super::words::quantity;
+use super::words::measured;
 use crate::acquisition::{Acquisition, ClockQuality, Places, SourceKind, places_at};
 use crate::source::SourceError;
 use crate::units::Rational;
@@ -49,6 +49,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
 
     let Places { start_m: fiber_start_m, dx_m, regions } = distances(file, table.channels, &mut notes)?;
     let unit = file.text("header/unit")?.unwrap_or_default();
+    let measured = measured(&unit, &file.text("header/name")?.unwrap_or_default());
     let description = file.text("header/experiment")?.unwrap_or_default();
     let acquisition = Acquisition {
         epoch: 0,
@@ -61,9 +62,9 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         wavelength_m: None,
         refractive_index: file.number("cableSpec/refractiveIndex")?,
         sample_format: table.format,
-        quantity: quantity(&unit, &file.text("header/name")?.unwrap_or_default()),
-        scale: file.number("header/dataScale")?.unwrap_or(1.0),
-        unit,
+        quantity: measured.quantity,
+        scale: measured.scale * file.number("header/dataScale")?.unwrap_or(1.0),
+        unit: measured.unit,
         clock: ClockQuality::FreeRunning,
         description,
         source: SourceKind::Replay,

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use super::capture::Capture;
+use super::fbe;
 use super::h5::{Attrs, H5};
 use super::h5rows;
 use super::stamp_column::StampColumn;
 use super::times::iso_to_ns;
 use super::timing::{Sink, Statements, Timing, work_out};
-use super::words::{hertz_in, metres_in, quantity};
+use super::words::{hertz_in, is_spectral, measured, metres_in};
 use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
 use crate::source::SourceError;
 use crate::units::Rational;
@@ -32,7 +33,21 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         let opened = open_raw(file, &acq, &format!("Acquisition/{group}"));
         (group, opened)
     });
-    Capture::of_pieces(pieces).unwrap_or_else(|| Err(missing("Acquisition/Raw[0]/RawData")))
+    let lines = fbe::groups(file)?;
+    match (Capture::of_pieces(pieces), lines.first()) {
+        (Some(capture), None) => capture,
+        (Some(capture), Some(lines)) => {
+            let note = format!("beside the samples there are lines of band energy in {lines}: they are not read");
+            capture.map(|mut capture| {
+                capture.notes.push(note);
+                capture
+            })
+        }
+        (None, Some(lines)) => Err(file.unusable(format!(
+            "PRODML FBE: lines of band energy in {lines}, no samples that could be played; `fiberd info` shows them"
+        ))),
+        (None, None) => Err(missing("Acquisition/Raw[0]/RawData")),
+    }
 }
 
 fn open_raw(file: &H5, acq: &Attrs, node: &str) -> Result<Capture, SourceError> {
@@ -40,6 +55,9 @@ fn open_raw(file: &H5, acq: &Attrs, node: &str) -> Result<Capture, SourceError> 
     let mut notes = Vec::new();
     let raw = file.group_attrs(node)?.unwrap_or_default();
     let data = format!("{node}/RawData");
+    if let Some(unit) = raw.text("RawDataUnit").filter(|unit| is_spectral(unit)) {
+        return Err(file.unusable(format!("{data} is in `{unit}`: spectra, and no samples that could be played")));
+    }
     let data_attrs = file.dataset_attrs(&data)?.ok_or_else(|| missing(&data))?;
     let samples = file.samples(&data)?.ok_or_else(|| missing(&data))?;
     let column = format!("{node}/RawDataTime");
@@ -62,18 +80,14 @@ fn open_raw(file: &H5, acq: &Attrs, node: &str) -> Result<Capture, SourceError> 
         notes.push("no StartLocusIndex of the samples: distances count from the first channel".into());
     }
     let table = h5rows::table(samples, channel_first)?;
+    let (rows, stamps) = rows_and_stamps(table.traces, stamps, &mut notes);
 
-    let interval = acq.number("SpatialSamplingInterval").ok_or_else(|| missing("SpatialSamplingInterval"))?;
-    let length =
-        |name: &str| metres_in(unit_of(acq, name).as_deref()).map_err(|why| file.unusable(format!("{name}: {why}")));
-    let dx_m = interval * length("SpatialSamplingInterval")?;
-    let gauge_length_m = match acq.number("GaugeLength") {
-        Some(gauge) => Some(gauge * length("GaugeLength")?),
-        None => None,
-    };
-    let timing = timing(file, &column, table.traces, stamps.as_ref(), declared_rate(acq, &raw), &data_attrs)?;
+    let dx_m = length_of(file, acq, "SpatialSamplingInterval")?.ok_or_else(|| missing("SpatialSamplingInterval"))?;
+    let gauge_length_m = length_of(file, acq, "GaugeLength")?;
+    let timing = timing(file, &column, rows, stamps.as_ref(), declared_rate(acq, &raw), &data_attrs)?;
     notes.extend(timing.notes());
-    let (scale, unit) = scale_and_unit(&raw.text("RawDataUnit").unwrap_or_default());
+    let measured =
+        measured(&raw.text("RawDataUnit").unwrap_or_default(), &raw.text("RawDescription").unwrap_or_default());
     let acquisition = Acquisition {
         epoch: 0,
         prr: timing.rate,
@@ -85,9 +99,9 @@ fn open_raw(file: &H5, acq: &Attrs, node: &str) -> Result<Capture, SourceError> 
         wavelength_m: None,
         refractive_index: refractive_index(file)?,
         sample_format: table.format,
-        quantity: quantity(&unit, &raw.text("RawDescription").unwrap_or_default()),
-        scale,
-        unit,
+        quantity: measured.quantity,
+        scale: measured.scale,
+        unit: measured.unit,
         clock: ClockQuality::FreeRunning,
         description: acq.text("AcquisitionDescription").unwrap_or_default(),
         source: SourceKind::Replay,
@@ -109,6 +123,11 @@ fn open_raw(file: &H5, acq: &Attrs, node: &str) -> Result<Capture, SourceError> 
     })
 }
 
+/// Whether there are samples at all.
+pub(super) fn has_samples(file: &H5) -> Result<bool, SourceError> {
+    Ok(!raw_groups(file)?.is_empty())
+}
+
 fn raw_groups(file: &H5) -> Result<Vec<String>, SourceError> {
     let mut found = Vec::new();
     for group in file.groups("Acquisition")? {
@@ -119,8 +138,15 @@ fn raw_groups(file: &H5) -> Result<Vec<String>, SourceError> {
     Ok(found)
 }
 
+/// A length of the acquisition in metres; `None` when it is not said.
+pub(super) fn length_of(file: &H5, acq: &Attrs, name: &str) -> Result<Option<f64>, SourceError> {
+    let Some(length) = acq.number(name) else { return Ok(None) };
+    let metres = metres_in(unit_of(acq, name).as_deref()).map_err(|why| file.unusable(format!("{name}: {why}")))?;
+    Ok(Some(length * metres))
+}
+
 /// PRODML 2.1 writes `X.uom`, 2.0 `XUnit`.
-fn unit_of(attrs: &Attrs, name: &str) -> Option<String> {
+pub(super) fn unit_of(attrs: &Attrs, name: &str) -> Option<String> {
     ["{}.uom", "{}Unit", "{}Units"].iter().find_map(|pattern| attrs.text(&pattern.replace("{}", name)))
 }
 
@@ -138,25 +164,50 @@ impl Loci {
     }
 }
 
+/// Rows that have a stamp, and their stamps: a writer that is at work, or died, was ahead with one of both.
+fn rows_and_stamps<'a>(
+    traces: u64,
+    stamps: Option<StampColumn<'a>>,
+    notes: &mut Vec<String>,
+) -> (u64, Option<StampColumn<'a>>) {
+    let Some(column) = stamps else { return (traces, None) };
+    let len = column.len();
+    if len != traces {
+        notes.push(format!("RawDataTime has {len} values for {traces} rows: rows are read as far as both go"));
+    }
+    let rows = traces.min(len);
+    (rows, Some(column.first(rows)))
+}
+
 fn channel_first(shape: &[u64], attrs: &Attrs, loci: Option<i64>, stamps: Option<u64>) -> Result<bool, String> {
     let [a, b] = shape[..] else { return Err(format!("shape {shape:?}; it should have two dimensions")) };
     let mut names = attrs.texts("Dimensions");
     if let [one] = &names[..] {
         names = one.split([',', ' ']).filter(|word| !word.is_empty()).map(str::to_owned).collect();
     }
+    if let Some(name) = names.iter().find(|name| name.to_lowercase().contains("freq")) {
+        return Err(format!("a dimension is `{name}`: spectra, and no samples that could be played"));
+    }
     let loci = loci.and_then(|n| u64::try_from(n).ok());
-    let fits = |times: u64, channels: u64| stamps.is_none_or(|n| n == times) && loci.is_none_or(|n| n == channels);
-    let channel_first = match names.first().map(|name| name.to_lowercase()).as_deref() {
-        Some("locus" | "distance") => true,
-        Some("time") => false,
-        // Not said: time first unless only the other order fits.
-        _ => !fits(a, b) && fits(b, a),
+    let fits_loci = |channels: u64| loci.is_none_or(|n| n == channels);
+    let fits = |times: u64, channels: u64| stamps.is_none_or(|n| n == times) && fits_loci(channels);
+    let said = match names.first().map(|name| name.to_lowercase()).as_deref() {
+        Some("locus" | "distance") => Some(true),
+        Some("time") => Some(false),
+        _ => None,
     };
+    // Not said: time first unless only the other order fits.
+    let channel_first = said.unwrap_or_else(|| !fits(a, b) && fits(b, a));
     let (times, channels) = if channel_first { (b, a) } else { (a, b) };
-    if !fits(times, channels) {
+    // Where the order is said, a writer may be ahead with samples or stamps.
+    let nearly = said.is_some() && fits_loci(channels) && stamps.is_none_or(|n| n.saturating_mul(2) >= times);
+    if !nearly && !fits(times, channels) {
+        let known = |value: Option<u64>| value.map_or("not said".into(), |value| value.to_string());
         return Err(format!(
-            "shape {shape:?} and Dimensions {names:?} make {times} traces of {channels} loci, but NumberOfLoci is \
-             {loci:?} and RawDataTime has {stamps:?} values"
+            "shape {shape:?} and Dimensions {names:?} make {times} traces of {channels} loci, but NumberOfLoci is {} and \
+             RawDataTime has {} values",
+            known(loci),
+            stamps.map_or("no".into(), |n| n.to_string())
         ));
     }
     Ok(channel_first)
@@ -192,15 +243,6 @@ fn timing(
     .map_err(|error| error.into_source(|why| file.unusable(format!("{column}, OutputDataRate, PartStartTime: {why}"))))
 }
 
-/// `OptaSense` counts phase in 2π / 2¹⁶; everyone else's unit is taken as it is written.
-fn scale_and_unit(unit: &str) -> (f64, String) {
-    let plain = unit.to_lowercase().replace(' ', "");
-    if plain == "rad*2pi/2^16" {
-        return (std::f64::consts::TAU / 65536.0, "rad".into());
-    }
-    (1.0, unit.to_owned())
-}
-
 fn refractive_index(file: &H5) -> Result<Option<f64>, SourceError> {
     let places = [
         ("Acquisition/Custom", "Fibre Refractive Index"),
@@ -213,16 +255,4 @@ fn refractive_index(file: &H5) -> Result<Option<f64>, SourceError> {
         }
     }
     Ok(None)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn optasense_counts_become_radians() {
-        let (scale, unit) = scale_and_unit("rad * 2PI/2^16");
-        assert!((scale * 65536.0 - std::f64::consts::TAU).abs() < 1e-12);
-        assert_eq!(unit, "rad");
-    }
 }

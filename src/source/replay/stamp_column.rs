@@ -27,6 +27,12 @@ impl<'a> StampColumn<'a> {
         Ok(Some(Self { file, name, len, is_float: file.is_float(name)? }))
     }
 
+    /// The first so many of them only.
+    pub(super) fn first(mut self, len: u64) -> Self {
+        self.len = self.len.min(len);
+        self
+    }
+
     /// Stamps in it.
     pub(super) const fn len(&self) -> u64 {
         self.len
@@ -37,14 +43,22 @@ impl<'a> StampColumn<'a> {
     /// # Errors
     /// When they cannot be read.
     pub(super) fn pass(&self, sink: &mut Sink<'_>) -> Result<(), SourceError> {
+        let mut left = self.len as usize;
+        let mut some = |stamps: &[i64]| {
+            let count = left.min(stamps.len());
+            left -= count;
+            if count > 0 {
+                sink(&stamps[..count]);
+            }
+        };
         if !self.is_float {
-            return self.file.column_i64(self.name, sink);
+            return self.file.column_i64(self.name, &mut some);
         }
         let mut in_ns = [0; TOGETHER];
         self.file.column_f64(self.name, &mut |values| {
             for values in values.chunks(TOGETHER) {
                 in_ns.iter_mut().zip(values).for_each(|(ns, &value)| *ns = from_float_seconds(value));
-                sink(&in_ns[..values.len()]);
+                some(&in_ns[..values.len()]);
             }
         })
     }

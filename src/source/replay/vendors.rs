@@ -167,7 +167,9 @@ fn open_hdf5(path: &Path) -> Result<Capture, SourceError> {
     let file = H5::open(path)?;
     for layout in &HDF5_LAYOUTS {
         if (layout.is_it)(&file)? {
-            return (layout.open)(&file);
+            let mut capture = (layout.open)(&file)?;
+            capture.notes.extend(file.notes());
+            return Ok(capture);
         }
     }
     let marks = HDF5_LAYOUTS.map(|layout| format!("{} ({})", layout.marks, layout.vendor)).join(", ");
