@@ -96,6 +96,17 @@ impl Store {
         self.channels
     }
 
+    /// Up to about `count` samples, from all channels and all traces that are here.
+    pub fn some(&self, count: usize) -> impl Iterator<Item = f32> {
+        let rows = (count / self.channels.max(1)).max(1);
+        let step = self.rows / rows + 1;
+        let (lanes, used) = (self.lanes, self.rows * self.lanes);
+        self.groups.iter().enumerate().flat_map(move |(number, group)| {
+            let channels = (self.channels - number * lanes).min(lanes);
+            group[..used].chunks_exact(lanes).step_by(step).flat_map(move |row| row[..channels].iter().copied())
+        })
+    }
+
     /// Takes the next traces.
     ///
     /// # Panics
