@@ -104,12 +104,11 @@ fn frames_can_be_computed_again_from_the_samples_by_their_page_alone() {
         let mut unit = String::new();
         let mut gaps = missing.iter().peekable();
         while rig.next < 7000 {
-            match gaps.next_if(|(first, _)| *first == rig.next) {
-                Some((_, end)) => rig.next = *end,
-                None => {
-                    let until = gaps.peek().map_or(7000, |(first, _)| *first);
-                    rig.feed(BLOCK.min((until - rig.next) as usize));
-                }
+            if let Some((_, end)) = gaps.next_if(|(first, _)| *first == rig.next) {
+                rig.next = *end;
+            } else {
+                let until = gaps.peek().map_or(7000, |(first, _)| *first);
+                rig.feed(BLOCK.min((until - rig.next) as usize));
             }
             if rig.next == 600 {
                 let streams = vec![spectra("job", (30, 45), 64, (1, 20)), spectra("job", (46, 60), 64, (1, 20))];
