@@ -73,7 +73,8 @@ fn the_highest_channel_is_one_that_views_accept() {
     assert_eq!(rig.json("/ack")["channels_count"], 53);
     let metadata = rig.json("/live_metadata");
     assert_eq!((&metadata["number_of_channels"], &metadata["num_samples_per_trace"]), (&json!(53), &json!(60)));
-    assert_eq!((&rig.json("/status")["channels"], rig.daemon.count("fiberd_fiber_channels")), (&json!(53), 53));
+    wait_for("the pipeline has seen the acquisition", || (rig.json("/status")["channels"] == 53).then_some(()));
+    assert_eq!(rig.daemon.count("fiberd_fiber_channels"), 53);
     // A value lies in the middle of its gauge, which is that of the difference.
     let number = |field: &str| metadata[field].as_f64().unwrap();
     let (dx, gauge) = (number("dx"), number("gauge_length"));
