@@ -259,20 +259,18 @@ impl Lane {
         self.lines.clear();
     }
 
-    /// Traces are missing within an epoch: the next sample pushed is of trace `next_trace`. No window spans the gap. A
-    /// line that is touched by it comes out partial when it has a whole window on either side, with the next traces when
-    /// its own last ones are missing.
+    /// Traces are missing within an epoch: the next sample pushed is of trace `next_trace`. No window spans the gap. A line
+    /// that it touches comes out partial when it has a whole window, with the next traces when its last ones are missing.
     pub fn gap(&mut self, next_trace: u64) {
         if next_trace < self.position {
             return self.reset(next_trace);
         }
-        if next_trace >= self.pending.end {
-            let cut_short = (self.pending.used > 0).then_some(self.pending).or(self.cut_short);
-            self.reset(next_trace);
-            self.cut_short = cut_short;
-            return;
+        let cut_short = (self.pending.used > 0).then_some(self.pending).or(self.cut_short);
+        if next_trace < self.pending.end {
+            return self.start_run(next_trace);
         }
-        self.start_run(next_trace);
+        self.reset(next_trace);
+        self.cut_short = cut_short;
     }
 
     fn start_run(&mut self, next_trace: u64) {
@@ -394,12 +392,16 @@ impl Lane {
     fn finish_cut_short(&mut self, line: Pending, history: History<'_>, worker: &mut Worker) {
         let slot = self.slot(self.lines.len());
         let Self { plan, groups, alone, values, .. } = self;
-        values.iter_mut().for_each(|values| values.slots[slot].extrema = NOTHING);
-        let finish = Some((slot, line.used));
-        groups.iter_mut().for_each(|group| group.window(plan, history, worker, None, finish, values));
-        alone.iter_mut().for_each(|alone| alone.window(plan, worker, None, finish, values));
-        let Pending { index, start, end, .. } = line;
-        self.lines.push(Line { index, first_trace: start, end_trace: end, partial: true });
+        for values in &mut *values {
+            values.slots[slot].extrema = NOTHING;
+        }
+        for group in groups {
+            group.window(plan, history, worker, None, Some((slot, line.used)), values);
+        }
+        for alone in alone {
+            alone.window(plan, worker, None, Some((slot, line.used)), values);
+        }
+        self.lines.push(Line { index: line.index, first_trace: line.start, end_trace: line.end, partial: true });
     }
 
     fn slot(&self, line: usize) -> usize {

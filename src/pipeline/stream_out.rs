@@ -323,6 +323,8 @@ fn widen(extrema: &mut (f32, f32), (smallest, largest): (f32, f32)) {
 /// Values of the samples' unit in that of a stream.
 fn in_unit(values: &mut [f32], factor: f32) {
     if factor.to_bits() != 1f32.to_bits() {
-        values.iter_mut().for_each(|value| *value *= factor);
+        for value in values {
+            *value *= factor;
+        }
     }
 }
