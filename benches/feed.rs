@@ -55,7 +55,10 @@ fn one_line(criterion: &mut Criterion) {
                     let fiberd::feed::Look::Run(run) = reader.look() else { panic!("a frame was pushed") };
                     let frame = &run.frames[0];
                     let bytes = if wire { frame.wire() } else { frame.f16(0) };
-                    assert_eq!(bytes.len(), if wire { 512 + CHANNELS * BINS * 4 } else { CHANNELS * BINS * 2 });
+                    assert_eq!(
+                        bytes.len(),
+                        if wire { fiberd::wire::HEADER_BYTES + CHANNELS * BINS * 4 } else { CHANNELS * BINS * 2 }
+                    );
                     black_box(bytes)
                 },
                 criterion::BatchSize::SmallInput,

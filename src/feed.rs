@@ -18,19 +18,21 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use cursor::Cursor;
 pub use cursor::{Look, Reader, Run};
+use frame::Owner;
 pub use frame::{Extrema, FeedFrame};
 pub(crate) use frame::{FRAME_BYTES, VALUE_BYTES};
 pub use poll::{Part, Poll, Polled, Row};
 use rows::RowNumbers;
 
 use crate::frame::Frame;
+pub use crate::wire::Tally;
 
 /// How far readers of a feed may be behind; its newest frame is always held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +87,7 @@ impl Share {
 /// See the module.
 #[derive(Default)]
 pub struct Feed {
-    site: Arc<str>,
+    of: Owner,
     limits: Limits,
     share: Arc<Share>,
     rows: Arc<RowNumbers>,
@@ -93,6 +95,7 @@ pub struct Feed {
     arrived: Notify,
     readers: AtomicUsize,
     lines_lost: AtomicU64,
+    unit: OnceLock<String>,
 }
 
 #[derive(Default)]
@@ -135,18 +138,26 @@ pub struct Counts {
 impl Feed {
     /// An empty feed of a job with this one stream. `site` goes into the header of the wire format.
     pub fn new(site: Arc<str>, limits: Limits) -> Self {
-        Self { site, limits, ..Self::default() }
+        Self { of: Owner { site, ..Owner::default() }, limits, ..Self::default() }
     }
 
     /// Empty feeds for the streams of one job, which number their rows alike.
     pub fn of_job(site: &Arc<str>, limits: Limits, streams: usize) -> Vec<Arc<Self>> {
-        Self::of_job_within(site, limits, streams, &Arc::default())
+        Self::of_job_within(site, limits, streams, &Arc::default(), &Arc::default())
     }
 
-    /// The same, with limits that become shorter with `share`.
-    pub fn of_job_within(site: &Arc<str>, limits: Limits, streams: usize, share: &Arc<Share>) -> Vec<Arc<Self>> {
+    /// The same, with limits that become shorter with `share`. What becomes of values as float16 is added to `tally`.
+    pub fn of_job_within(
+        site: &Arc<str>,
+        limits: Limits,
+        streams: usize,
+        share: &Arc<Share>,
+        tally: &Arc<Tally>,
+    ) -> Vec<Arc<Self>> {
         let rows = Arc::new(RowNumbers::default());
-        let feed = || Self { rows: Arc::clone(&rows), share: Arc::clone(share), ..Self::new(Arc::clone(site), limits) };
+        let of = Owner { site: Arc::clone(site), tally: Arc::clone(tally) };
+        let feed =
+            || Self { of: of.clone(), limits, rows: Arc::clone(&rows), share: Arc::clone(share), ..Self::default() };
         (0..streams).map(|_| Arc::new(feed())).collect()
     }
 
@@ -171,7 +182,7 @@ impl Feed {
             }
             kept.extrema = kept.extrema.with(seen);
             let row = row.max(kept.next_row);
-            let frame = FeedFrame::new(frame, row, kept.lines, kept.extrema, Arc::clone(&self.site));
+            let frame = FeedFrame::new(frame, row, kept.lines, kept.extrema, self.of.clone());
             kept.lines += frame.lines() as u64;
             kept.next_row = row.saturating_add(frame.lines() as u64);
             kept.bytes += frame.bytes();
@@ -193,6 +204,16 @@ impl Feed {
     /// A reader that begins with the newest line.
     pub fn reader(self: &Arc<Self>) -> Reader {
         Reader::new(Arc::clone(self))
+    }
+
+    /// All values are in this unit; the first word counts.
+    pub fn set_unit(&self, unit: &str) {
+        let _ = self.unit.set(unit.to_owned());
+    }
+
+    /// Unit of all values, as soon as it is known.
+    pub fn unit(&self) -> Option<&str> {
+        self.unit.get().map(String::as_str)
     }
 
     /// Readers that are open.

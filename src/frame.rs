@@ -4,6 +4,7 @@
 //! waterfall has one bin (the band energy), a single-channel spectrogram one channel.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -105,6 +106,9 @@ pub struct FrequencyAxis {
     pub count: usize,
 }
 
+/// Longest unit: what a frame has room for.
+pub const MAX_UNIT_BYTES: usize = 64;
+
 /// What is the same for all frames of a stream until it is re-planned.
 #[derive(Clone, Debug)]
 pub struct Stream {
@@ -126,9 +130,17 @@ pub struct Stream {
     pub line_period_s: Rational,
     /// What the values are.
     pub value: ValueKind,
-    /// Unit of the values, e.g. `rad^2` or `dB`.
+    /// Unit of the values, e.g. `rad^2` or `dB`; at most [`MAX_UNIT_BYTES`] long.
     pub unit: String,
-    /// How the values are to be stored.
+    /// Values are so many times as large as they would be in the unit of the samples; 1 but for jobs.
+    pub unit_factor: f64,
+    /// Window function: 0 Hann, 1 Hamming, 2 Blackman, 3 Blackman-Harris, 4 rectangular.
+    pub window_code: u8,
+    /// `1 / (nfft · Σw²)`: what `c_k · |X_k|²` is multiplied by.
+    pub power_factor: f64,
+    /// Whether spectra are corrected for the response of the first difference in time.
+    pub difference_corrected: bool,
+    /// How the values are to be stored in frames.
     pub dtype: Dtype,
     /// Scale and offset of `u8` values: value = offset + scale · stored.
     pub u8_range: (f32, f32),
@@ -191,6 +203,9 @@ pub struct Frame {
     pub utc_uncertainty_ns: u64,
     /// Traces missing since the frame before.
     pub gap_traces: u64,
+    /// Traces that are missing in or before its partial lines, as far as windows of these reach, in order; what lies
+    /// before the first trace of the acquisition that was seen is missing, too. Empty when no line is partial.
+    pub missing: Arc<[Range<u64>]>,
     /// `FLAG_…` bits.
     pub flags: u32,
     /// Smallest value of this stream since the epoch began.
@@ -331,6 +346,7 @@ impl Frame {
             acquisition: Arc::clone(&self.acquisition),
             stream: Arc::clone(&shared.stream),
             shared_with: Arc::default(),
+            missing: Arc::clone(&self.missing),
             sequence: self.sequence.wrapping_add(shared.sequence_offset),
             values: self.values.share(),
             ..*self
@@ -365,6 +381,11 @@ impl Frame {
             line_period_s,
             value: ValueKind::Power,
             unit: "rad^2".into(),
+            unit_factor: 1.0,
+            window_code: 0,
+            // Σw² of Hann is 3/8 of its length.
+            power_factor: 1.0 / (256.0 * 96.0),
+            difference_corrected: false,
             dtype: Dtype::F32,
             u8_range: (1.0, 0.0),
             durable: true,
@@ -382,6 +403,7 @@ impl Frame {
             utc_uncertainty_ns: 0,
             utc_end_ns: 1_790_000_000_800_000_000,
             gap_traces: 0,
+            missing: Arc::default(),
             flags: 0,
             running_min: 0.0,
             running_max: 5.0,

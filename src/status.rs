@@ -18,7 +18,7 @@ pub use self::books::Book;
 pub use self::condition::{Condition, FindingKind, FindingReporter, Findings, Severity};
 pub use self::counters::{
     ApiCounters, CaptureCounters, CommandCounters, Counters, EgressCounters, JobCounters, JobFrameCounters,
-    LogCounters, PipelineCounters, PublishCounters, StreamCounters, TeeCounters,
+    LogCounters, NarrowCounters, PipelineCounters, PublishCounters, StreamCounters, TeeCounters,
 };
 pub use self::number::{Counter, Gauge, Histogram, LATENCY_EDGES_S, quantile_s};
 pub use self::report::Report;

@@ -89,7 +89,7 @@ fn every_frame_is_confirmed_and_received_and_nothing_stays_behind() {
     for path in ["/frames/dropped", "/frames/refused_or_unroutable", "/frames/unconfirmed"] {
         assert_eq!(count(&case, path), 0, "{path} in {case:#}");
     }
-    let bytes = WATERFALL_FRAMES * (512 + 64 * 4) + SINGLE_FRAMES * (512 + 513 * 4);
+    let bytes = WATERFALL_FRAMES * (640 + 64 * 4) + SINGLE_FRAMES * (640 + 513 * 4);
     assert_eq!(count(&case, "/frames/received_bytes"), bytes);
     assert_eq!(case["consumer_cut_off"], false);
     for key in ["confirmed_p50_below_ms", "delivered_p50_ms", "delivered_p99_ms", "delivered_max_ms"] {

@@ -66,7 +66,7 @@ fn python_reads_back_what_was_published() {
         assert_eq!((&h["shape"], &h["dtype"]), (&shape.into(), &dtype.into()));
         assert_eq!((&seen["key"], &seen["message_id"]), (&key.into(), &id(&stream.name, number).into()));
         assert_eq!(seen["content_type"], "application/vnd.fiberd.frame");
-        assert_eq!((&seen["type"], &seen["delivery_mode"]), (&"frame.v1".into(), &2.into()));
+        assert_eq!((&seen["type"], &seen["delivery_mode"]), (&"frame.v2".into(), &2.into()));
         assert_eq!(seen["timestamp"], 1_790_000_000);
         assert_eq!((&h["epoch"], &h["sequence"], &h["first_line"]), (&1.into(), &number.into(), &(number * 2).into()));
         assert_eq!((&h["view"], &h["unit"], &h["value"]), (&stream.view.name().into(), &"dB".into(), &"db".into()));

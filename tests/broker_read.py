@@ -19,16 +19,16 @@ for method, properties, body in channel.consume(queue, auto_ack=True, inactivity
     if method is None:
         sys.exit(f"{seen} messages came, {count} were expected")
     h = properties.headers
-    values = np.frombuffer(body, h["dtype"], offset=h["offset"]).reshape(h["shape"])
+    stored = np.frombuffer(body, h["dtype"], offset=h["offset"]).reshape(h["shape"])
+    values = float(h["value_offset"]) + float(h["value_scale"]) * stored.astype("f4")
 
-    u = lambda at, n=1: np.frombuffer(body, "<u4", n, at)
-    again = np.frombuffer(body, ["<f4", "<f2", "|u1"][body[222]], offset=512).reshape(u(228, u(224)[0]))
-    assert values.dtype == again.dtype and np.array_equal(values, again)
-    assert zlib.crc32(body[512:]) == u(16)[0]
-    assert body[480:512].rstrip(b"\0").decode() == h["axes"] and len(h["axes"].split(",")) == values.ndim
-
-    scale, offset = np.frombuffer(body, "<f4", 2, 184)
-    physical = offset + scale * values.astype("f4")
+    u = lambda at, n=1, kind="<u4": np.frombuffer(body, kind, n, at)
+    begin, (scale, offset) = int(u(10, 1, "<u2")[0]), u(184, 2, "<f4")
+    again = np.frombuffer(body, ["<f4", "<f2", "|u1"][body[222]], offset=begin).reshape(u(228, u(224)[0]))
+    physical = offset + scale * again.astype("f4")
+    assert stored.dtype == again.dtype and np.array_equal(values, physical)
+    assert zlib.crc32(body[begin:]) == u(16)[0]
+    assert body[512:544].rstrip(b"\0").decode() == h["axes"] and len(h["axes"].split(",")) == values.ndim
     print(
         json.dumps(
             {

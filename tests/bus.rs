@@ -262,7 +262,7 @@ fn frames_go_to_queues_that_are_bound_and_these_keep_a_job_alive() {
             let about = &message.properties;
             assert_eq!(
                 (*about.delivery_mode(), about.kind().as_ref().map(ShortString::as_str)),
-                (Some(1), Some("frame.v1"))
+                (Some(1), Some("frame.v2"))
             );
             assert_eq!(about.headers().as_ref().unwrap().inner().get("job"), Some(&word(&bound)));
             streams.entry(wire.stream).or_default().push(wire.first_line);

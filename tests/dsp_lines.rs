@@ -321,7 +321,7 @@ fn the_grid_does_not_move_over_a_gap_and_touched_lines_say_so() {
         outputs: vec![Output::Power(0..33)],
     };
     let mut rig = Rig::whole(&Arc::new(Plan::new(spec).unwrap()), 3);
-    // Traces 0..490 and 530..1000: line 4 loses its end, line 5 its beginning.
+    // Traces 0..490 and 530..1000: line 4 loses its end and has two windows, line 5 its beginning and has one.
     let scene = Scene { first: 0, runs: vec![(490, 40), (470, 0)] };
     let lines = feed(&mut rig, false, Signal::Noise, &scene, &[64], 1);
     let seen: Vec<_> = lines.iter().map(|(line, _)| (line.index, line.first_trace, line.partial)).collect();
@@ -330,12 +330,13 @@ fn the_grid_does_not_move_over_a_gap_and_touched_lines_say_so() {
         (1, 100, false),
         (2, 200, false),
         (3, 300, false),
+        (4, 400, true),
         (5, 500, true),
         (6, 600, false),
         (7, 700, false),
     ];
     assert_eq!(seen[..expected.len()], expected);
-    assert_eq!(seen.len(), 9);
+    assert_eq!(seen.len(), 10);
 }
 
 #[test]

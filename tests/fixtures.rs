@@ -207,7 +207,7 @@ fn the_gaps_are_where_the_sidecar_says() {
 fn header_py_reads_the_golden_frames_as_we_do_and_refuses_damage() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/wire/header.py");
     for dtype in ["f32", "f16", "u8"] {
-        let file = fixtures().join(format!("wire/frame-v1-{dtype}.bin"));
+        let file = fixtures().join(format!("wire/frame-v2-{dtype}.bin"));
         let said = must_succeed(python().arg(&script).arg(&file).env("PYTHONIOENCODING", "utf-8"));
         let read: Value = serde_json::from_str(&said).unwrap();
         let bytes = std::fs::read(&file).unwrap();
@@ -243,7 +243,7 @@ fn header_py_reads_the_golden_frames_as_we_do_and_refuses_damage() {
         }
     }
     let folder = tempfile::tempdir().unwrap();
-    let mut bytes = std::fs::read(fixtures().join("wire/frame-v1-f32.bin")).unwrap();
+    let mut bytes = std::fs::read(fixtures().join("wire/frame-v2-f32.bin")).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     let damaged = folder.path().join("damaged.bin");
     std::fs::write(&damaged, bytes).unwrap();

@@ -73,8 +73,22 @@ fn the_highest_channel_is_one_that_views_accept() {
     assert_eq!(rig.json("/ack")["channels_count"], 53);
     let metadata = rig.json("/live_metadata");
     assert_eq!((&metadata["number_of_channels"], &metadata["num_samples_per_trace"]), (&json!(53), &json!(60)));
+    wait_for("the pipeline has seen the acquisition", || (rig.json("/status")["channels"] == 53).then_some(()));
+    assert_eq!(rig.daemon.count("fiberd_fiber_channels"), 53);
+    // A value lies in the middle of its gauge, which is that of the difference.
+    let number = |field: &str| metadata[field].as_f64().unwrap();
+    let (dx, gauge) = (number("dx"), number("gauge_length"));
+    assert!((gauge - 7.0 * dx).abs() < 1e-9 && (number("fiber_span_m") - 53.0 * dx).abs() < 1e-6, "{metadata}");
+    assert_eq!((&metadata["unit"], &metadata["quantity"]), (&json!("nstrain/s"), &json!("strain_rate")));
     let answer = rig.configure(&multi((50, 53), 128, 100));
     assert_eq!(answer.status, 200, "{}", answer.text());
+    let job = answer.json();
+    assert_eq!(
+        (&job["sample_unit"], &job["value"], &job["dtype"]),
+        (&metadata["unit"], &json!("amplitude"), &json!("f16"))
+    );
+    let unit = job["unit"].clone();
+    assert!(unit.as_str().unwrap().ends_with("strain/s"), "{unit}");
     let refused = rig.configure(&multi((50, 54), 128, 100));
     assert_eq!(refused.status, 422, "{}", refused.text());
     assert!(refused.text().contains("54 is outside the fiber") && refused.text().contains("the highest 53"));
@@ -83,7 +97,10 @@ fn the_highest_channel_is_one_that_views_accept() {
     wait_for("rows of the last channel", || {
         let rows = get(rig.address(), &format!("/waterfall/{id}/1"));
         assert!([200, 201].contains(&rows.status), "{}", rows.text());
-        (rows.status == 201).then(|| assert_eq!(rows.json()[0]["rows"][0]["sensors"][3]["id"], 53))
+        (rows.status == 201).then(|| {
+            assert_eq!(rows.json()[0]["rows"][0]["sensors"][3]["id"], 53);
+            assert_eq!(rows.json()[0]["unit"], unit);
+        })
     });
 }
 

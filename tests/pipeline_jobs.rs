@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use common::engine::EngineRig;
-use fiberd::acquisition::Acquisition;
-use fiberd::config::ViewConfig;
+use fiberd::acquisition::{Acquisition, SourceKind};
+use fiberd::config::{ProcessingConfig, ViewConfig};
 use fiberd::dsp::ConditionSpec;
 use fiberd::frame::{FLAG_PARTIAL_LINE, Frame, ValueKind};
+use fiberd::pipeline::Engine;
 use fiberd::pipeline::control::Opened;
 use fiberd::refusal::Refusal;
+use fiberd::status::{FindingKind, FindingReporter};
 use fiberd::units::Rational;
 use proptest::prelude::*;
 
@@ -359,5 +361,49 @@ fn a_planner_that_has_gone_is_done_without() {
         rig.engine.plan_here();
         assert!(answer.try_recv().unwrap().is_ok());
         assert!(rig.ask("other", vec![multi("other", (1, 30), 64, 25)]).try_recv().unwrap().is_ok());
+    });
+}
+
+#[test]
+fn a_view_of_which_no_line_can_come_is_told_until_one_does() {
+    let silent = |reporter: &FindingReporter| {
+        let findings = reporter.findings();
+        findings
+            .keys()
+            .filter(|(kind, _)| *kind == FindingKind::ViewSilent)
+            .map(|(_, view)| view.clone())
+            .collect::<Vec<_>>()
+    };
+    let rig = |views: Vec<ViewConfig>, acquisition: Arc<Acquisition>, reporter: &FindingReporter| {
+        let processing = ProcessingConfig { condition: ConditionSpec::default(), threads: 1, egress_frames: 0 };
+        let engine = |egress, counters| Engine::new(views, &processing, egress, counters, reporter.clone());
+        EngineRig::of(engine, acquisition, BLOCK, sample)
+    };
+    in_a_thread(|| {
+        let reporter = FindingReporter::default();
+        let mut rig =
+            rig(vec![multi("deep", (1, 9), 512, 40), multi("quick", (1, 9), 64, 40)], acquisition(), &reporter);
+        // No 512 traces come without a break.
+        let mut told_at = None;
+        for block in 1..20 {
+            rig.feed(BLOCK);
+            rig.next += u64::from(block % 4 == 0);
+            told_at = told_at.or((!silent(&reporter).is_empty()).then_some(rig.next));
+        }
+        assert!(told_at.is_some_and(|trace| (1025..=1210).contains(&trace)), "{told_at:?}");
+        assert_eq!(silent(&reporter), ["deep"]);
+        for _ in 0..7 {
+            rig.feed(BLOCK);
+        }
+        assert_eq!(silent(&reporter), [""; 0]);
+    });
+    in_a_thread(|| {
+        let reporter = FindingReporter::default();
+        let replayed = Acquisition { source: SourceKind::Replay, ..(*acquisition()).clone() };
+        let mut rig = rig(vec![multi("long", (1, 9), 64, 5000)], Arc::new(replayed), &reporter);
+        rig.feed(BLOCK);
+        assert_eq!(silent(&reporter), [""; 0]);
+        assert!(rig.last_frames().is_empty());
+        assert_eq!(silent(&reporter), ["long"], "the capture is shorter than a line");
     });
 }

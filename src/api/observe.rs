@@ -87,10 +87,11 @@ struct LiveMetadata {
     fiber_span_m: Option<f64>,
     /// Regions behind the first, where channels are not evenly spaced; none on a fiber that is acquired from end to end.
     regions: Vec<FiberRegion>,
-    /// Metres.
+    /// Metres of fiber over which what views show is averaged.
     gauge_length: Option<f64>,
     #[schema(value_type = Option<String>)]
     quantity: Option<&'static str>,
+    /// Unit of what views are made of, behind the conditioning: `sample_unit` of jobs.
     unit: Option<String>,
     #[schema(value_type = Option<String>)]
     clock_quality: Option<&'static str>,
@@ -140,7 +141,7 @@ async fn live_metadata(State(state): State<ApiState>) -> Json<LiveMetadata> {
     let differs = differs.map(|((announced, a), shown)| announced.differs_from(a, shown));
     Json(LiveMetadata {
         prr: acquisition.map_or(0.0, |a| a.prr.to_f64()),
-        dx: acquisition.map_or(0.0, |a| finite(a.dx_m).unwrap_or(0.0)),
+        dx: exact(|a| a.dx_m).unwrap_or(0.0),
         dy: None,
         number_of_channels: channels(&state.config, acquisition.map(Arc::as_ref)),
         num_samples_per_trace: samples,
@@ -169,9 +170,9 @@ async fn live_metadata(State(state): State<ApiState>) -> Json<LiveMetadata> {
         fiber_end_m: end_m,
         fiber_span_m: exact(Acquisition::fiber_length_m),
         regions: shown.as_ref().map_or_else(Vec::new, |a| a.regions.iter().map(FiberRegion::of).collect()),
-        gauge_length: acquisition.and_then(|a| a.gauge_length_m).and_then(finite),
-        quantity: acquisition.map(|a| a.quantity.name()),
-        unit: acquisition.map(|a| a.unit.clone()),
+        gauge_length: shown.as_ref().and_then(|a| a.gauge_length_m).and_then(finite),
+        quantity: shown.as_ref().map(|a| a.quantity.name()),
+        unit: shown.as_ref().map(|a| a.unit.clone()),
         clock_quality: acquisition.map(|a| a.clock.name()),
         utc_uncertainty_ns: report.utc_uncertainty_ns,
         source: acquisition.map(|a| a.source.name()),

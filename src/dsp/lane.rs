@@ -104,6 +104,8 @@ pub struct Lane {
     /// The next trace to come.
     position: u64,
     pending: Pending,
+    /// A line whose last traces never came: the mean of the windows that it has comes with the next traces.
+    cut_short: Option<Pending>,
     lines: Vec<Line>,
     slot_count: usize,
     first_slot: usize,
@@ -143,6 +145,7 @@ impl Lane {
             seen_from: 0,
             position: 0,
             pending: Pending::at(&plan, 0),
+            cut_short: None,
             lines: Vec::with_capacity(slot_count),
             slot_count,
             first_slot: 0,
@@ -250,19 +253,24 @@ impl Lane {
 
     /// Forgets everything: a new epoch. The next sample pushed is of trace `next_trace`.
     pub fn reset(&mut self, next_trace: u64) {
+        self.cut_short = None;
         self.start_run(next_trace);
         self.pending = Pending::at(&self.plan, next_trace);
         self.lines.clear();
     }
 
-    /// Traces are missing within an epoch: the next sample pushed is of trace `next_trace`. No window spans the gap. A
-    /// line that holds `next_trace` keeps the whole windows it already has and comes out partial; lines that would have
-    /// ended in the gap never come out.
+    /// Traces are missing within an epoch: the next sample pushed is of trace `next_trace`. No window spans the gap. A line
+    /// that it touches comes out partial when it has a whole window, with the next traces when its last ones are missing.
     pub fn gap(&mut self, next_trace: u64) {
-        if next_trace < self.position || next_trace >= self.pending.end {
+        if next_trace < self.position {
             return self.reset(next_trace);
         }
-        self.start_run(next_trace);
+        let cut_short = (self.pending.used > 0).then_some(self.pending).or(self.cut_short);
+        if next_trace < self.pending.end {
+            return self.start_run(next_trace);
+        }
+        self.reset(next_trace);
+        self.cut_short = cut_short;
     }
 
     fn start_run(&mut self, next_trace: u64) {
@@ -287,6 +295,9 @@ impl Lane {
             own.take(&channels, self.position..u64::MAX, history);
         }
         self.position = history.position();
+        if let Some(cut_short) = self.cut_short.take() {
+            self.finish_cut_short(cut_short, history, worker);
+        }
         while self.pending.window_end(&self.plan) <= self.position && self.pending.end < u64::MAX {
             self.next_window(history, worker);
         }
@@ -375,6 +386,22 @@ impl Lane {
             self.lines.push(Line { index, first_trace: start, end_trace: end, partial });
         }
         self.pending = Pending::new(&self.plan, index.saturating_add(1));
+    }
+
+    /// The mean of the windows that a line has whose last ones never came. Their sums are what windows left behind last.
+    fn finish_cut_short(&mut self, line: Pending, history: History<'_>, worker: &mut Worker) {
+        let slot = self.slot(self.lines.len());
+        let Self { plan, groups, alone, values, .. } = self;
+        for values in &mut *values {
+            values.slots[slot].extrema = NOTHING;
+        }
+        for group in groups {
+            group.window(plan, history, worker, None, Some((slot, line.used)), values);
+        }
+        for alone in alone {
+            alone.window(plan, worker, None, Some((slot, line.used)), values);
+        }
+        self.lines.push(Line { index: line.index, first_trace: line.start, end_trace: line.end, partial: true });
     }
 
     fn slot(&self, line: usize) -> usize {

@@ -121,6 +121,22 @@ impl Store {
         self.channels
     }
 
+    /// Up to about `count` samples, from all channels and all traces that are here.
+    pub fn some(&self, count: usize) -> impl Iterator<Item = f32> {
+        let rows = (count / self.channels.max(1)).max(1);
+        let step = self.rows / rows + 1;
+        let (lanes, used) = (self.lanes, self.rows * self.lanes);
+        self.groups.iter().enumerate().flat_map(move |(number, group)| {
+            let channels = (self.channels - number * lanes).min(lanes);
+            let rows = group.samples[..used].chunks_exact(lanes).enumerate().step_by(step);
+            rows.flat_map(move |(row, samples)| {
+                let level = (level_of(self.first_trace + row as u64) - level_of(self.first_trace)) as usize * lanes;
+                let levels = &group.levels[level..][..channels];
+                samples.iter().zip(levels).map(|(sample, level)| (f64::from(*sample) + level) as f32)
+            })
+        })
+    }
+
     /// Takes the next traces.
     ///
     /// # Panics

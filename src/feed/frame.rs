@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::frame::Frame;
-use crate::wire;
+use crate::wire::{self, Clipped, Tally};
 
 /// Memory of a value: as float32, and as float16 for who reads it so.
 pub(crate) const VALUE_BYTES: usize = size_of::<f32>() + size_of::<half::f16>();
@@ -73,12 +73,21 @@ pub struct FeedFrame {
     row: u64,
     lines_before: u64,
     extrema: Extrema,
-    site: Arc<str>,
+    of: Owner,
+}
+
+/// What all frames of a feed are made with.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Owner {
+    /// Name of the fiber, for the header of the wire format.
+    pub(super) site: Arc<str>,
+    /// What becomes of values as float16.
+    pub(super) tally: Arc<Tally>,
 }
 
 impl FeedFrame {
-    pub(super) fn new(frame: Frame, row: u64, lines_before: u64, extrema: Extrema, site: Arc<str>) -> Self {
-        Self { frame, row, lines_before, extrema, site }
+    pub(super) fn new(frame: Frame, row: u64, lines_before: u64, extrema: Extrema, of: Owner) -> Self {
+        Self { frame, row, lines_before, extrema, of }
     }
 
     /// The frame.
@@ -178,14 +187,16 @@ impl FeedFrame {
         found
     }
 
-    /// The values of a line as little-endian float16, in C order `(channel, bin)`. Made once for all frames that share
-    /// the values.
+    /// The values of a line as little-endian float16 without a scale, in C order `(channel, bin)`. Made once for all
+    /// frames that share the values.
     pub fn f16(&self, line: usize) -> Bytes {
         let all = self.frame.values.halves(|pieces| {
             let mut bytes = Vec::with_capacity(pieces.iter().map(Vec::len).sum::<usize>() * size_of::<half::f16>());
+            let mut clipped = Clipped::default();
             for piece in pieces {
-                wire::extend_f16(piece, &mut bytes);
+                clipped += wire::extend_f16(piece, 1.0, &mut bytes);
             }
+            self.of.tally.add(clipped, self.frame.values.len());
             bytes.into()
         });
         let len = self.line_len() * size_of::<half::f16>();
@@ -195,7 +206,10 @@ impl FeedFrame {
 
     /// The frame in the wire format. Made anew for each who asks: it names the job, and is not held.
     pub fn wire(&self) -> Bytes {
-        wire::encode_vec(&self.frame, &self.site).into()
+        let mut bytes = Vec::new();
+        let header = wire::encode(&self.frame, &self.of.site, &mut bytes);
+        self.of.tally.add_frame(&header, self.frame.values.len());
+        bytes.into()
     }
 
     /// Memory of the frame with all that may be made of it, as if nobody shared its values.

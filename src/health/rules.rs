@@ -74,7 +74,7 @@ const COMMANDS_UNHEARD: Rule = degraded("commands_unheard", "see the log for wha
 const BOOKS: Rule = degraded("books_unbalanced", "report this with the log: something is lost without being counted");
 
 /// Every count whose rise is a condition.
-pub(super) const LOSSES: [LossRule; 12] = [
+pub(super) const LOSSES: [LossRule; 13] = [
     LossRule {
         rule: degraded(
             "traces_dropped",
@@ -144,10 +144,18 @@ pub(super) const LOSSES: [LossRule; 12] = [
         count: |c| c.streams.sockets_refused.get(),
         words: ("WebSocket", "WebSockets", "refused because as many as may be are open"),
     },
+    LossRule {
+        rule: degraded(
+            "values_narrowed",
+            "start the job again, which takes a unit for the signal of now; frames with dtype f32 lose nothing",
+        ),
+        count: |c| c.narrowed_for_jobs.poor_frames.get() + c.narrowed_for_broker.poor_frames.get(),
+        words: ("frame", "frames", "in which more than one value in a hundred became 0 or infinite as float16"),
+    },
 ];
 
 /// Every code that there is, for metrics.
-pub const CODES: [&str; 37] = [
+pub const CODES: [&str; 39] = [
     WAITING.code,
     DRAINING.code,
     STALLED.code,
@@ -165,6 +173,7 @@ pub const CODES: [&str; 37] = [
     finding(FindingKind::ConditioningImpossible).code,
     finding(FindingKind::ViewLeftOut).code,
     finding(FindingKind::NoViewFits).code,
+    finding(FindingKind::ViewSilent).code,
     finding(FindingKind::CaptureNoted).code,
     finding(FindingKind::SourceFlawed).code,
     finding(FindingKind::ReceiverOverloaded).code,
@@ -185,6 +194,7 @@ pub const CODES: [&str; 37] = [
     LOSSES[9].rule.code,
     LOSSES[10].rule.code,
     LOSSES[11].rule.code,
+    LOSSES[12].rule.code,
 ];
 
 /// What a finding of this kind means.
@@ -197,6 +207,14 @@ const fn finding(kind: FindingKind) -> &'static Rule {
             &const { not_ready("no_view_fits", "change the views, or [processing], or what the driver declares") }
         }
         FindingKind::ViewLeftOut => &const { degraded("view_left_out", "change the view or what the driver declares") },
+        FindingKind::ViewSilent => {
+            &const {
+                degraded(
+                    "view_silent",
+                    "a shorter line period or nfft, or a longer capture; or see to what breaks the traces",
+                )
+            }
+        }
         FindingKind::CaptureNoted => {
             &const { degraded("capture_noted", "look at each file with `fiberd info`; the data are as good as what it says") }
         }
@@ -287,6 +305,7 @@ pub(super) fn of_findings(findings: &Findings) -> impl Iterator<Item = Found> {
                 format!("this acquisition cannot be conditioned as configured: {why}")
             }
             FindingKind::ViewLeftOut => format!("view {subject} is left out: {why}"),
+            FindingKind::ViewSilent => format!("view {subject} has no line: {why}"),
             FindingKind::NoViewFits => format!("none of the views fits the acquisition: {why}"),
             FindingKind::CaptureNoted
             | FindingKind::SourceFlawed

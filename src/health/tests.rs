@@ -85,6 +85,7 @@ fn each_fault_has_its_code_and_the_worst_stands_first() {
         (FindingKind::NoViewFits, "no_view_fits", true),
         (FindingKind::ViewLeftOut, "view_left_out", false),
         (FindingKind::BrokerRefused, "broker_refused", false),
+        (FindingKind::ViewSilent, "view_silent", false),
         (FindingKind::FramesRefused, "frames_refused", false),
         (FindingKind::FramesTooLarge, "frames_too_large", false),
         (FindingKind::CaptureNoted, "capture_noted", false),
@@ -205,7 +206,7 @@ fn any_snapshot() -> impl Strategy<Value = Snapshot> {
         0..4,
     );
     let numbers = (0u64..3, prop::option::of(0u64..2), prop::option::of(1990.0f64..2010.0), 0.0f64..2.0, any::<bool>());
-    (phase, broker, findings, numbers, prop::array::uniform12(0u64..3)).prop_map(
+    (phase, broker, findings, numbers, prop::array::uniform13(0u64..3)).prop_map(
         |(phase, broker, findings, (lines, free_blocks, prr_measured_hz, lines_due_s, commands_heard), lost)| {
             Snapshot {
                 phase,

@@ -12,7 +12,7 @@ use super::registry::Seen;
 use super::rows::{Answers, PolledRows};
 use super::send_policy::{Pass, SendPolicy};
 use crate::feed::{Feed, Poll, Share};
-use crate::pipeline::control::Control;
+use crate::pipeline::control::{Control, Opened};
 use crate::status::now_ms;
 use crate::streams::grpc::OpenPort;
 
@@ -133,6 +133,14 @@ impl Job {
         now.description.clone()
     }
 
+    /// Its values are told in this unit as long as it lives.
+    pub(super) fn begin_in(&self, opened: &Opened) {
+        let (unit, sample_unit) = (opened.unit.clone(), opened.sample_unit.clone());
+        self.become_of(JobPlan { unit, sample_unit, ..JobPlan::clone(&self.plan()) });
+        // Whoever opens a stream is told it in words.
+        self.feeds.iter().for_each(|feed| feed.set_unit(&opened.unit));
+    }
+
     /// It is `plan` from now on.
     pub(super) fn become_of(&self, plan: JobPlan) {
         let now = Now::new(&self.id, Arc::new(plan), &self.address, self.share.get());
@@ -209,7 +217,7 @@ impl Job {
         let polled = polling.take(rows, room);
         drop(polling);
         let ended = polled.ended;
-        Some((PolledRows::new(&self.id, self.plan().first_channel, polled, answers), ended))
+        Some((PolledRows::new(&self.id, &self.plan(), polled, answers), ended))
     }
 
     /// Holds nothing for polls any more when the last one was before `since`, or when there was none and others read.

@@ -29,6 +29,14 @@ impl Jobs {
         }
     }
 
+    /// Tells what has become of values as float16.
+    pub(super) fn tell_tally(&self) {
+        let (tally, counters) = (&self.shared.tally, &self.shared.status.counters.narrowed_for_jobs);
+        counters.zeros.raise_to(tally.zeros());
+        counters.infinities.raise_to(tally.infinities());
+        counters.poor_frames.raise_to(tally.poor_frames());
+    }
+
     /// Lets readers be behind by what there is memory for.
     pub(super) fn share_memory(&self) {
         let (bytes, share) = self.registry().memory();

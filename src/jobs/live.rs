@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::Job;
 use super::send_policy::Pass;
+use super::{Job, Jobs};
 use crate::feed::FeedFrame;
 use crate::status::JobFrameCounters;
 
@@ -52,6 +52,19 @@ struct Waiting {
     /// With when they were offered.
     frames: VecDeque<(Instant, LiveFrame)>,
     bytes: usize,
+}
+
+impl Jobs {
+    /// A queue took a frame of this stream, which counts as looking at the job.
+    pub fn found(&self, job: &Job, stream: usize) {
+        job.send_policy().found(stream);
+        job.touch(self.now());
+    }
+
+    /// No queue wanted a frame of this stream.
+    pub fn came_back(&self, job: &Job, stream: usize) {
+        job.send_policy().came_back(stream, self.now());
+    }
 }
 
 impl LiveFrame {

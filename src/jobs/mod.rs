@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, warn};
 
 use crate::config::Config;
-use crate::feed::{Feed, Share};
+use crate::feed::{Feed, Share, Tally};
 use crate::frame::Frame;
 use crate::log_limit::LogLimit;
 use crate::pipeline::control::{Control, EndedJob};
@@ -90,6 +90,8 @@ struct Shared {
     lines_lost_before: AtomicU64,
     /// Of what readers may be behind.
     share: Arc<Share>,
+    /// What becomes of values as float16.
+    tally: Arc<Tally>,
     /// To clients that poll.
     answers: Answers,
     refusals: LogLimit,
@@ -136,6 +138,7 @@ impl Jobs {
             host: config.http.listen.ip(),
             grpc,
             share: Arc::default(),
+            tally: Arc::default(),
             answers: Answers::new(usize::try_from(config.jobs.memory_bytes / ANSWERS_SHARE).unwrap_or(usize::MAX)),
             refusals: LogLimit::minute(),
             scheme: if config.http.tls.is_some() { "https" } else { "http" },
@@ -189,7 +192,8 @@ impl Jobs {
 
     async fn start_reserved(&self, id: &str, plan: JobPlan, host: Option<String>) -> Result<Arc<Job>, Refusal> {
         let views = plan.views(id);
-        let feeds = Feed::of_job_within(&self.shared.site, plan.feed_limits(), views.len(), &self.shared.share);
+        let Shared { site, share, tally, .. } = &*self.shared;
+        let feeds = Feed::of_job_within(site, plan.feed_limits(), views.len(), share, tally);
         let grpc_port = self.shared.grpc.open_port(feeds.clone()).await.map_err(|error| {
             warn!(%error, "no port for the streams of a job");
             Refusal::Over(Limit::Ports(self.registry().port_count()))
@@ -212,6 +216,7 @@ impl Jobs {
             Ok(Ok(opened)) => {
                 self.registry().started(id, self.now());
                 self.shared.status.counters.jobs.started.add(1);
+                job.begin_in(&opened);
                 job.run(self.now());
                 debug!(job = id, first_trace = opened.first_trace, port = job.address.port, "a job has started");
                 return Ok(job);
@@ -325,6 +330,7 @@ impl Jobs {
         let before = self.shared.lines_lost_before.load(Ordering::Relaxed);
         let lost: u64 = self.live().values().map(|job| job.lines_lost()).sum();
         self.shared.status.counters.jobs.lines_lost.raise_to(before + lost);
+        self.tell_tally();
         let idle = {
             let live = self.live();
             let look = |id: &str| live.get(id).map_or_else(Seen::default, |job| job.seen());
@@ -354,17 +360,6 @@ impl Jobs {
     /// Frames that wait for the broker.
     pub fn broker(&self) -> &LiveQueue {
         &self.shared.broker
-    }
-
-    /// A queue took a frame of this stream, which counts as looking at the job.
-    pub fn found(&self, job: &Job, stream: usize) {
-        job.send_policy().found(stream);
-        job.touch(self.now());
-    }
-
-    /// No queue wanted a frame of this stream.
-    pub fn came_back(&self, job: &Job, stream: usize) {
-        job.send_policy().came_back(stream, self.now());
     }
 
     /// What is known of the fiber now.

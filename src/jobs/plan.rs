@@ -11,7 +11,7 @@ use super::cost::{Cost, Lines};
 use crate::config::ViewConfig;
 use crate::dsp::{bin_hz, bins_in_range};
 use crate::feed::Limits;
-use crate::frame::View;
+use crate::frame::{Dtype, View};
 use crate::pipeline::cost::Rates;
 use crate::units::Rational;
 
@@ -31,6 +31,10 @@ pub struct JobPlan {
     pub first_channel: usize,
     /// Streams, as many as long as it lives.
     pub stream_count: usize,
+    /// Unit of its values, and of the samples that they are made of; empty until the pipeline has said it.
+    pub unit: String,
+    /// See `unit`.
+    pub sample_unit: String,
 }
 
 /// Where a client finds a job.
@@ -53,7 +57,8 @@ impl JobPlan {
         first_channel: usize,
     ) -> Self {
         let stream_count = STREAMS.min(channels.clone().count()).max(1);
-        Self { pattern, channels, prr, first_channel, stream_count }
+        let (unit, sample_unit) = (String::new(), String::new());
+        Self { pattern, channels, prr, first_channel, stream_count, unit, sample_unit }
     }
 
     /// Kind of view.
@@ -155,6 +160,10 @@ impl JobPlan {
             stream_url: format!("{}://{}", address.scheme, address.host),
             stream_port: address.port,
             reader_lag_s: reader_lag.as_secs_f64(),
+            value: self.pattern.value.name(),
+            unit: self.unit.clone(),
+            sample_unit: self.sample_unit.clone(),
+            dtype: if self.pattern.dtype == Dtype::F32 { "f32" } else { "f16" },
         }
     }
 }
@@ -195,6 +204,19 @@ pub struct ConfigureResponse {
     /// Seconds that a reader or a client that polls may be behind before it loses lines; shorter while many read much.
     #[schema(minimum = 0.0)]
     pub reader_lag_s: f64,
+    /// What its values are: always `amplitude`, the square root of power.
+    #[schema(value_type = String, example = "amplitude")]
+    pub value: &'static str,
+    /// Unit of its values by every door: that of the samples, or a power of ten of it in which they can be told as
+    /// float16. It stays the same as long as the job lives.
+    #[schema(example = "nstrain/s")]
+    pub unit: String,
+    /// Unit of the samples that they are made of.
+    #[schema(example = "strain/s")]
+    pub sample_unit: String,
+    /// How values are stored in its frames, by WebSocket and RabbitMQ: `f16` with a scale in each frame, or `f32`.
+    #[schema(value_type = String, example = "f16")]
+    pub dtype: &'static str,
 }
 
 /// The map from channel to stream, without an entry of its own for each of thousands of channels.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use utoipa::ToSchema;
 
+use super::plan::JobPlan;
 use crate::feed::{Polled, Row};
 use crate::frame::ChannelAxis;
 
@@ -36,6 +37,9 @@ pub struct WaterfallBlock {
     /// Smallest intensity of the job so far.
     #[schema(minimum = 0.0)]
     pub current_min_amp: f32,
+    /// Unit of all intensities.
+    #[schema(example = "nstrain/s")]
+    pub unit: String,
 }
 
 /// One line.
@@ -115,18 +119,22 @@ pub struct PolledRows {
     job: String,
     /// What its client calls channel 1.
     first_channel: usize,
+    /// As JSON.
+    unit: String,
     polled: Polled,
     _holding: Holding,
 }
 
 impl PolledRows {
     /// `None` without a row.
-    pub(super) fn new(job: &str, first_channel: usize, polled: Polled, answers: &Answers) -> Option<Self> {
+    pub(super) fn new(job: &str, plan: &JobPlan, polled: Polled, answers: &Answers) -> Option<Self> {
         if polled.rows.is_empty() {
             return None;
         }
         let holding = answers.hold(polled.rows.iter().map(Row::bytes).sum());
-        Some(Self { job: job.to_owned(), first_channel, polled, _holding: holding })
+        // A text can always be written.
+        let unit = serde_json::to_string(&plan.unit).unwrap_or_default();
+        Some(Self { job: job.to_owned(), first_channel: plan.first_channel, unit, polled, _holding: holding })
     }
 
     /// How many numbers there are.
@@ -181,7 +189,7 @@ impl Iterator for Pieces {
         let extrema = self.rows.polled.extrema;
         json.text("],\"current_max_amp\":").amplitude(extrema.max());
         json.text(",\"current_min_amp\":").amplitude(extrema.min());
-        json.text("}]");
+        json.text(",\"unit\":").text(&self.rows.unit).text("}]");
         Some(json.0)
     }
 }
@@ -298,8 +306,14 @@ mod tests {
         }
     }
 
+    fn plan(first_channel: usize) -> JobPlan {
+        let prr = crate::units::Rational::new(2000, 1).unwrap();
+        let plan = JobPlan::new(crate::config::ViewConfig::waterfall(), 1..=6, prr, first_channel);
+        JobPlan { unit: "n\"/s".into(), ..plan }
+    }
+
     fn rows(first_channel: usize, polled: Polled) -> PolledRows {
-        PolledRows::new("1-1", first_channel, polled, &Answers::new(0)).unwrap()
+        PolledRows::new("1-1", &plan(first_channel), polled, &Answers::new(0)).unwrap()
     }
 
     fn block(first_channel: usize, polled: Polled) -> WaterfallBlock {
@@ -353,13 +367,14 @@ mod tests {
     fn a_block_names_channels_and_holds_what_json_can_say() {
         let feeds = Feed::of_job(&Arc::from("test"), Limits::default(), 2);
         let mut poll = Poll::new(&feeds);
-        assert!(PolledRows::new("1-1", 1, poll.take(5, usize::MAX), &Answers::new(0)).is_none());
+        assert!(PolledRows::new("1-1", &plan(1), poll.take(5, usize::MAX), &Answers::new(0)).is_none());
         for line in [5, 6] {
             feeds[0].push(frame(line, 0));
             feeds[1].push(frame(line, 3));
         }
         let first = block(1, poll.take(5, usize::MAX));
         assert_eq!((first.current_min_amp, first.current_max_amp, first.rows.len()), (0.0, 6.0, 2));
+        assert_eq!(first.unit, "n\"/s");
         let ids: Vec<_> = first.rows[0].sensors.iter().map(|sensor| sensor.id).collect();
         assert_eq!(ids, [1, 2, 3, 4, 5, 6]);
         let values: Vec<_> = first.rows[1].sensors.iter().flat_map(|sensor| sensor.intensity.clone()).collect();

@@ -17,6 +17,11 @@ struct Pipeline {
     open: Arc<Mutex<BTreeSet<String>>>,
 }
 
+/// What a pipeline answers.
+fn opened() -> Opened {
+    Opened { epoch: 1, first_trace: 7, unit: "nstrain/s".into(), sample_unit: "rad".into() }
+}
+
 fn listening(answer: Result<(), Refusal>) -> (Control, Pipeline) {
     let (control, command_rx) = control();
     let open = Arc::new(Mutex::new(BTreeSet::new()));
@@ -30,7 +35,7 @@ fn listening(answer: Result<(), Refusal>) -> (Control, Pipeline) {
                     if answer.is_ok() {
                         known.insert(job);
                     }
-                    let _ = reply.send(answer.clone().map(|()| Opened { epoch: 1, first_trace: 7 }));
+                    let _ = reply.send(answer.clone().map(|()| opened()));
                 }
                 Command::Close { job, reply } => drop(reply.send(known.remove(&job))),
             }
@@ -256,8 +261,7 @@ async fn other_channels_come_whole_or_not_at_all() {
                     // It cannot have the last channels.
                     let fits = channels.iter().all(|(_, last)| *last < 2000);
                     seen.lock().unwrap().push(channels);
-                    let opened = Opened { epoch: 1, first_trace: 7 };
-                    let _ = reply.send(if fits { Ok(opened) } else { Err(Refusal::DoesNotFit("no".into())) });
+                    let _ = reply.send(if fits { Ok(opened()) } else { Err(Refusal::DoesNotFit("no".into())) });
                 }
                 Command::Close { reply, .. } => drop(reply.send(true)),
             }

@@ -50,7 +50,7 @@ pub(super) const TABLE: &[Metric] = &[
     gauge(
         "fiberd_fiber_channels",
         "channels",
-        "Channels of the present acquisition; absent while there is none.",
+        "Channels that views can show of the present acquisition; absent while there is none.",
         |look| look.report.channels.map(|n| n as f64),
     ),
     gauge(

@@ -82,6 +82,18 @@ pub(super) const TABLE: &[Metric] = &[
         look.counters.publish.status_confirmed.get() as f64
     }),
     Metric {
+        name: "fiberd_narrowed_values_total",
+        unit: "values",
+        help: "Values that float16 could not hold, by what they became: zero (they were not 0) or infinity (they were finite).",
+        read: Read::CountBy("became", |look| {
+            let (jobs, broker) = (&look.counters.narrowed_for_jobs, &look.counters.narrowed_for_broker);
+            vec![
+                ("zero", (jobs.zeros.get() + broker.zeros.get()) as f64),
+                ("infinity", (jobs.infinities.get() + broker.infinities.get()) as f64),
+            ]
+        }),
+    },
+    Metric {
         name: "fiberd_confirm_latency_seconds",
         unit: "seconds",
         help: "From the last trace of a frame in hand to its confirm.",

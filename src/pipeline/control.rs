@@ -37,12 +37,16 @@ pub enum Command {
 }
 
 /// From when on a job holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
     /// Epoch of the acquisition.
     pub epoch: u64,
     /// Lines that end behind this trace are shown.
     pub first_trace: u64,
+    /// Unit of the job's values as long as it lives.
+    pub unit: String,
+    /// Unit of the samples.
+    pub sample_unit: String,
 }
 
 /// A job that the pipeline has ended by itself.

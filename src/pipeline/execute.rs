@@ -15,8 +15,10 @@ use tracing::debug;
 
 use super::Engine;
 use super::control::{Command, Opened};
+use super::job_unit::{JobUnit, level};
+use super::kept::KeptBlocks;
 use super::load::Guard;
-use super::plan::{Now, Stock};
+use super::plan::{Now, Plans, Stock};
 use super::planned::PlannedView;
 use super::planner::{Order, Planner, Prepared};
 use crate::config::ViewConfig;
@@ -29,6 +31,15 @@ const BEGINNING_BLOCKS: u32 = 4;
 
 /// So often parts are made for plans that have changed meanwhile; then what still fits is used.
 const TRIES: u32 = 3;
+
+/// A job that has begun.
+pub(super) struct KnownJob {
+    pub(super) job: String,
+    /// Its streams.
+    pub(super) streams: Vec<ViewConfig>,
+    /// What its values are told in.
+    pub(super) unit: JobUnit,
+}
 
 /// A job that has yet to begin.
 pub(super) struct Opening {
@@ -175,17 +186,20 @@ impl Engine {
             return Err(Refusal::NotConditioned(why.clone()));
         }
         let (Some(plans), Some(input)) = (&mut self.plans, &self.input) else { return Err(Refusal::Waiting) };
-        let come = PlannedView::all_of_job(job, &streams, &plans.output).map_err(Refusal::DoesNotFit)?;
+        let known = self.jobs.iter().find(|known| known.job == job).map(|known| known.unit.clone());
+        let unit = known.unwrap_or_else(|| unit_for_jobs(&mut self.job_unit, plans, &self.kept));
+        let come = PlannedView::all_of_job(job, &streams, &plans.output, &unit).map_err(Refusal::DoesNotFit)?;
         let (old, next_trace) = (plans.streams_of(job), self.next_trace);
         let first_trace = self.kept.recall(|kept| plans.exchange(come, &old, &[], Now { next_trace, kept }, stock));
         debug!(job, made_here = stock.made(), "a job begins; so many parts were not prepared");
-        let opened = Opened { epoch: input.epoch, first_trace };
+        let (epoch, sample_unit) = (input.epoch, unit.samples().to_owned());
+        let opened = Opened { epoch, first_trace, unit: unit.text(), sample_unit };
         self.generation += 1;
-        self.jobs.retain(|(other, _)| other != job);
+        self.jobs.retain(|known| known.job != job);
         if streams.iter().any(|stream| stream.nfft > LONG) {
             self.beginning = BEGINNING_BLOCKS;
         }
-        self.jobs.push((job.to_owned(), streams));
+        self.jobs.push(KnownJob { job: job.to_owned(), streams, unit });
         if let Some(scratch) = stock.workers() {
             stock.retire_workers(self.workers.exchange(scratch));
         }
@@ -195,7 +209,7 @@ impl Engine {
 
     pub(super) fn close(&mut self, job: &str) -> bool {
         let count = self.jobs.len();
-        self.jobs.retain(|(other, _)| other != job);
+        self.jobs.retain(|known| known.job != job);
         let mut stock = Stock::default();
         if let Some(plans) = &mut self.plans {
             let (gone, next_trace) = (plans.streams_of(job), self.next_trace);
@@ -213,4 +227,12 @@ impl Engine {
             planner.free(stock);
         }
     }
+}
+
+/// The unit for a job that begins: that of the one before as long as it does, so that clients see one unit and equal jobs
+/// share their values.
+fn unit_for_jobs(last: &mut Option<JobUnit>, plans: &Plans, kept: &KeptBlocks) -> JobUnit {
+    let (unit, level) = (&plans.output.unit, level(&mut kept.recall(|kept| plans.samples(kept))));
+    let serves = last.take().filter(|last| last.serves(unit, level));
+    last.insert(serves.unwrap_or_else(|| JobUnit::new(unit, level))).clone()
 }

@@ -13,13 +13,17 @@ mod clock;
 pub mod control;
 pub mod cost;
 mod execute;
+mod job_unit;
 mod kept;
 mod load;
 mod marked;
+mod missing;
 pub mod plan;
 mod planned;
 mod planner;
 mod replan;
+mod silent;
+mod stream_out;
 pub mod tile;
 mod values;
 mod view;
@@ -42,16 +46,18 @@ use crate::frame::{FLAG_EPOCH_START, FLAG_GAP_BEFORE};
 use crate::status::{FindingReporter, PipelineCounters};
 use clock::{StepLog, TimeBase};
 use control::{Command, EndedJob};
-use execute::{Next, Opening};
+use execute::{KnownJob, Next, Opening};
+use job_unit::JobUnit;
 use kept::KeptBlocks;
 pub use load::Budget;
 use load::{Guard, Look};
 use marked::Marked;
+use missing::Missing;
 use plan::Plans;
 use planner::Planner;
 pub use planner::Prepared;
+use stream_out::LineContext;
 use tile::Tile;
-use view::LineContext;
 use workers::{WorkerPool, Workers};
 
 /// Less work than this in a block, in nanoseconds, is done by the dsp thread alone: waking the pool would cost more.
@@ -134,8 +140,10 @@ impl Pipeline {
 /// The work of the dsp thread without its queue, so that benchmarks and tests run the very same code.
 pub struct Engine {
     views: Vec<ViewConfig>,
-    /// Streams of clients' jobs.
-    jobs: Vec<(String, Vec<ViewConfig>)>,
+    /// Clients' jobs.
+    jobs: Vec<KnownJob>,
+    /// The unit that jobs begin with.
+    job_unit: Option<JobUnit>,
     condition: ConditionSpec,
     workers: Workers,
     egress: Egress,
@@ -148,8 +156,11 @@ pub struct Engine {
     kept: KeptBlocks,
     history_bytes: usize,
     marked: Marked,
+    missing: Missing,
     time: Option<TimeBase>,
     steps: StepLog,
+    /// The first trace of the acquisition that was seen, and the next to come.
+    first_trace: u64,
     next_trace: u64,
     load: f64,
     /// The same for the thread time of transforms and views alone.
@@ -199,6 +210,7 @@ impl Engine {
         let mut engine = Self {
             views,
             jobs: Vec::new(),
+            job_unit: None,
             condition,
             workers,
             egress,
@@ -210,8 +222,10 @@ impl Engine {
             kept: KeptBlocks::default(),
             history_bytes: 0,
             marked: Marked::default(),
+            missing: Missing::default(),
             time: None,
             steps: StepLog::default(),
+            first_trace: 0,
             next_trace: 0,
             load: 0.0,
             busy: 0.0,
@@ -286,6 +300,7 @@ impl Engine {
                 gap_traces: lease.gap_before,
                 flags,
                 marked: &self.marked,
+                missing: &self.missing,
             };
             counters.lines.add(plans.gather(&context, &self.egress));
             spent_ns = plans.measure();
@@ -293,6 +308,7 @@ impl Engine {
                 self.kept.push(lease);
             }
         }
+        self.look_for_silent_views(false);
 
         counters.blocks_processed.add(1);
         counters.traces_processed.add(traces);
@@ -373,6 +389,7 @@ impl Engine {
 
     /// Sends out what is begun.
     pub fn finish(&mut self) {
+        self.look_for_silent_views(true);
         self.flush();
     }
 

@@ -22,11 +22,15 @@ use crate::frame::Stream;
 use crate::pipeline::WORTH_SHARING_NS;
 use crate::pipeline::kept::{FOR_LATER, KeptBlocks};
 use crate::pipeline::load::{Meter, Stopwatch};
+use crate::pipeline::stream_out::LineContext;
 use crate::pipeline::tile::{TILE_CHANNELS, Tile, plain_counts};
-use crate::pipeline::view::{LineContext, ViewOut};
+use crate::pipeline::view::ViewOut;
 use crate::pipeline::workers::Workers;
 pub(in crate::pipeline) use outline::Outline;
 pub(in crate::pipeline) use stock::Stock;
+
+/// So many samples tell how large they are.
+const SOME_SAMPLES: usize = 8192;
 
 /// What is given to all views of an acquisition.
 pub struct Plans {
@@ -138,6 +142,16 @@ impl Plans {
     /// The streams of a job.
     pub(super) fn streams_of(&self, job: &str) -> Vec<Arc<Stream>> {
         self.views.iter().flat_map(ViewOut::streams).filter(|stream| stream.job == job).cloned().collect()
+    }
+
+    /// Some thousand of the newest samples as transforms see them, from all over the fiber; counts come from `kept`.
+    pub(super) fn samples(&self, kept: Option<&Traces<'_>>) -> Vec<f32> {
+        if let (Input::Counts(scale), Some(kept)) = (self.input, kept) {
+            return kept.some(self.output.channels).map(|count| (f64::from(count) * scale) as f32).collect();
+        }
+        let stores: Vec<_> = self.tiles.iter().filter_map(Tile::store).collect();
+        let each = (SOME_SAMPLES / stores.len().max(1)).max(TILE_CHANNELS);
+        stores.iter().flat_map(|store| store.some(each)).collect()
     }
 
     /// A block from raw samples to lines.

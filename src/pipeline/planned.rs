@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use crate::acquisition::Acquisition;
 use crate::config::ViewConfig;
-use crate::dsp::{Output, PlanSpec, bin_hz, bins_in_range};
-use crate::frame::{ChannelAxis, FrequencyAxis, Stream, ValueKind, View, squared};
+use crate::dsp::{Output, PlanSpec, Window, bin_hz, bins_in_range};
+use crate::frame::{ChannelAxis, FrequencyAxis, MAX_UNIT_BYTES, Stream, ValueKind, View, squared};
+use crate::pipeline::job_unit::JobUnit;
 
 /// A view as this acquisition can show it.
 pub(super) struct PlannedView {
@@ -18,22 +19,41 @@ pub(super) struct PlannedView {
 }
 
 impl PlannedView {
-    /// Plans all streams of a client's job.
+    /// Plans all streams of a client's job, whose values are told in `unit`.
     ///
     /// # Errors
     /// Why one of them does not fit.
-    pub(super) fn all_of_job(job: &str, streams: &[ViewConfig], output: &Acquisition) -> Result<Vec<Self>, String> {
-        streams.iter().enumerate().map(|(number, view)| Self::of_job(job, number, view, output)).collect()
+    pub(super) fn all_of_job(
+        job: &str,
+        streams: &[ViewConfig],
+        output: &Acquisition,
+        unit: &JobUnit,
+    ) -> Result<Vec<Self>, String> {
+        if unit.samples() != output.unit {
+            let (then, now) = (unit.samples(), &output.unit);
+            return Err(format!("the samples are in {now:?} and were in {then:?} when the job began"));
+        }
+        streams.iter().enumerate().map(|(number, view)| Self::of_job(job, number, view, output, unit)).collect()
     }
 
     /// Plans stream `number` of a client's job.
     ///
     /// # Errors
     /// As [`new`](Self::new), and when it is more than one stream.
-    fn of_job(job: &str, number: usize, view: &ViewConfig, output: &Acquisition) -> Result<Self, String> {
+    fn of_job(
+        job: &str,
+        number: usize,
+        view: &ViewConfig,
+        output: &Acquisition,
+        unit: &JobUnit,
+    ) -> Result<Self, String> {
         let mut planned = Self::new(view, output)?;
         let [stream] = planned.streams.as_mut_slice() else { return Err("a job has one band".into()) };
         (stream.job, stream.number) = (job.to_owned(), number as u32);
+        // Powers and decibels of a job, which nobody can ask for today, would stay in the unit of the samples.
+        if stream.value == ValueKind::Amplitude {
+            (stream.unit, stream.unit_factor) = (fitting(unit.text())?, unit.factor());
+        }
         // A display wants each line as soon as it is there.
         planned.lines_per_frame = 1;
         Ok(planned)
@@ -96,11 +116,12 @@ impl PlannedView {
         let spec = PlanSpec { nfft: view.nfft, window: view.window, period_traces, outputs: vec![output_kind] };
         spec.check().map_err(|why| why.to_string())?;
         let squared = squared(&output.unit);
-        let unit = match view.value {
+        let unit = fitting(match view.value {
             ValueKind::Amplitude => output.unit.clone(),
             ValueKind::Power => squared,
-            ValueKind::Decibel { reference } => format!("dB re {reference} {squared}"),
-        };
+            ValueKind::Decibel { reference } => format!("dB re {} {squared}", short(reference)),
+        })?;
+        let window_energy = view.nfft as f64 * mean_square(view.window);
         let streams = axes
             .into_iter()
             .enumerate()
@@ -115,11 +136,85 @@ impl PlannedView {
                 line_period_s: view.line_period_s,
                 value: view.value,
                 unit: unit.clone(),
+                unit_factor: 1.0,
+                window_code: window_code(view.window),
+                power_factor: 1.0 / (view.nfft as f64 * window_energy),
+                difference_corrected: false,
                 dtype: view.dtype,
                 u8_range: view.u8_range,
                 durable: view.durable,
             })
             .collect();
         Ok(Self { spec, channels, streams, lines_per_frame: view.lines_per_frame.max(1) })
+    }
+}
+
+/// A unit that a frame has room for.
+///
+/// # Errors
+/// When it has not.
+fn fitting(unit: String) -> Result<String, String> {
+    if unit.len() <= MAX_UNIT_BYTES {
+        return Ok(unit);
+    }
+    let shown: String = unit.chars().take(40).collect();
+    Err(format!(
+        "the unit of its values, {shown:?} …, has {} bytes, and frames have room for {MAX_UNIT_BYTES}: have the \
+         interrogator declare a shorter one",
+        unit.len()
+    ))
+}
+
+/// A number as people write it, and no digits without end.
+fn short(number: f64) -> String {
+    if (1e-4..1e7).contains(&number) { number.to_string() } else { format!("{number:e}") }
+}
+
+/// Mean of the squares of a window function: its cosines are orthogonal over windows of more than a few traces.
+fn mean_square(window: Window) -> f64 {
+    let terms = window.terms().iter().enumerate();
+    terms.map(|(j, a)| if j == 0 { a * a } else { a * a / 2.0 }).sum()
+}
+
+/// As frames have it.
+const fn window_code(window: Window) -> u8 {
+    match window {
+        Window::Hann => 0,
+        Window::Hamming => 1,
+        Window::Blackman => 2,
+        Window::BlackmanHarris => 3,
+        Window::Rectangular => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_energy_of_a_window_is_that_of_its_table() {
+        for window in [Window::Hann, Window::Hamming, Window::Blackman, Window::BlackmanHarris, Window::Rectangular] {
+            for nfft in [16, 64, 1024] {
+                let energy: f64 = window.table(nfft).iter().map(|w| w * w).sum();
+                assert!((nfft as f64 * mean_square(window) / energy - 1.0).abs() < 1e-12, "{window:?} {nfft}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_unit_is_never_cut() {
+        let of = |unit: &str, value| {
+            let view = ViewConfig { value, ..ViewConfig::single("one", 1) };
+            let acquisition = Acquisition { unit: unit.into(), ..Acquisition::example() };
+            PlannedView::new(&view, &acquisition).map(|planned| planned.streams[0].unit.clone())
+        };
+        let decibel = |reference| ValueKind::Decibel { reference };
+        assert_eq!(of("nstrain/s", decibel(1e-30)).unwrap(), "dB re 1e-30 (nstrain/s)^2");
+        assert_eq!(of("rad", decibel(0.25)).unwrap(), "dB re 0.25 rad^2");
+        assert_eq!(of(&"u".repeat(64), ValueKind::Amplitude).unwrap(), "u".repeat(64));
+        for (unit, value) in [("u".repeat(65), ValueKind::Amplitude), ("u".repeat(63), ValueKind::Power)] {
+            let why = of(&unit, value).unwrap_err();
+            assert!(why.contains("65 bytes") && why.contains("room for 64"), "{why}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use tracing::{info, warn};
 
 use super::Engine;
 use super::clock::TimeBase;
+use super::execute::KnownJob;
 use super::plan::{Now, Plans, Stock};
 use super::planned::PlannedView;
 use super::view::ViewOut;
@@ -18,6 +19,8 @@ impl Engine {
         self.flush();
         self.kept.clear();
         self.time = Some(TimeBase::of(&block.acquisition));
+        self.first_trace = block.first_trace.0;
+        self.missing.begin(block.first_trace.0);
         self.marked.prepare(block.layout().capacity_traces, self.condition.strain_rate);
         self.input = Some(Arc::clone(&block.acquisition));
         self.counters.plans.add(1);
@@ -26,15 +29,22 @@ impl Engine {
         let before = self.plans.take();
         self.impossible = None;
         let max_block_traces = block.layout().capacity_traces;
-        for kind in [FindingKind::ConditioningImpossible, FindingKind::ViewLeftOut, FindingKind::NoViewFits] {
+        for kind in [
+            FindingKind::ConditioningImpossible,
+            FindingKind::ViewLeftOut,
+            FindingKind::NoViewFits,
+            FindingKind::ViewSilent,
+        ] {
             self.findings.take_back_all(kind);
         }
+        self.counters.channels.set(0.0);
         match Plans::new(&self.condition, &block.acquisition, max_block_traces, self.history_bytes) {
             Ok(mut plans) => {
                 let before = before.map(|plans| plans.views).unwrap_or_default();
                 self.add_all(&mut plans, &before, Now { next_trace: block.first_trace.0, kept: None });
                 let (tiles, views) = (plans.tiles.len(), plans.views.len());
                 info!(epoch = block.acquisition.epoch, tiles, views, "planned");
+                self.counters.channels.set(plans.output.channels as f64);
                 self.plans = Some(plans);
                 self.kept.prepare(block);
                 self.make_room();
@@ -68,15 +78,10 @@ impl Engine {
         if let Some(why) = left_out.first().filter(|_| left_out.len() == self.views.len()) {
             self.findings.found(FindingKind::NoViewFits, "", why.as_str());
         }
-        self.jobs.retain(|(job, streams)| match PlannedView::all_of_job(job, streams, &plans.output) {
-            Ok(planned) => {
-                come.extend(planned);
-                true
-            }
-            Err(why) => {
-                unfit(job, &why);
-                false
-            }
+        self.jobs.retain(|known| {
+            let KnownJob { job, streams, unit } = known;
+            let planned = PlannedView::all_of_job(job, streams, &plans.output, unit);
+            planned.map(|planned| come.extend(planned)).inspect_err(|why| unfit(job, why)).is_ok()
         });
         plans.exchange(come, &[], before, now, &mut Stock::default());
         // A new epoch is seen from its first trace on, whole or not.
@@ -99,6 +104,7 @@ impl Engine {
     pub(super) fn bridge_gap(&mut self, next_trace: u64) {
         self.flush();
         self.kept.clear();
+        self.missing.add(self.next_trace..next_trace);
         for tile in self.plans.iter_mut().flat_map(|plans| &mut plans.tiles) {
             tile.restart(next_trace, false);
         }

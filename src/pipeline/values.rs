@@ -19,6 +19,9 @@ fn show(energy: f32, kind: ValueKind) -> f32 {
     match kind {
         ValueKind::Power => energy,
         ValueKind::Amplitude => energy.sqrt(),
-        ValueKind::Decibel { reference } => 10.0 * (energy.max(f32::MIN_POSITIVE) / reference as f32).log10(),
+        // The ratio of two floats may be too large for one.
+        ValueKind::Decibel { reference } => {
+            (10.0 * (f64::from(energy.max(f32::MIN_POSITIVE)) / reference).log10()) as f32
+        }
     }
 }

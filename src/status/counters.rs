@@ -24,6 +24,10 @@ pub struct Counters {
     pub commands: Arc<CommandCounters>,
     /// Jobs and their clients.
     pub jobs: Arc<JobCounters>,
+    /// Values of jobs as float16, by gRPC and WebSocket.
+    pub narrowed_for_jobs: Arc<NarrowCounters>,
+    /// Values of frames as float16, for the broker.
+    pub narrowed_for_broker: Arc<NarrowCounters>,
     /// gRPC and WebSocket endpoints.
     pub streams: Arc<StreamCounters>,
     /// The control API.
@@ -118,6 +122,8 @@ pub struct PipelineCounters {
     pub traces_processed: Counter,
     /// Lines computed.
     pub lines: Counter,
+    /// Channels that views can show of the acquisition that is planned; 0 while none is.
+    pub channels: Gauge,
     /// The quickest standing view has a line within this many seconds, be its windows empty; 0 while none is planned.
     pub lines_due_s: Gauge,
     /// Non-finite input samples replaced by zero.
@@ -250,6 +256,17 @@ pub struct JobCounters {
     pub polls_refused: Counter,
     /// Lines that who read jobs lost because they were behind, added up over readers.
     pub lines_lost: Counter,
+}
+
+/// What becomes of values as float16.
+#[derive(Debug, Default)]
+pub struct NarrowCounters {
+    /// Values that were not 0 and became 0.
+    pub zeros: Counter,
+    /// Finite values that became infinite.
+    pub infinities: Counter,
+    /// Frames of which more than one value in a hundred became 0 or infinite.
+    pub poor_frames: Counter,
 }
 
 /// What the endpoints for the lines of jobs count.

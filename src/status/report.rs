@@ -81,6 +81,7 @@ impl Status {
         let acquisition = phase.acquisition();
         let measured = c.capture.prr_measured_hz.get();
         let uncertainty_ns = c.pipeline.utc_uncertainty_ns.get();
+        let shown_channels = c.pipeline.channels.get() as usize;
         let last_trace_ns = self.last_trace_utc_ns.load(Ordering::Relaxed).cast_signed();
         Report {
             version: env!("CARGO_PKG_VERSION"),
@@ -97,7 +98,7 @@ impl Status {
             prr_asked_hz: self.prr_asked_hz,
             prr_declared_hz: acquisition.map(|a| a.prr.to_f64()),
             prr_measured_hz: (measured > 0.0).then_some(measured),
-            channels: acquisition.map(|a| a.channels),
+            channels: acquisition.map(|a| if shown_channels > 0 { shown_channels } else { a.channels }),
             traces: c.capture.traces.get(),
             gaps: c.capture.gaps.get(),
             gap_traces: c.capture.gap_traces.get(),

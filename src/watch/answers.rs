@@ -17,7 +17,7 @@ pub(super) fn facts(live: &Value, ready: &Value, metrics: &Metrics<'_>, now_ms: 
         held_s: ms("since").map_or(0.0, |since_ms| (now_ms - since_ms).max(0) as f64 / 1000.0),
         source: text("source"),
         last_trace_ms: ms("last_trace_time"),
-        channels: live["num_samples_per_trace"].as_u64().filter(|_| acquires).map(|n| n as usize),
+        channels: live["number_of_channels"].as_u64().filter(|_| acquires).map(|n| n as usize),
         prr: Prr {
             asked: live["configured_prr"].as_f64(),
             declared: live["prr"].as_f64().filter(|hz| *hz > 0.0),
@@ -149,7 +149,7 @@ mod tests {
         let inside = Facts::of_status(&status, &mut Rates::default(), "", "");
         let live = json!({
             "state": "acquiring", "reason": null, "since": 1_790_000_000.0, "epoch": 1, "source": "ring", "prr": 2000.0,
-            "configured_prr": 2000.0, "measured_prr": 1999.5, "num_samples_per_trace": 2337,
+            "configured_prr": 2000.0, "measured_prr": 1999.5, "number_of_channels": 2337,
             "last_trace_time": 1_790_000_000.123,
         });
         assert_eq!(inside.broker.latency_s, Some((0.02, 1.0)));

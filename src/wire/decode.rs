@@ -3,7 +3,7 @@
 use half::f16;
 
 use super::header::text;
-use super::{HEADER_BYTES, Header, MAGIC, SCHEMA, value_bytes};
+use super::{HEADER_BYTES, Header, MAGIC, MissingRow, RegionRow, SCHEMA, header_bytes, value_bytes};
 use crate::frame::{Dtype, ValueKind, View};
 use crate::units::Rational;
 
@@ -25,10 +25,10 @@ pub enum WireError {
     #[error("not a fiberd frame: it does not begin with FIBERDFR")]
     Magic,
     /// Written by another generation.
-    #[error("schema version {0}, but this reader knows version 1")]
+    #[error("schema version {0}, but this reader knows version 2")]
     Schema(u16),
     /// The header's length makes no sense.
-    #[error("header of {0} bytes: it must be a multiple of 64 and at least 512")]
+    #[error("header of {0} bytes: it must be a multiple of 64 and at least 640")]
     HeaderBytes(u16),
     /// Header damaged.
     #[error("the header's checksum does not match")]
@@ -46,6 +46,8 @@ pub enum WireError {
 pub struct Decoded<'a> {
     /// Every field, checked.
     pub header: Header,
+    /// The tables of the header.
+    tables: &'a [u8],
     /// The stored values in C order.
     pub payload: &'a [u8],
     /// Kind of view.
@@ -65,7 +67,7 @@ pub struct Decoded<'a> {
 /// # Errors
 /// [`WireError`] for anything that the encoder would not have written; never panics.
 pub fn decode(bytes: &[u8]) -> Result<Decoded<'_>, WireError> {
-    let (header, payload) = checked(bytes)?;
+    let (header, tables, payload) = checked(bytes)?;
     let view = match header.view {
         0 => View::Multi,
         1 => View::Single,
@@ -98,11 +100,11 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded<'_>, WireError> {
     if let Some((_, name)) = texts.iter().find(|(field, _)| text(field).is_none()) {
         return Err(WireError::Field(name));
     }
-    Ok(Decoded { header, payload, view, value, dtype, prr, line_period_s })
+    Ok(Decoded { header, tables, payload, view, value, dtype, prr, line_period_s })
 }
 
-/// Lengths and checksums.
-fn checked(bytes: &[u8]) -> Result<(Header, &[u8]), WireError> {
+/// Lengths and checksums. The fixed part of the header, its tables, and the values.
+fn checked(bytes: &[u8]) -> Result<(Header, &[u8], &[u8]), WireError> {
     let too_short = |need| WireError::TooShort { need, have: bytes.len() as u64 };
     let header: Header = match bytes.get(..HEADER_BYTES) {
         Some(first) => bytemuck::pod_read_unaligned(first),
@@ -114,22 +116,27 @@ fn checked(bytes: &[u8]) -> Result<(Header, &[u8]), WireError> {
     if header.schema != SCHEMA {
         return Err(WireError::Schema(header.schema));
     }
-    let header_bytes = usize::from(header.header_bytes);
-    if header_bytes < HEADER_BYTES || !header_bytes.is_multiple_of(64) {
+    let header_len = usize::from(header.header_bytes);
+    if header_len < HEADER_BYTES || !header_len.is_multiple_of(64) {
         return Err(WireError::HeaderBytes(header.header_bytes));
     }
-    let Some((_, payload)) = bytes.split_at_checked(header_bytes) else {
-        return Err(too_short(header_bytes as u64));
+    let Some((front, payload)) = bytes.split_at_checked(header_len) else {
+        return Err(too_short(header_len as u64));
     };
+    let tables = &front[HEADER_BYTES..];
     let mut crc = crc32fast::Hasher::new();
     crc.update(bytemuck::bytes_of(&Header { header_crc32: 0, ..header }));
-    crc.update(&bytes[HEADER_BYTES..header_bytes]);
+    crc.update(tables);
     if crc.finalize() != header.header_crc32 {
         return Err(WireError::HeaderChecksum);
     }
+    let rows = |count: u32| (count as usize).min(usize::from(u16::MAX));
+    if header_bytes(rows(header.regions), rows(header.missing)) > header_len {
+        return Err(WireError::Field("regions and missing"));
+    }
     let have = payload.len() as u64;
     if have < header.payload_bytes {
-        return Err(too_short(header.payload_bytes.saturating_add(header_bytes as u64)));
+        return Err(too_short(header.payload_bytes.saturating_add(header_len as u64)));
     }
     if have > header.payload_bytes {
         return Err(WireError::Trailing(have - header.payload_bytes));
@@ -137,7 +144,7 @@ fn checked(bytes: &[u8]) -> Result<(Header, &[u8]), WireError> {
     if crc32fast::hash(payload) != header.payload_crc32 {
         return Err(WireError::PayloadChecksum);
     }
-    Ok((header, payload))
+    Ok((header, tables, payload))
 }
 
 /// The shape must be the one that the view makes of the counts, and the values must fill it.
@@ -188,12 +195,38 @@ impl<'a> Decoded<'a> {
         &self.header.shape[..self.header.ndim as usize]
     }
 
-    /// The physical values in C order: for `u8` with scale and offset applied.
+    /// Regions behind the first, as far as channels of the frame lie in them.
+    pub fn regions(&self) -> impl DoubleEndedIterator<Item = RegionRow> + 'a {
+        let bytes = self.header.regions as usize * size_of::<RegionRow>();
+        let rows = self.tables[..bytes].chunks_exact(size_of::<RegionRow>());
+        rows.map(bytemuck::pod_read_unaligned)
+    }
+
+    /// Traces that are missing in or before partial lines.
+    pub fn missing(&self) -> impl Iterator<Item = MissingRow> + 'a {
+        let begin = self.header.regions as usize * size_of::<RegionRow>();
+        let rows = self.tables[begin..].chunks_exact(size_of::<MissingRow>());
+        rows.take(self.header.missing as usize).map(bytemuck::pod_read_unaligned)
+    }
+
+    /// Distance of the frame's channel number `i` (from 0) on the fiber, metres.
+    pub fn distance_m(&self, i: u32) -> f64 {
+        let channel = u64::from(self.header.channel_start) + u64::from(i) * u64::from(self.header.channel_step);
+        let behind = |row: &RegionRow| u64::from(row.first_channel) <= channel;
+        match self.regions().rfind(behind) {
+            Some(RegionRow { first_channel, start_m, dx_m, .. }) => {
+                start_m + (channel - u64::from(first_channel)) as f64 * dx_m
+            }
+            None => self.header.fiber_start_m + channel as f64 * self.header.dx_m,
+        }
+    }
+
+    /// The physical values in C order, with scale and offset applied.
     pub fn values(&self) -> impl Iterator<Item = f32> + 'a {
         let (dtype, scale, offset) = (self.dtype, self.header.scale, self.header.offset);
         self.payload.chunks_exact(value_bytes(dtype)).map(move |bytes| match (dtype, bytes) {
             (Dtype::F32, &[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]),
-            (Dtype::F16, &[a, b]) => f16::from_le_bytes([a, b]).to_f32(),
+            (Dtype::F16, &[a, b]) => scale * f16::from_le_bytes([a, b]).to_f32(),
             (_, bytes) => bytes.first().map_or(f32::NAN, |&stored| offset + scale * f32::from(stored)),
         })
     }

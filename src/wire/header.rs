@@ -1,5 +1,5 @@
-//! The 512 bytes in front of the values. Offsets are part of the format: they are asserted below and never change
-//! within schema version 1. New fields go behind the last one, with a larger `header_bytes`.
+//! What stands in front of the values: a fixed part of 640 bytes and behind it two tables that are empty as a rule.
+//! Offsets are part of the format: they are asserted below and never change within schema version 2.
 
 use std::mem::offset_of;
 
@@ -8,11 +8,15 @@ use bytemuck::{Pod, Zeroable};
 /// The first eight bytes of every frame.
 pub const MAGIC: [u8; 8] = *b"FIBERDFR";
 /// Version of the format.
-pub const SCHEMA: u16 = 1;
-/// Length of the header, a multiple of 64.
-pub const HEADER_BYTES: usize = 512;
+pub const SCHEMA: u16 = 2;
+/// Length of the fixed part, and of the whole header when both tables are empty; a multiple of 64.
+pub const HEADER_BYTES: usize = 640;
+/// Rows that the tables have at most: with all of them the length of the header fits its field.
+pub const MAX_REGION_ROWS: usize = 2048;
+/// See [`MAX_REGION_ROWS`].
+pub const MAX_MISSING_ROWS: usize = 256;
 
-/// The header as it lies in memory and on the wire. Meaning and units of each field: `FRAME.md`.
+/// The fixed part as it lies in memory and on the wire. Meaning and units of each field: `FRAME.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Header {
@@ -52,7 +56,7 @@ pub struct Header {
     pub prr_den: u64,
     /// Pulse repetition rate, nearest double, Hz.
     pub prr_hz: f64,
-    /// Metres from one channel of the fiber to the next.
+    /// Metres from one channel of the fiber to the next; of the first region, when there are several.
     pub dx_m: f64,
     /// Distance of channel index 0, metres.
     pub fiber_start_m: f64,
@@ -70,7 +74,7 @@ pub struct Header {
     pub running_min: f32,
     /// Largest value of the stream since the epoch began.
     pub running_max: f32,
-    /// `value = offset + scale · stored`; 1 for floats.
+    /// `value = offset + scale · stored`; 1 for f32.
     pub scale: f32,
     /// See `scale`; 0 for floats.
     pub offset: f32,
@@ -102,22 +106,85 @@ pub struct Header {
     pub shape: [u32; 4],
     /// 0 ring, 1 replay, 2 synthetic.
     pub source: u8,
+    /// 0 Hann, 1 Hamming, 2 Blackman, 3 Blackman-Harris, 4 rectangular.
+    pub window: u8,
+    /// 1 when spectra are corrected for the response of the first difference in time.
+    pub difference_corrected: u8,
     /// Zero.
-    pub reserved: [u8; 11],
+    pub reserved: u8,
+    /// Rows of the table of regions.
+    pub regions: u32,
+    /// Rows of the table of missing traces.
+    pub missing: u32,
     /// Name of the fiber, UTF-8 padded with zeros, like all texts below.
     pub site: [u8; 64],
     /// Name of the standing view, or id of the job.
     pub name: [u8; 64],
     /// Job id; empty for standing views.
     pub job: [u8; 64],
-    /// Unit of the values.
-    pub unit: [u8; 32],
+    /// Unit of the values, never cut.
+    pub unit: [u8; 64],
     /// Order of the dimensions, e.g. `line,channel`.
     pub axes: [u8; 32],
+    /// Values are so many times as large as in the unit of the samples.
+    pub unit_factor: f64,
+    /// Length of fiber over which a sample is averaged, metres; NaN when not known.
+    pub gauge_length_m: f64,
+    /// `1 / (nfft · Σw²)`.
+    pub power_factor: f64,
+    /// Smallest value in dB; 0 when values are not in dB.
+    pub db_floor: f64,
+    /// Largest value in dB; 0 when values are not in dB.
+    pub db_ceiling: f64,
+    /// How far the times may be off; 0 when not known.
+    pub utc_uncertainty_ns: u64,
+    /// First trace of the first window of the first line, less `first_trace`: never positive.
+    pub window_offset: i64,
+    /// Windows of the first line.
+    pub windows: u32,
+    /// Traces from one window of a line to the next.
+    pub window_hop: u32,
+    /// f16: values that were not 0 and became 0. u8: values below the range.
+    pub clipped_low: u32,
+    /// f16: finite values that became infinite. u8: values above the range.
+    pub clipped_high: u32,
+    /// Zero.
+    pub reserved_end: [u8; 24],
+}
+
+/// A row of the table of regions: channels from `first_channel` on lie `dx_m` apart, beginning at `start_m`.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct RegionRow {
+    /// Index (from 0) of its first channel.
+    pub first_channel: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Distance of that channel, metres.
+    pub start_m: f64,
+    /// Metres from one of its channels to the next.
+    pub dx_m: f64,
+}
+
+/// A row of the table of missing traces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct MissingRow {
+    /// First trace that is missing.
+    pub first_trace: u64,
+    /// Behind the last one.
+    pub end_trace: u64,
+}
+
+/// Length of a header with so many rows in its tables.
+pub const fn header_bytes(regions: usize, missing: usize) -> usize {
+    (HEADER_BYTES + regions * size_of::<RegionRow>() + missing * size_of::<MissingRow>()).next_multiple_of(64)
 }
 
 const _: () = {
     assert!(size_of::<Header>() == HEADER_BYTES && HEADER_BYTES.is_multiple_of(64));
+    assert!(size_of::<RegionRow>() == 24 && size_of::<MissingRow>() == 16);
+    assert!(header_bytes(MAX_REGION_ROWS, MAX_MISSING_ROWS) <= u16::MAX as usize);
     assert!(offset_of!(Header, header_crc32) == 12);
     assert!(offset_of!(Header, flags) == 20);
     assert!(offset_of!(Header, payload_bytes) == 24);
@@ -139,11 +206,20 @@ const _: () = {
     assert!(offset_of!(Header, view) == 220);
     assert!(offset_of!(Header, ndim) == 224);
     assert!(offset_of!(Header, shape) == 228);
+    assert!(offset_of!(Header, source) == 244);
+    assert!(offset_of!(Header, window) == 245);
+    assert!(offset_of!(Header, regions) == 248);
     assert!(offset_of!(Header, site) == 256);
     assert!(offset_of!(Header, name) == 320);
     assert!(offset_of!(Header, job) == 384);
     assert!(offset_of!(Header, unit) == 448);
-    assert!(offset_of!(Header, axes) == 480);
+    assert!(offset_of!(Header, axes) == 512);
+    assert!(offset_of!(Header, unit_factor) == 544);
+    assert!(offset_of!(Header, power_factor) == 560);
+    assert!(offset_of!(Header, utc_uncertainty_ns) == 584);
+    assert!(offset_of!(Header, window_offset) == 592);
+    assert!(offset_of!(Header, windows) == 600);
+    assert!(offset_of!(Header, clipped_low) == 608);
 };
 
 /// `text` in a fixed field, cut at a character's end when it is too long.

@@ -1,18 +1,23 @@
-//! Frame to bytes: wire format version 1, the same bytes through the broker and every later endpoint.
+//! Frame to bytes: wire format version 2, the same bytes through the broker and every later endpoint.
 //!
-//! A frame is a fixed little-endian [`Header`] of [`HEADER_BYTES`] and then its values in C order, nothing between and
-//! nothing after. The page for readers in other languages is `FRAME.md` beside this file; `fixtures/wire` holds one
-//! frame of each dtype that the tests compare byte by byte. Pure: no thread, no I/O, no clock. The encoder allocates
-//! nothing once its buffer has grown; the decoder takes bytes from anybody and never panics.
+//! A frame is a little-endian [`Header`] of [`HEADER_BYTES`], tables of regions and of missing traces, both empty as a
+//! rule, and then its values in C order, nothing after them. The page for readers in other languages is `FRAME.md` beside
+//! this file; `fixtures/wire` holds one frame of each dtype that the tests compare byte by byte. Pure: no thread, no I/O,
+//! no clock. The encoder allocates nothing once its buffer has grown; the decoder takes bytes from anybody and never panics.
 
 mod decode;
 mod encode;
 mod header;
+mod narrow;
 
 pub use decode::{Decoded, WireError, decode};
 pub use encode::{encode, encode_vec, encoded_bytes};
-pub(crate) use encode::{extend_f16, shape};
-pub use header::{HEADER_BYTES, Header, MAGIC, SCHEMA};
+pub(crate) use encode::{region_rows, shape};
+pub use header::{
+    HEADER_BYTES, Header, MAGIC, MAX_MISSING_ROWS, MAX_REGION_ROWS, MissingRow, RegionRow, SCHEMA, header_bytes,
+};
+pub(crate) use narrow::extend_f16;
+pub use narrow::{Clipped, Tally};
 
 use crate::frame::{Dtype, View};
 

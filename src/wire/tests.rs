@@ -4,7 +4,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
+use crate::acquisition::{Acquisition, ClockQuality, Region, SourceKind};
 use crate::frame::{ChannelAxis, Frame, FrequencyAxis, Stream, ValueKind};
 use crate::units::{Rational, TraceIndex};
 
@@ -17,7 +17,11 @@ fn golden(dtype: Dtype) -> Frame {
         number: 3,
         channels: ChannelAxis { start: 11, step: 2, count: 3 },
         value: ValueKind::Decibel { reference: 1e-6 },
-        unit: "dB".into(),
+        unit: "dB re 1e-6 (nstrain/s)^2".into(),
+        unit_factor: 1e9,
+        window_code: 3,
+        power_factor: 0.25,
+        difference_corrected: true,
         dtype,
         u8_range: (0.5, -60.0),
         ..(*frame.stream).clone()
@@ -26,7 +30,11 @@ fn golden(dtype: Dtype) -> Frame {
         epoch: 1_790_000_000_000_000,
         prr: Rational::new(16089, 5).unwrap(),
         fiber_start_m: 120.5,
-        regions: Arc::default(),
+        regions: Arc::new([
+            Region { first_channel: 4, start_m: 200.0, dx_m: 2.0 },
+            Region { first_channel: 12, start_m: 1000.25, dx_m: 0.5 },
+            Region { first_channel: 900, start_m: 9000.0, dx_m: 3.0 },
+        ]),
         clock: ClockQuality::Ptp,
         ..(*frame.acquisition).clone()
     };
@@ -34,6 +42,8 @@ fn golden(dtype: Dtype) -> Frame {
         acquisition: Arc::new(acquisition),
         stream: Arc::new(stream),
         gap_traces: 17,
+        utc_uncertainty_ns: 250_000,
+        missing: Arc::new([0..1290, 1500..1517]),
         flags: 3,
         running_min: -61.5,
         running_max: 70.25,
@@ -43,10 +53,10 @@ fn golden(dtype: Dtype) -> Frame {
 }
 
 #[test]
-fn the_bytes_of_version_1_never_change() {
+fn the_bytes_of_version_2_never_change() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/wire");
     for (dtype, name) in [(Dtype::F32, "f32"), (Dtype::F16, "f16"), (Dtype::U8, "u8")] {
-        let path = folder.join(format!("frame-v1-{name}.bin"));
+        let path = folder.join(format!("frame-v2-{name}.bin"));
         let bytes = encode_vec(&golden(dtype), "north");
         if std::env::var_os("FIBERD_WRITE_FIXTURES").is_some() {
             std::fs::write(&path, &bytes).unwrap();
@@ -61,10 +71,52 @@ fn the_bytes_of_version_1_never_change() {
 fn stored_u8_is_the_nearest_step_and_saturates() {
     let bytes = encode_vec(&golden(Dtype::U8), "north");
     // (−61.5, −60, −0.25, 0, 67.5, 70.25 + 60) / 0.5, halves upwards
-    assert_eq!(bytes[HEADER_BYTES..], [0, 0, 120, 120, 255, 255]);
+    assert_eq!(decode(&bytes).unwrap().payload, [0, 0, 120, 120, 255, 255]);
+    let clipped = |bytes: &[u8]| decode(bytes).map(|read| (read.header.clipped_low, read.header.clipped_high));
+    assert_eq!(clipped(&bytes), Ok((1, 1)));
     let frame =
         Frame { values: vec![f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.1, 0.2, 0.3].into(), ..golden(Dtype::U8) };
-    assert_eq!(encode_vec(&frame, "north")[HEADER_BYTES..], [0, 255, 0, 120, 120, 121]);
+    let bytes = encode_vec(&frame, "north");
+    assert_eq!(decode(&bytes).unwrap().payload, [0, 255, 0, 120, 120, 121]);
+    assert_eq!(clipped(&bytes), Ok((2, 1)));
+}
+
+#[test]
+fn channels_lie_where_the_acquisition_says_with_the_regions_that_they_touch() {
+    let frame = golden(Dtype::F32);
+    let bytes = encode_vec(&frame, "north");
+    let read = decode(&bytes).unwrap();
+    assert_eq!((read.regions().count(), usize::from(read.header.header_bytes)), (2, header_bytes(2, 2)));
+    for i in 0..3 {
+        assert!((read.distance_m(i) - frame.acquisition.distance_m(11 + 2 * i as usize)).abs() < 1e-9, "{i}");
+    }
+    assert!(read.missing().map(|row| row.first_trace..row.end_trace).eq(frame.missing.iter().cloned()));
+    // However many regions a fiber has, the length of the header fits its field.
+    let region = |at: usize| Region { first_channel: at + 1, start_m: 10.0 * at as f64, dx_m: 1.0 };
+    let acquisition = Acquisition { regions: (0..5000).map(region).collect(), ..(*frame.acquisition).clone() };
+    let channels = ChannelAxis { start: 0, step: 2500, count: 3 };
+    let stream = Stream { channels, ..(*frame.stream).clone() };
+    let missing = vec![1..2; 5000].into();
+    let bytes =
+        encode_vec(&Frame { acquisition: acquisition.into(), stream: stream.into(), missing, ..frame }, "north");
+    let read = decode(&bytes).unwrap();
+    assert_eq!((read.regions().count(), read.missing().count()), (MAX_REGION_ROWS, MAX_MISSING_ROWS));
+}
+
+#[test]
+fn the_windows_of_a_line_are_where_the_grid_has_them() {
+    let windows = |nfft: usize, period: (u64, u64)| {
+        let frame = Frame::example();
+        let line_period_s = Rational::new(period.0, period.1).unwrap();
+        let stream = Stream { nfft, line_period_s, ..(*frame.stream).clone() };
+        let bytes = encode_vec(&Frame { stream: stream.into(), first_line: 3, ..frame }, "");
+        let header = decode(&bytes).unwrap().header;
+        (header.windows, header.window_hop, header.window_offset)
+    };
+    // At 2000 Hz: 100 traces within one window; 1000 traces, seen by windows that begin with the line or before it.
+    assert_eq!(windows(256, (1, 20)), (1, 128, -156));
+    assert_eq!(windows(256, (1, 2)), (7, 128, -24));
+    assert_eq!(windows(250, (1, 2)), (7, 125, 0));
 }
 
 #[test]
@@ -96,6 +148,10 @@ fn any_frame() -> impl Strategy<Value = Frame> {
                 line_period_s: Rational::new(rates.2, rates.3).unwrap(),
                 value: [ValueKind::Amplitude, ValueKind::Power, ValueKind::Decibel { reference: axis.3 }][value],
                 unit: words.2,
+                unit_factor: 1.0,
+                window_code: (seed % 5) as u8,
+                power_factor: axis.3,
+                difference_corrected: seed % 2 == 1,
                 dtype: [Dtype::F32, Dtype::F16, Dtype::U8][dtype],
                 u8_range: (0.25, -10.0),
                 durable: false,
@@ -163,18 +219,20 @@ proptest! {
 
     /// A liar who knows how to compute checksums gets an error or a frame that can be read to the end.
     #[test]
-    fn lies_with_right_checksums_never_panic(frame in any_frame(), lies in prop::collection::vec((0usize..512, any::<u8>()), 1..8)) {
+    fn lies_with_right_checksums_never_panic(frame in any_frame(), lies in prop::collection::vec((0usize..640, any::<u8>()), 1..8)) {
         let mut bytes = encode_vec(&frame, "north");
         for (at, byte) in lies {
             bytes[at] = byte;
         }
         bytes[12..16].fill(0);
-        let header_bytes = usize::from(u16::from_le_bytes([bytes[10], bytes[11]])).clamp(512, bytes.len());
+        let header_bytes = usize::from(u16::from_le_bytes([bytes[10], bytes[11]])).clamp(640, bytes.len());
         let crc = crc32fast::hash(&bytes[..header_bytes]);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
         if let Ok(decoded) = decode(&bytes) {
             let values = decoded.shape().iter().map(|&n| n as usize).product::<usize>();
             prop_assert_eq!(decoded.values().count(), values);
+            prop_assert!(decoded.regions().count() + decoded.missing().count() <= 4096);
+            let _ = decoded.distance_m(decoded.header.channel_count);
             let _ = (decoded.site(), decoded.name(), decoded.job(), decoded.unit(), decoded.axes());
         }
     }

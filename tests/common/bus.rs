@@ -242,7 +242,11 @@ impl Wire {
         let u32_at = |at: usize| u32::from_le_bytes(body[at..at + 4].try_into().unwrap());
         let u64_at = |at: usize| u64::from_le_bytes(body[at..at + 8].try_into().unwrap());
         assert_eq!(&body[..8], b"FIBERDFR");
-        assert_eq!(crc32fast::hash(&body[512..]), u32_at(16), "the values are whole");
+        assert_eq!(
+            crc32fast::hash(&body[usize::from(u16::from_le_bytes([body[10], body[11]]))..]),
+            u32_at(16),
+            "the values are whole"
+        );
         let (start, count) = (u32_at(196), u32_at(204));
         Self { sequence: u64_at(40), first_line: u64_at(48), stream: u32_at(192), channels: start..start + count }
     }

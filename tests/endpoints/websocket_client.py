@@ -38,9 +38,11 @@ class Frames:
                 assert event == {"event": "end"}
                 self.ended = True
             return
-        u = lambda at, n=1: np.frombuffer(body, "<u4", n, at)
-        found = np.frombuffer(body, ["<f4", "<f2", "|u1"][body[222]], offset=512).reshape(u(228, u(224)[0]))
-        assert zlib.crc32(body[512:]) == u(16)[0] and body[:8] == b"FIBERDFR"
+        u = lambda at, n=1, kind="<u4": np.frombuffer(body, kind, n, at)
+        begin, (scale, offset) = int(u(10, 1, "<u2")[0]), u(184, 2, "<f4")
+        found = np.frombuffer(body, ["<f4", "<f2", "|u1"][body[222]], offset=begin).reshape(u(228, u(224)[0]))
+        found = offset + scale * found.astype("f4")
+        assert zlib.crc32(body[begin:]) == u(16)[0] and body[:8] == b"FIBERDFR"
         first = int(np.frombuffer(body, "<u8", 1, 48)[0])
         assert body[384:448].rstrip(b"\0") == b"1-1" and body[256:320].rstrip(b"\0") == b"glass"
         row = first + np.arange(found.shape[0])[:, None, None]

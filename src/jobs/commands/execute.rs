@@ -11,7 +11,7 @@ use super::command::Command;
 use super::input::{Announced, unfit};
 use super::region;
 use crate::jobs::registry::How;
-use crate::jobs::requests::facts::{shown, shown_channels};
+use crate::jobs::requests::facts::shown;
 use crate::jobs::{Job, Jobs, PIPELINE_TIME_LIMIT};
 use crate::pipeline::control::Opened;
 use crate::refusal::Refusal;
@@ -85,7 +85,7 @@ impl Jobs {
         let before = self.registry().exchange(self.now(), &job.id, cost, load).map_err(Refusal::Over)?;
         let opening = job.player.open(&job.id, plan.views(&job.id));
         let refusal = match tokio::time::timeout(PIPELINE_TIME_LIMIT, opening).await {
-            Ok(Ok(Opened { epoch, first_trace })) => {
+            Ok(Ok(Opened { epoch, first_trace, .. })) => {
                 let streams = plan.stream_count;
                 job.become_of(plan);
                 debug!(job = job.id, ?channels, first_trace, "a job shows other channels");
@@ -120,7 +120,7 @@ impl Jobs {
         *self.shared.announced.lock().unwrap_or_else(PoisonError::into_inner) = Some(announced);
         let mut ended = Vec::new();
         for job in self.list() {
-            let unfit = |acquisition| unfit(&job.plan(), acquisition, shown_channels(config, acquisition));
+            let unfit = |acquisition| unfit(&job.plan(), acquisition, &shown(config, acquisition));
             let Some(why) = acquisition.map(Arc::as_ref).and_then(unfit) else { continue };
             if self.end(&job.id, How::Failed, &why).await {
                 ended.push(job.id.clone());
@@ -133,9 +133,9 @@ impl Jobs {
     pub(in crate::jobs) fn end_misfits(&self) {
         let phase = self.shared.status.phase().phase;
         let Some(acquisition) = phase.acquisition() else { return };
-        let channels = shown_channels(&self.shared.config, acquisition);
+        let shown = shown(&self.shared.config, acquisition);
         for job in self.list().into_iter().filter(|job| job.is_running()) {
-            let Some(why) = unfit(&job.plan(), acquisition, channels) else { continue };
+            let Some(why) = unfit(&job.plan(), acquisition, &shown) else { continue };
             let jobs = self.clone();
             tokio::spawn(async move { jobs.end(&job.id, How::Failed, &why).await });
         }

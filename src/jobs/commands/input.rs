@@ -63,13 +63,17 @@ impl Announced {
     }
 }
 
-/// Why a job cannot be what its client was told any more. `channels` is how many views can show.
-pub fn unfit(plan: &JobPlan, acquisition: &Acquisition, channels: usize) -> Option<String> {
+/// Why a job cannot be what its client was told any more. `shown` is the acquisition as views show it.
+pub fn unfit(plan: &JobPlan, acquisition: &Acquisition, shown: &Acquisition) -> Option<String> {
     if plan.prr != acquisition.prr {
         let (then, now) = (plan.prr, acquisition.prr);
         return Some(format!("the input has changed: its PRR is {now} Hz and was {then} Hz"));
     }
-    let last = *plan.channels.end();
+    let (then, now) = (&plan.sample_unit, &shown.unit);
+    if !then.is_empty() && then != now {
+        return Some(format!("the input has changed: its samples are in {now} and were in {then}"));
+    }
+    let (last, channels) = (*plan.channels.end(), shown.channels);
     (last > channels).then(|| format!("the input has changed: it has {channels} channels, fewer than {last}"))
 }
 
@@ -122,14 +126,16 @@ mod tests {
     }
 
     #[test]
-    fn a_job_is_unfit_when_its_rate_or_its_channels_are_gone() {
+    fn a_job_is_unfit_when_its_rate_its_unit_or_its_channels_are_gone() {
         let acquisition = Acquisition::example();
         let pattern = crate::config::ViewConfig::waterfall();
         let plan = JobPlan::new(pattern, 1..=acquisition.channels, acquisition.prr, 1);
-        let channels = acquisition.channels;
-        assert_eq!(unfit(&plan, &acquisition, channels), None);
+        assert_eq!(unfit(&plan, &acquisition, &acquisition), None);
         let slower = Acquisition { prr: Rational::new(1, 2).unwrap(), ..acquisition.clone() };
-        assert!(unfit(&plan, &slower, channels).unwrap().contains("PRR"));
-        assert!(unfit(&plan, &acquisition, channels - 1).unwrap().contains("channels"));
+        assert!(unfit(&plan, &slower, &slower).unwrap().contains("PRR"));
+        let shorter = Acquisition { channels: acquisition.channels - 1, ..acquisition.clone() };
+        assert!(unfit(&plan, &acquisition, &shorter).unwrap().contains("channels"));
+        let plan = JobPlan { sample_unit: "strain/s".into(), ..plan };
+        assert!(unfit(&plan, &acquisition, &acquisition).unwrap().contains("were in strain/s"));
     }
 }

@@ -36,6 +36,10 @@ pub struct ConfigureRequest {
     /// Hz; without it 0 to half the PRR. A waterfall takes none.
     #[serde(rename = "frequencyRange")]
     pub frequency_range: Option<FrequencyRange>,
+    /// How values are stored in frames by WebSocket and RabbitMQ: `f16` with a scale in each frame, which is the
+    /// default, or `f32`.
+    #[schema(schema_with = dtype_schema)]
+    pub dtype: Option<String>,
     /// Begin of a recording, seconds since the UNIX epoch; without it the job is live.
     #[schema(example = json!(null))]
     pub start_time: Option<i64>,
@@ -151,6 +155,12 @@ fn nfft_schema() -> Schema {
     let values = [Value::Null, json!(1)].into_iter().chain(powers_of_two());
     let types = SchemaType::from_iter([Type::Integer, Type::Null]);
     ObjectBuilder::new().schema_type(types).enum_values(Some(values)).examples([json!(512)]).build().into()
+}
+
+fn dtype_schema() -> Schema {
+    let types = SchemaType::from_iter([Type::String, Type::Null]);
+    let values = [json!("f16"), json!("f32"), Value::Null];
+    ObjectBuilder::new().schema_type(types).enum_values(Some(values)).examples([json!("f16")]).build().into()
 }
 
 fn task_nfft_schema() -> Schema {

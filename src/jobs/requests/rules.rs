@@ -44,6 +44,7 @@ pub fn plan(request: &ConfigureRequest, facts: &Facts, now_s: i64) -> Result<Job
         range: request.frequency_range.clone(),
         least_width_hz: 1.0,
         times: None,
+        dtype: request.dtype.clone(),
     };
     let known_view = request.view_type.as_ref().map(view).transpose();
     let mut missing = wanted.missing(known_view.as_ref().ok().copied().flatten());
@@ -79,6 +80,7 @@ pub fn plan_task(request: &TaskRequest, facts: &Facts, now_s: i64) -> Result<Job
         range: request.frequency_range.clone(),
         least_width_hz: 0.0,
         times: None,
+        dtype: None,
     };
     let missing = wanted.missing(Some(View::Multi));
     if !missing.is_empty() {
@@ -115,6 +117,7 @@ struct Parsed {
     range: Option<FrequencyRange>,
     least_width_hz: f64,
     times: Option<(i64, i64)>,
+    dtype: Option<String>,
 }
 
 impl Parsed {
@@ -142,6 +145,7 @@ impl Parsed {
         let duration = self.duration()?;
         let nfft = self.nfft()?;
         let range_hz = self.range()?;
+        let dtype = self.dtype()?;
         times(self.times, now_s)?;
         if let Some(prr) = facts.prr() {
             nyquist(range_hz, prr)?;
@@ -168,13 +172,7 @@ impl Parsed {
             },
             _ => ViewConfig { bands_hz: facts.waterfall.bands_hz[..1].to_vec(), ..facts.waterfall.clone() },
         };
-        let pattern = ViewConfig {
-            value: ValueKind::Amplitude,
-            dtype: Dtype::F16,
-            lines_per_frame: 1,
-            durable: false,
-            ..pattern
-        };
+        let pattern = ViewConfig { value: ValueKind::Amplitude, dtype, lines_per_frame: 1, durable: false, ..pattern };
         let plan = JobPlan::new(pattern, channels, prr, self.words.first_channel as usize);
         some_frequency(&plan)?;
         line_fits_message(&plan)?;
@@ -219,6 +217,17 @@ impl Parsed {
             let advice = "ask for at least one line";
             Refusal::rule("height", self.words.height, error, format!("it is {height}"), advice)
         })
+    }
+
+    fn dtype(&self) -> Result<Dtype, Refusal> {
+        match self.dtype.as_deref() {
+            None | Some("f16") => Ok(Dtype::F16),
+            Some("f32") => Ok(Dtype::F32),
+            Some(other) => {
+                let found = format!("it is {:?}", other.chars().take(40).collect::<String>());
+                Err(Refusal::rule("dtype", "dtype", "dtype must be f16 or f32", found, "leave it out, or ask for f32"))
+            }
+        }
     }
 
     /// `None` for a waterfall.

@@ -43,7 +43,7 @@ impl Plans {
             self.settle(number, fresh, now, stock);
         }
         self.ns_per_trace = self.tiles.iter().map(cost_ns_per_trace).sum();
-        firsts.iter().map(|(stream, is_new)| self.begin(stream, *is_new)).max().unwrap_or(0)
+        self.begin(&firsts)
     }
 
     /// Takes a view in, without what it needs. Returns its first stream, and whether nobody has shown the same before.
@@ -66,17 +66,34 @@ impl Plans {
         Some((first, true))
     }
 
-    /// Lets a view that has come begin with the first line that is whole. Returns its first trace.
-    fn begin(&mut self, stream: &Arc<Stream>, is_new: bool) -> u64 {
-        let is_it = |view: &ViewOut| view.streams().any(|other| Arc::ptr_eq(other, stream));
-        let Some(place) = self.views.iter().position(is_it) else { return 0 };
-        if is_new {
-            let from_line = self.whole_from(place);
-            self.views[place].begin_with(from_line);
+    /// Lets views that have come begin with the first line that is whole; those of a job all with the same. Each is told by
+    /// its first stream, and whether nobody has shown the same before. Returns the first trace of the last of these lines.
+    fn begin(&mut self, firsts: &[(Arc<Stream>, bool)]) -> u64 {
+        let mut begins = Vec::with_capacity(firsts.len());
+        for (stream, is_new) in firsts {
+            let is_it = |view: &ViewOut| view.streams().any(|other| Arc::ptr_eq(other, stream));
+            let Some(place) = self.views.iter().position(is_it) else { continue };
+            let line = if *is_new { self.whole_from(place) } else { self.views[place].first_line() };
+            begins.push((stream, *is_new, place, line));
         }
-        let view = &self.views[place];
-        let transform = self.transforms[view.transform()].as_ref();
-        transform.map_or(0, |transform| transform.plan.grid().start(view.first_line()))
+        let mut of_jobs: BTreeMap<&str, u64> = BTreeMap::new();
+        for (stream, _, _, line) in &begins {
+            let last = of_jobs.entry(&stream.job).or_default();
+            *last = (*line).max(*last);
+        }
+        let mut first_trace = 0;
+        for (stream, is_new, place, line) in &begins {
+            let line = if stream.job.is_empty() { *line } else { of_jobs[stream.job.as_str()] };
+            let view = &mut self.views[*place];
+            if *is_new {
+                view.begin_with(line);
+            } else {
+                view.begin_shared(stream, line);
+            }
+            let transform = self.transforms[view.transform()].as_ref();
+            first_trace = transform.map_or(0, |transform| transform.plan.grid().start(line)).max(first_trace);
+        }
+        first_trace
     }
 
     /// The transform that has this window and grid, or the place of a new one.

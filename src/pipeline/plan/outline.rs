@@ -12,6 +12,7 @@ use crate::acquisition::Acquisition;
 use crate::config::ViewConfig;
 use crate::dsp::{Input, Lane, LaneOutput, Output, Plan, PlanSpec, Store};
 use crate::frame::Stream;
+use crate::pipeline::job_unit::JobUnit;
 use crate::pipeline::kept::Provider;
 use crate::pipeline::planned::PlannedView;
 use crate::pipeline::tile::Tile;
@@ -94,7 +95,8 @@ impl Outline {
     /// Makes what it takes that `job` shows `streams`, whatever it has shown so far. Nothing when that is impossible: who
     /// begins the job says why.
     pub(in crate::pipeline) fn prepare(&self, job: &str, streams: &[ViewConfig]) -> Stock {
-        let Ok(come) = PlannedView::all_of_job(job, streams, &self.output) else { return Stock::default() };
+        let unit = JobUnit::plain(&self.output.unit);
+        let Ok(come) = PlannedView::all_of_job(job, streams, &self.output, &unit) else { return Stock::default() };
         let mut stock = Stock::default();
         let mut reach = 0;
         // Grids that come, and those that only lose something.
@@ -206,7 +208,8 @@ mod tests {
             ];
             for (step, (name, streams)) in script.iter().enumerate() {
                 let mut stock = plans.outline(None, Scratch::default()).prepare(name, streams);
-                let come = PlannedView::all_of_job(name, streams, &plans.output).unwrap();
+                let unit = JobUnit::plain(&plans.output.unit);
+                let come = PlannedView::all_of_job(name, streams, &plans.output, &unit).unwrap();
                 let gone = plans.streams_of(name);
                 plans.exchange(come, &gone, &[], now, &mut stock);
                 let (made, left) = (stock.made(), stock.left());

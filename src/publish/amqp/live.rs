@@ -158,7 +158,7 @@ impl Live {
             return counters.too_large.add(1);
         }
         counters.published.add(1);
-        let message = Message::frame(frame, &self.status.site);
+        let message = Message::frame(frame, &self.status.site, &self.status.counters.narrowed_for_broker);
         let entry = ((job, frame.stream.number as usize), message.id().into());
         channel.publish(&mut self.window, message.exchange(&self.config), entry, message);
     }

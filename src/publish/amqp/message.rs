@@ -7,9 +7,9 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldArray, FieldTable, ShortString};
 
 use crate::config::BrokerConfig;
-use crate::frame::{Frame, Stream};
-use crate::status::{Report, now_ms};
-use crate::wire;
+use crate::frame::Frame;
+use crate::status::{NarrowCounters, Report, now_ms};
+use crate::wire::{self, Header, Tally};
 
 /// Which exchange a message goes to, and what its confirm means.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,9 @@ pub(super) enum Kind {
     /// An answer to a command, to the queue that its key names.
     Reply,
 }
+
+/// Regions that fit a message's headers beside all else; the frame itself has more.
+const MAX_REGIONS: usize = 512;
 
 /// Direct reply-to: the broker hands an answer over without a queue.
 pub(super) const DIRECT: &str = "amq.rabbitmq.reply-to";
@@ -35,11 +38,18 @@ pub(super) struct Message {
 }
 
 impl Message {
-    /// The message of a frame.
-    pub(super) fn frame(frame: &Frame, site: &str) -> Self {
-        let (key, properties) = envelope(frame, site);
+    /// The message of a frame. What becomes of its values as float16 is added to `narrowed`.
+    pub(super) fn frame(frame: &Frame, site: &str, narrowed: &NarrowCounters) -> Self {
+        let mut body = Vec::new();
+        let header = wire::encode(frame, site, &mut body);
+        let tally = Tally::default();
+        tally.add_frame(&header, frame.values.len());
+        narrowed.zeros.add(tally.zeros());
+        narrowed.infinities.add(tally.infinities());
+        narrowed.poor_frames.add(tally.poor_frames());
+        let (key, properties) = envelope(frame, &header, site);
         let kind = Kind::Frame { captured_at: frame.captured_at, durable: frame.stream.durable };
-        Self { kind, key, properties, body: wire::encode_vec(frame, site).into() }
+        Self { kind, key, properties, body: body.into() }
     }
 
     /// The message of a status report. `event` says why it is sent: `phase`, `conditions`, `periodic` or `connected`; `id`
@@ -115,23 +125,23 @@ impl Message {
 }
 
 /// Where a frame goes, and what its message says about itself.
-fn envelope(frame: &Frame, site: &str) -> (ShortString, BasicProperties) {
+fn envelope(frame: &Frame, header: &Header, site: &str) -> (ShortString, BasicProperties) {
     let stream = &frame.stream;
     let (epoch, first_line) = (frame.acquisition.epoch, frame.first_line);
     let key = format!("{}.{}.{}.{}", word(site), stream.view.name(), word(&stream.name), stream.number);
     let id = format!("{site}/{}/{}/{epoch}/{first_line}", stream.name, stream.number);
     let properties = BasicProperties::default()
         .with_content_type("application/vnd.fiberd.frame".into())
-        .with_type("frame.v1".into())
+        .with_type("frame.v2".into())
         .with_message_id(short(&id))
         .with_timestamp(u64::try_from(frame.utc_first_ns / 1_000_000_000).unwrap_or_default())
         .with_delivery_mode(if stream.durable { 2 } else { 1 })
-        .with_headers(headers(frame, stream, site));
+        .with_headers(headers(frame, header, site));
     (short(&key), properties)
 }
 
-fn headers(frame: &Frame, stream: &Stream, site: &str) -> FieldTable {
-    let acquisition = &frame.acquisition;
+fn headers(frame: &Frame, header: &Header, site: &str) -> FieldTable {
+    let (acquisition, stream) = (&frame.acquisition, &frame.stream);
     let (ndim, lengths) = wire::shape(frame);
     let shape: Vec<AMQPValue> = lengths[..ndim as usize].iter().map(|&n| int(u64::from(n))).collect();
     let fields = [
@@ -150,7 +160,12 @@ fn headers(frame: &Frame, stream: &Stream, site: &str) -> FieldTable {
         ("dtype", text(wire::numpy_dtype(stream.dtype))),
         ("shape", AMQPValue::FieldArray(FieldArray::from(shape))),
         ("axes", text(wire::axes(stream.view))),
-        ("offset", int(wire::HEADER_BYTES as u64)),
+        ("offset", int(header.header_bytes.into())),
+        ("value_scale", number(header.scale.into())),
+        ("value_offset", number(header.offset.into())),
+        ("unit_factor", number(stream.unit_factor)),
+        ("gauge_length_m", acquisition.gauge_length_m.map_or(AMQPValue::Void, number)),
+        ("regions", AMQPValue::FieldArray(FieldArray::from(regions(frame)))),
         ("value", text(stream.value.name())),
         ("unit", text(&stream.unit)),
         ("gap", int(frame.gap_traces)),
@@ -168,6 +183,13 @@ fn headers(frame: &Frame, stream: &Stream, site: &str) -> FieldTable {
         table.insert(name.into(), value);
     }
     table
+}
+
+/// The regions behind the first in which channels of the frame lie, each as first channel, its distance, and the metres
+/// from channel to channel.
+fn regions(frame: &Frame) -> Vec<AMQPValue> {
+    let region = |row: wire::RegionRow| text(&format!("{} {} {}", row.first_channel, row.start_m, row.dx_m));
+    wire::region_rows(frame).take(MAX_REGIONS).map(region).collect()
 }
 
 pub(super) fn text(text: &str) -> AMQPValue {

@@ -72,7 +72,8 @@ impl Publisher {
         if self.window.is_too_large(wire::encoded_bytes(frame), now()) {
             return self.status.counters.publish.frames_too_large.add(1);
         }
-        let numbered = self.window.owner.put(Message::frame(frame, &self.status.site));
+        let message = Message::frame(frame, &self.status.site, &self.status.counters.narrowed_for_broker);
+        let numbered = self.window.owner.put(message);
         self.publish(channel, numbered);
     }
 

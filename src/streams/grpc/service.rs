@@ -28,6 +28,9 @@ const STREAM_DATA: &str = "/pandadatastream.DataStreamService/StreamData";
 /// In the trailing metadata: how many lines the call lost because its client was behind.
 const LINES_LOST: &str = "fiberd-lines-lost";
 
+/// In the initial metadata: unit of all values of the call.
+const UNIT: &str = "fiberd-unit";
+
 /// A buffer leaves for the connection when it has so many bytes, or when there is nothing more to say.
 const YIELD_BYTES: usize = 64 << 10;
 
@@ -84,7 +87,12 @@ impl ServerStreamingService<StreamDataRequest> for DataStreamService {
             Some(feed) => {
                 let serving = Serving::new(feed.reader(), stream_id);
                 let answers: BoxStream<DataStream> = Box::pin(stream::unfold(serving, Serving::next));
-                Ok(Response::new(answers))
+                let mut response = Response::new(answers);
+                // What a header cannot hold is in the job's metadata.
+                if let Some(unit) = feed.unit().and_then(|unit| unit.parse().ok()) {
+                    response.metadata_mut().insert(UNIT, unit);
+                }
+                Ok(response)
             }
             None => Err(Status::not_found(format!(
                 "no stream {stream_id}; this job has {}, counted from 0",
