@@ -74,7 +74,11 @@ impl<S: Simd, V: Vector<S> + Send> Kernel for Lanes<S, V> {
                         match &far {
                             Some(level) => {
                                 let samples = CountsAbove { counts, level: vector::<S, V>(simd, level) };
-                                first_pass(simd, samples, &schedule.first, complex, real);
+                                // Rare, and so in a function of its own.
+                                simd.vectorize(
+                                    #[inline(always)]
+                                    || first_pass(simd, samples, &schedule.first, complex, real),
+                                );
                             }
                             None => first_pass(simd, counts, &schedule.first, complex, real),
                         }
@@ -97,7 +101,10 @@ impl<S: Simd, V: Vector<S> + Send> Kernel for Lanes<S, V> {
                     complex_step(simd, schedule, step, complex, sums, add);
                 }
                 if let Some(level) = &level {
-                    put_back(simd, schedule, level, (complex, real), before, sums);
+                    simd.vectorize(
+                        #[inline(always)]
+                        || put_back(simd, schedule, level, (complex, real), before, sums),
+                    );
                 }
             },
         );
