@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::requested::{Requested, cost_ns_per_trace, overlap};
 use super::stock::Stock;
 use super::{Now, Plans, Transform};
-use crate::dsp::{Cells, Clock, History, Lane, LaneOutput, Output, PlanSpec};
+use crate::dsp::{Input, Cells, Clock, History, Lane, LaneOutput, Output, PlanSpec};
 use crate::frame::Stream;
 use crate::pipeline::load::Meter;
 use crate::pipeline::planned::PlannedView;
@@ -48,7 +48,9 @@ impl Plans {
 
     /// Takes a view in, without what it needs. Returns its first stream, and whether nobody has shown the same before.
     fn enter(&mut self, view: PlannedView, before: &[ViewOut], touched: &mut Touched) -> Option<(Arc<Stream>, bool)> {
-        let PlannedView { spec, channels, streams, lines_per_frame } = view;
+        let PlannedView { spec, channels, mut streams, lines_per_frame } = view;
+        let difference_corrected = matches!(self.input, Input::Differences);
+        streams.iter_mut().for_each(|stream| stream.difference_corrected = difference_corrected);
         let output = spec.outputs.first()?.clone();
         let transform = self.transform_for(&spec, touched);
         let known = before.iter().chain(&self.views);
