@@ -147,7 +147,7 @@ pub(super) const LOSSES: [LossRule; 12] = [
 ];
 
 /// Every code that there is, for metrics.
-pub const CODES: [&str; 37] = [
+pub const CODES: [&str; 38] = [
     WAITING.code,
     DRAINING.code,
     STALLED.code,
@@ -166,6 +166,7 @@ pub const CODES: [&str; 37] = [
     finding(FindingKind::ViewLeftOut).code,
     finding(FindingKind::NoViewFits).code,
     finding(FindingKind::CaptureNoted).code,
+    finding(FindingKind::CaptureDamaged).code,
     finding(FindingKind::SourceFlawed).code,
     finding(FindingKind::ReceiverOverloaded).code,
     finding(FindingKind::Calibrating).code,
@@ -199,6 +200,14 @@ const fn finding(kind: FindingKind) -> &'static Rule {
         FindingKind::ViewLeftOut => &const { degraded("view_left_out", "change the view or what the driver declares") },
         FindingKind::CaptureNoted => {
             &const { degraded("capture_noted", "look at each file with `fiberd info`; the data are as good as what it says") }
+        }
+        FindingKind::CaptureDamaged => {
+            &const {
+                degraded(
+                    "capture_damaged",
+                    "look at each file with `fiberd info`; copy it again from where it came, if that one is whole",
+                )
+            }
         }
         FindingKind::SourceFlawed => {
             &const { degraded("source_flawed", "see to the driver: it does something against the ring's interface") }
@@ -289,6 +298,7 @@ pub(super) fn of_findings(findings: &Findings) -> impl Iterator<Item = Found> {
             FindingKind::ViewLeftOut => format!("view {subject} is left out: {why}"),
             FindingKind::NoViewFits => format!("none of the views fits the acquisition: {why}"),
             FindingKind::CaptureNoted
+            | FindingKind::CaptureDamaged
             | FindingKind::SourceFlawed
             | FindingKind::ReceiverOverloaded
             | FindingKind::Calibrating

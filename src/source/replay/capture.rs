@@ -6,9 +6,9 @@
 use std::path::Path;
 
 use super::format::MAX_CHANNELS;
-use super::timing::{Finding, Kind, Segment, Timing};
+use super::timing::{Kind, Segment, Timing};
 use crate::acquisition::Acquisition;
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 
 /// Bytes of samples that are read at once, about.
 pub(super) const SLAB_BYTES: usize = 4 << 20;
@@ -42,9 +42,10 @@ impl Timing {
         self.segments.iter().flat_map(set_again).collect()
     }
 
-    /// What is odd about the times, as notes. Gaps are none: they are counted and listed apart.
-    pub(super) fn notes(&self) -> impl Iterator<Item = String> {
-        self.findings.iter().filter(|finding| finding.kind != Kind::Gap).map(|Finding { text, .. }| text.clone())
+    /// What is odd about the times. Gaps are left out: they are counted and listed apart.
+    pub(super) fn notes(&self) -> impl Iterator<Item = Finding> {
+        let odd = self.findings.iter().filter(|found| found.kind != Kind::Gap);
+        odd.map(|found| Finding { severity: found.severity, text: found.text.clone() })
     }
 }
 
@@ -65,7 +66,7 @@ pub(super) struct Capture {
     /// Rows that are best read at once: a multiple of what is stored together.
     pub(super) slab_rows: usize,
     /// What is odd about the file and was survived.
-    pub(super) notes: Vec<String>,
+    pub(super) notes: Vec<Finding>,
     /// Whether the format has checksums of its own over all samples.
     pub(super) checksummed: bool,
     /// Access to the samples.

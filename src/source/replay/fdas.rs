@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::capture::{Anchor, Capture, Rows, RowsError, io_error, unusable};
 use super::format::{CHUNK_HEAD, Chunk, End, Head, MAX_PAYLOAD, decode_head, decode_header, header_len, padded};
 use crate::acquisition::Acquisition;
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 
 /// A chunk, and where it is.
 struct Located {
@@ -22,7 +22,7 @@ struct Located {
 struct Walk {
     chunks: Vec<Located>,
     rows: u64,
-    notes: Vec<String>,
+    notes: Vec<Finding>,
 }
 
 struct FdasRows {
@@ -105,7 +105,7 @@ fn walk(path: &Path, file: &File, size: u64, header_bytes: u64, row_bytes: usize
     while at < size {
         let mut head = [0; CHUNK_HEAD];
         if size - at < CHUNK_HEAD as u64 {
-            found.notes.push(format!("cut off within the head of a chunk at byte {at}"));
+            found.notes.push(Finding::damaged(format!("cut off within the head of a chunk at byte {at}")));
             break;
         }
         file.read_exact_at(&mut head, at).map_err(|e| io_error(path, "read a chunk's head", e))?;
@@ -116,7 +116,9 @@ fn walk(path: &Path, file: &File, size: u64, header_bytes: u64, row_bytes: usize
                 break;
             }
             None => {
-                found.notes.push(format!("damaged head of a chunk at byte {at}: what follows cannot be read"));
+                found
+                    .notes
+                    .push(Finding::damaged(format!("wrong head of a chunk at byte {at}: what follows cannot be read")));
                 break;
             }
         };
@@ -130,7 +132,8 @@ fn walk(path: &Path, file: &File, size: u64, header_bytes: u64, row_bytes: usize
             ));
         }
         if size - samples_at < payload as u64 {
-            found.notes.push(format!("cut off within the chunk at byte {at}: its {} traces are lost", chunk.traces));
+            let why = format!("cut off within the chunk at byte {at}: its {} traces are lost", chunk.traces);
+            found.notes.push(Finding::damaged(why));
             break;
         }
         found.chunks.push(Located { chunk, row: found.rows, at: samples_at });
@@ -143,14 +146,22 @@ fn walk(path: &Path, file: &File, size: u64, header_bytes: u64, row_bytes: usize
 
 fn check_end(found: &mut Walk, end: Option<End>) {
     let Some(end) = end else {
-        found.notes.push("no end mark: the recording was not finished in order".into());
+        found.notes.push(Finding::warning("no end mark: the recording was not finished in order"));
         return;
     };
     let gap_traces = found.chunks.iter().skip(1).fold(0u64, |sum, c| sum.saturating_add(c.chunk.gap_before));
     let counted = End { chunks: found.chunks.len() as u64, traces: found.rows, gap_traces };
     if end != counted {
-        found.notes.push(format!("the end mark counts {end:?}, found were {counted:?}"));
+        found.notes.push(Finding::damaged(format!(
+            "the end mark counts {}, found were {}",
+            words(end),
+            words(counted)
+        )));
     }
+}
+
+fn words(end: End) -> String {
+    format!("{} traces in {} chunks and {} missing", end.traces, end.chunks, end.gap_traces)
 }
 
 impl FdasRows {

@@ -28,6 +28,12 @@ mod timing;
 mod vendors;
 mod words;
 
-pub use info::{Gap, Info, Samples, describe};
-pub use player::Replay;
+pub(crate) use info::decode;
+pub use info::{
+    ChannelSet, Depth, Extent, Gap, Gatherer, Info, NoiseFloor, Overview, PICTURE_CELLS, Samples, Segment, Spread,
+    Statistics, describe, look,
+};
+pub use player::{Replay, contents};
+pub use playlist::Contents;
+pub use times::{iso_to_ns, ns_to_iso};
 pub use timetable::{Place, Timetable};

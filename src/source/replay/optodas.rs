@@ -12,7 +12,7 @@ use super::times::seconds_to_ns;
 use super::timing::{Statements, work_out};
 use super::words::quantity;
 use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 use crate::units::Rational;
 
 /// Whether the file has the marks of `OptoDAS`.
@@ -26,7 +26,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     let mut notes = Vec::new();
     let version = file.number("fileVersion")?.unwrap_or(0.0);
     if !(8.0..=11.0).contains(&version) {
-        notes.push(format!("file version {version}: versions 8 to 11 are known"));
+        notes.push(Finding::note(format!("file version {version}: versions 8 to 11 are known")));
     }
     let samples = file.samples("data")?.ok_or_else(|| missing("data"))?;
     let first_dimension = file.text("header/dimensionNames")?.unwrap_or_default();
@@ -85,12 +85,12 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
 }
 
 /// dx and the distance of the first channel, in metres.
-fn distances(file: &H5, channels: usize, notes: &mut Vec<String>) -> Result<(f64, f64), SourceError> {
+fn distances(file: &H5, channels: usize, notes: &mut Vec<Finding>) -> Result<(f64, f64), SourceError> {
     let undecimated = file.number("header/dx")?.ok_or_else(|| file.unusable("OptoDAS without header/dx"))?;
     let decimation = file.number("demodSpec/roiDec")?.filter(|&d| d >= 1.0).unwrap_or(1.0);
     let Some(numbers) = file.numbers("header/channels")? else {
         let start = file.number("demodSpec/roiStart")?.unwrap_or(0.0);
-        notes.push("no header/channels: distances are those of the first region of interest".into());
+        notes.push(Finding::warning("no header/channels: distances are those of the first region of interest"));
         return Ok((undecimated * decimation, undecimated * start));
     };
     if numbers.len() != channels {
@@ -98,7 +98,8 @@ fn distances(file: &H5, channels: usize, notes: &mut Vec<String>) -> Result<(f64
     }
     let step = if let [first, second, ..] = numbers[..] { second - first } else { decimation };
     if numbers.windows(2).any(|pair| (pair[1] - pair[0] - step).abs() > 1e-6) {
-        notes.push("channels are not evenly spaced (several regions): distances hold for the first region".into());
+        let why = "channels are not evenly spaced (several regions): distances hold for the first region";
+        notes.push(Finding::warning(why));
     }
     Ok((undecimated * step, undecimated * numbers.first().copied().unwrap_or(0.0)))
 }

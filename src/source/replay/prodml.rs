@@ -13,7 +13,7 @@ use super::times::iso_to_ns;
 use super::timing::{Sink, Statements, Timing, work_out};
 use super::words::{hertz_in, metres_in, quantity};
 use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 use crate::units::Rational;
 
 /// Nanoseconds in the unit of `RawDataTime`, by the standard.
@@ -44,14 +44,14 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         (Ok(first), _) => (whole, first),
         (Err(_), Ok(first)) => {
             if !raw.has("StartLocusIndex") {
-                notes.push("the samples are of a part of the loci, and nothing says of which".into());
+                notes.push(Finding::warning("the samples are of a part of the loci, and nothing says of which"));
             }
             (part, first)
         }
         (Err(why), Err(_)) => return Err(file.unusable(format!("{data}: {why}"))),
     };
     if loci.first.is_none() {
-        notes.push("no StartLocusIndex of the samples: distances count from the first channel".into());
+        notes.push(Finding::note("no StartLocusIndex of the samples: distances count from the first channel"));
     }
     let table = h5rows::table(samples, channel_first)?;
 
@@ -99,7 +99,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     })
 }
 
-fn raw_node(file: &H5, notes: &mut Vec<String>) -> Result<String, SourceError> {
+fn raw_node(file: &H5, notes: &mut Vec<Finding>) -> Result<String, SourceError> {
     let mut found = Vec::new();
     for group in file.groups("Acquisition")? {
         let node = format!("Acquisition/{group}");
@@ -108,7 +108,7 @@ fn raw_node(file: &H5, notes: &mut Vec<String>) -> Result<String, SourceError> {
         }
     }
     if found.len() > 1 {
-        notes.push(format!("{} Raw groups: only {} is read", found.len(), found[0]));
+        notes.push(Finding::warning(format!("{} Raw groups: only {} is read", found.len(), found[0])));
     }
     found.into_iter().next().ok_or_else(|| file.unusable("PRODML without Acquisition/Raw[0]/RawData"))
 }

@@ -14,7 +14,7 @@ use prost::encoding::{WireType, decode_key, decode_varint};
 use super::capture::{Capture, Rows, RowsError, io_error, unusable};
 use super::timing::{Block, Layout, NO_STAMP, Sink, Stamps, Statements, Timing, work_out};
 use crate::acquisition::{Acquisition, ClockQuality, Quantity, SampleFormat, SourceKind};
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 use crate::units::Rational;
 
 /// First bytes of a record.
@@ -156,7 +156,7 @@ struct Index {
     /// Of each packet: what the count says, and its time in nanoseconds.
     blocks: Vec<Block>,
     stamps: Vec<i64>,
-    notes: Vec<String>,
+    notes: Vec<Finding>,
 }
 
 fn timing(path: &Path, index: &Index) -> Result<Timing, SourceError> {
@@ -200,7 +200,8 @@ fn index(path: &Path, file: &File) -> Result<Index, SourceError> {
                 0
             }
             Some(first) if !same_layout(first, &header) => {
-                index.notes.push(format!("parameters change at byte {message_at}: what follows is not read"));
+                let why = format!("parameters change at byte {message_at}: what follows is not read");
+                index.notes.push(Finding::warning(why));
                 break;
             }
             // A jump back, and drops that the count does not show, are seen in the times.
@@ -221,22 +222,22 @@ fn record(
     file: &File,
     at: u64,
     size: u64,
-    notes: &mut Vec<String>,
+    notes: &mut Vec<Finding>,
 ) -> Result<Option<([u8; 4], u32)>, SourceError> {
     let mut head = [0; RECORD_HEAD as usize];
     if size - at < RECORD_HEAD {
-        notes.push(format!("cut off within the head of a record at byte {at}"));
+        notes.push(Finding::damaged(format!("cut off within the head of a record at byte {at}")));
         return Ok(None);
     }
     file.read_exact_at(&mut head, at).map_err(|e| io_error(path, "read a record", e))?;
     let [m0, m1, m2, m3, t0, t1, t2, t3, s0, s1, s2, s3] = head;
     let bytes = u32::from_le_bytes([s0, s1, s2, s3]);
     if &[m0, m1, m2, m3] != MAGIC || bytes > MAX_RECORD {
-        notes.push(format!("no record at byte {at}: what follows cannot be read"));
+        notes.push(Finding::damaged(format!("no record at byte {at}: what follows cannot be read")));
         return Ok(None);
     }
     if size - at - RECORD_HEAD < u64::from(bytes) {
-        notes.push(format!("cut off within the record at byte {at}"));
+        notes.push(Finding::damaged(format!("cut off within the record at byte {at}")));
         return Ok(None);
     }
     Ok(Some(([t0, t1, t2, t3], bytes)))
