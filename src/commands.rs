@@ -1,5 +1,6 @@
 //! What each command does: arguments → one call into the library → an exit code and a sentence. No logic of its own.
 
+mod captures;
 mod client;
 mod watch;
 
@@ -17,12 +18,13 @@ use fiberd::bench::{self, BenchError, BenchOptions, Broker, Case};
 use fiberd::cli;
 use fiberd::config::{BrokerConfig, Config, DEFAULT_RING, Environment, Problems, ReplaySpeed, SourceConfig};
 use fiberd::record::{self, Progress};
-use fiberd::source::replay::{self, Replay};
-use fiberd::source::ring::{self, Ring, RingError, RingOptions};
+use fiberd::source::replay::Replay;
+use fiberd::source::ring::{Ring, RingError, RingOptions};
 use fiberd::source::synthetic::{self, Scene, SceneError, SceneSource, SimulateError, SimulateOptions};
 use fiberd::source::{Interrogator, SourceError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+pub(crate) use captures::{export, info};
 pub(crate) use client::status;
 pub(crate) use watch::watch;
 
@@ -105,13 +107,27 @@ impl From<io::Error> for Failure {
 }
 
 /// A configuration that is not there is a missing input; one that is wrong is a wrong configuration.
-fn load(path: &Path, environment: &Environment) -> Result<Config, Failure> {
-    if let Err(error) = std::fs::File::open(path)
-        && error.kind() == ErrorKind::NotFound
-    {
-        return Err(Failure::new(66, format_args!("{}: {error}", path.display())));
+fn must_be_there(path: &Path) -> Result<(), Failure> {
+    match std::fs::File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(Failure::new(66, format_args!("{}: {error}", path.display())))
+        }
+        _ => Ok(()),
     }
-    Ok(Config::load(path, environment)?)
+}
+
+fn load(path: &Path, environment: &Environment) -> Result<Config, Failure> {
+    must_be_there(path)?;
+    let mut config = Config::load(path, environment)?;
+    // Views are held to what there is to play, as far as it is there.
+    if let SourceConfig::Replay { files, .. } = &config.source {
+        match app::recorded(files) {
+            Ok(recorded) => config.views = Config::load_for(path, environment, Some(&recorded))?.views,
+            Err(SourceError::Io { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(config)
 }
 
 /// Asks for SIGTERM when the parent ends; `false` when it is gone already.
@@ -201,7 +217,10 @@ pub(crate) fn replay(args: &cli::Replay) -> Result<(), Failure> {
     all_there(&args.files)?;
     let environment = Environment::of_process();
     let mut config = match &args.config {
-        Some(path) => load(path, &environment)?,
+        Some(path) => {
+            must_be_there(path)?;
+            Config::load_for(path, &environment, Some(&app::recorded(&args.files)?))?
+        }
         None => Config::parse("built-in configuration", "", &environment)?,
     };
     config.replay(args.files.clone(), args.speed, args.looping, args.site.clone());
@@ -253,55 +272,6 @@ fn record_source(args: &cli::Record) -> Result<Box<dyn Interrogator>, Failure> {
     }
     let path = args.ring.clone().unwrap_or_else(|| DEFAULT_RING.into());
     Ok(Box::new(Ring::new(RingOptions::new(path))))
-}
-
-pub(crate) fn info(args: &cli::Info) -> Result<(), Failure> {
-    let Some(file) = &args.file else {
-        return cpu(args.json);
-    };
-    all_there([file])?;
-    if ring::is_ring(file) {
-        return info_ring(file, args.json);
-    }
-    let info = replay::describe(file).map_err(|error| {
-        // The first mistake of a driver: nobody can see yet that this is a ring.
-        let hint = "; if this is a ring, its header is not written: the first 8 bytes should be FIBERDRG";
-        let mut failure = Failure::from(error);
-        failure.text.push_str(if ring::is_blank(file) { hint } else { "" });
-        failure
-    })?;
-    if args.json {
-        let json = serde_json::to_string_pretty(&info).map_err(|error| Failure::new(70, error))?;
-        say(json)
-    } else {
-        say(info)
-    }
-}
-
-fn info_ring(path: &Path, json: bool) -> Result<(), Failure> {
-    let stop = stop_flag()?;
-    let found = ring::inspect(path, &stop)?;
-    if json {
-        say(serde_json::to_string_pretty(&found).map_err(|error| Failure::new(70, error))?)?;
-    } else {
-        say(&found)?;
-    }
-    match found.faults.len() {
-        0 => Ok(()),
-        1 => Err(Failure::new(65, format_args!("{}: something is wrong with this ring", path.display()))),
-        many => Err(Failure::new(65, format_args!("{}: {many} things are wrong with this ring", path.display()))),
-    }
-}
-
-/// What transforms are computed with on this machine.
-fn cpu(json: bool) -> Result<(), Failure> {
-    let (instruction_set, lanes) = fiberd::dsp::instruction_set();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    if json {
-        return say(serde_json::json!({ "instruction_set": instruction_set, "lanes": lanes, "threads": threads }));
-    }
-    let each = if threads == 1 { "1 thread" } else { &*format!("{threads} threads") };
-    say(format_args!("transforms use {instruction_set}: {lanes} channels at once, on up to {each}"))
 }
 
 pub(crate) fn bench_service(args: &cli::ServiceBench) -> Result<(), Failure> {
