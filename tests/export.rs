@@ -122,7 +122,7 @@ fn traces(replay: &mut Replay) -> Vec<(i64, Vec<u8>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(20))]
 
     /// A span of time is what of everything lies in it, and gaps inside are as long as they were.
     #[test]

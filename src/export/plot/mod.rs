@@ -74,7 +74,8 @@ fn shortened(canvas: &Canvas, title: &str) -> String {
 fn facts(overview: &Overview, remark: &str) -> String {
     let extent = &overview.extent;
     let a = &extent.acquisition;
-    let seconds = |ns: i64| ns_to_iso(ns.div_euclid(1_000_000) * 1_000_000).replace('T', " ").replace('Z', "");
+    let seconds =
+        |ns: i64| ns_to_iso(ns.div_euclid(1_000_000).saturating_mul(1_000_000)).replace('T', " ").replace('Z', "");
     let (from, to) = (seconds(extent.start_ns()), seconds(extent.end_ns()));
     let gaps = match extent.gaps().len() {
         0 => String::new(),
