@@ -48,6 +48,7 @@ when something is asked for that cannot be, 65 when a file is no capture.";
 
 /// `fiberd info`.
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct Info {
     /// Captured files of any format that replay reads, or a ring
     #[arg(value_name = "FILE", required_unless_present = "cpu", conflicts_with = "cpu")]

@@ -80,7 +80,9 @@ fn string(bytes: usize) -> Vec<u8> {
 /// The dataspace message; no dimensions make a scalar.
 fn dataspace(shape: &[u64]) -> Vec<u8> {
     let mut out = vec![2, shape.len() as u8, 0, u8::from(!shape.is_empty())];
-    shape.iter().for_each(|size| out.extend(size.to_le_bytes()));
+    for size in shape {
+        out.extend(size.to_le_bytes());
+    }
     out
 }
 
@@ -115,7 +117,9 @@ fn texts(all: &[String]) -> (Vec<u8>, Vec<u8>) {
 fn attribute(name: &str, value: &Value) -> Vec<u8> {
     let (kind, space, bytes) = value.parts();
     let mut out = vec![3, 0];
-    [name.len() + 1, kind.len(), space.len()].iter().for_each(|len| out.extend((*len as u16).to_le_bytes()));
+    for len in [name.len() + 1, kind.len(), space.len()] {
+        out.extend((len as u16).to_le_bytes());
+    }
     // Names and texts are UTF-8.
     out.push(1);
     out.extend(name.as_bytes());
@@ -145,7 +149,9 @@ pub(super) fn skeleton(root: &Node, end: u64) -> Vec<u8> {
     let mut out = vec![0; SUPERBLOCK];
     let root_at = root.put(&mut out);
     let mut superblock = b"\x89HDF\r\n\x1a\n\x02\x08\x08\x00".to_vec();
-    [0, UNDEFINED, end, root_at].iter().for_each(|value| superblock.extend(value.to_le_bytes()));
+    for value in [0, UNDEFINED, end, root_at] {
+        superblock.extend(value.to_le_bytes());
+    }
     superblock.extend(checksum(&superblock).to_le_bytes());
     out[..SUPERBLOCK].copy_from_slice(&superblock);
     out

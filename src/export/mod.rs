@@ -238,7 +238,9 @@ impl Job<'_> {
             match done.publish(self.request.force) {
                 Ok(path) => named.push(path),
                 Err(error) => {
-                    named.iter().for_each(|path| drop(std::fs::remove_file(path)));
+                    for path in &named {
+                        let _ = std::fs::remove_file(path);
+                    }
                     return Err(error);
                 }
             }

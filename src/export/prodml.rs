@@ -1,4 +1,4 @@
-//! PRODML 2.1 in HDF5, one `Raw[0]`, as DASCore, xdas and DASPy read it unmodified: what is in it, and in which words.
+//! PRODML 2.1 in HDF5, one `Raw[0]`, as `DASCore`, `xdas` and `DASPy` read it unmodified: what is in it, and in which words.
 
 use std::sync::Arc;
 
@@ -46,9 +46,9 @@ impl Prodml {
 impl Writer for Prodml {
     fn rows(&mut self, rows: &Rows<'_>) -> Result<(), ExportError> {
         if self.stored {
-            rows.stored_le(&mut self.scratch)
+            rows.stored_le(&mut self.scratch);
         } else {
-            rows.scaled(&mut self.scratch)
+            rows.scaled(&mut self.scratch);
         }
         self.times.add(rows);
         self.draft.put(&self.scratch)
@@ -106,7 +106,7 @@ fn uuid(a: &Acquisition, utc_ns: i64) -> String {
     let mut bytes: [u8; 16] = std::array::from_fn(|at| digest.as_ref()[at]);
     bytes[6] = bytes[6] & 0x0f | 0x80;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = format!("{:032x}", u128::from_be_bytes(bytes));
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 

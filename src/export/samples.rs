@@ -82,7 +82,7 @@ impl Rows<'_> {
         match self.acquisition.sample_format {
             _ if cfg!(target_endian = "little") => out.extend_from_slice(self.bytes),
             SampleFormat::F32 => {
-                out.extend(self.bytes.as_chunks::<4>().0.iter().flat_map(|&[a, b, c, d]| [d, c, b, a]))
+                out.extend(self.bytes.as_chunks::<4>().0.iter().flat_map(|&[a, b, c, d]| [d, c, b, a]));
             }
             _ => out.extend(self.bytes.as_chunks::<2>().0.iter().flat_map(|&[a, b]| [b, a])),
         }

@@ -47,12 +47,22 @@ const REPLACEABLE: usize = 128;
 fn local_header(name: &str, size: u64, crc: u32) -> Vec<u8> {
     let mut out = Vec::new();
     out.extend(LOCAL.to_le_bytes());
-    [VERSION, 0, 0, 0, DATE].iter().for_each(|value| out.extend(value.to_le_bytes()));
-    [crc, ELSEWHERE, ELSEWHERE].iter().for_each(|value| out.extend(value.to_le_bytes()));
-    [name.len() as u16, 20].iter().for_each(|value| out.extend(value.to_le_bytes()));
+    for value in [VERSION, 0, 0, 0, DATE] {
+        out.extend(value.to_le_bytes());
+    }
+    for value in [crc, ELSEWHERE, ELSEWHERE] {
+        out.extend(value.to_le_bytes());
+    }
+    for value in [name.len() as u16, 20] {
+        out.extend(value.to_le_bytes());
+    }
     out.extend(name.as_bytes());
-    [1u16, 16].iter().for_each(|value| out.extend(value.to_le_bytes()));
-    [size, size].iter().for_each(|value| out.extend(value.to_le_bytes()));
+    for value in [1u16, 16] {
+        out.extend(value.to_le_bytes());
+    }
+    for value in [size, size] {
+        out.extend(value.to_le_bytes());
+    }
     out
 }
 
@@ -101,27 +111,53 @@ impl Archive {
         for entry in &self.entries {
             let mut out = Vec::new();
             out.extend(CENTRAL.to_le_bytes());
-            [VERSION, VERSION, 0, 0, 0, DATE].iter().for_each(|value| out.extend(value.to_le_bytes()));
-            [entry.crc, ELSEWHERE, ELSEWHERE].iter().for_each(|value| out.extend(value.to_le_bytes()));
-            [entry.name.len() as u16, 28, 0, 0, 0].iter().for_each(|value| out.extend(value.to_le_bytes()));
-            [0, ELSEWHERE].iter().for_each(|value| out.extend(value.to_le_bytes()));
+            for value in [VERSION, VERSION, 0, 0, 0, DATE] {
+                out.extend(value.to_le_bytes());
+            }
+            for value in [entry.crc, ELSEWHERE, ELSEWHERE] {
+                out.extend(value.to_le_bytes());
+            }
+            for value in [entry.name.len() as u16, 28, 0, 0, 0] {
+                out.extend(value.to_le_bytes());
+            }
+            for value in [0, ELSEWHERE] {
+                out.extend(value.to_le_bytes());
+            }
             out.extend(entry.name.as_bytes());
-            [1u16, 24].iter().for_each(|value| out.extend(value.to_le_bytes()));
-            [entry.size, entry.size, entry.at].iter().for_each(|value| out.extend(value.to_le_bytes()));
+            for value in [1u16, 24] {
+                out.extend(value.to_le_bytes());
+            }
+            for value in [entry.size, entry.size, entry.at] {
+                out.extend(value.to_le_bytes());
+            }
             self.draft.put(&out)?;
         }
         let (end_at, count) = (self.draft.len(), self.entries.len() as u64);
         let mut out = Vec::new();
         out.extend(END64.to_le_bytes());
         out.extend(44u64.to_le_bytes());
-        [VERSION, VERSION].iter().for_each(|value| out.extend(value.to_le_bytes()));
-        [0u32, 0].iter().for_each(|value| out.extend(value.to_le_bytes()));
-        [count, count, end_at - directory_at, directory_at].iter().for_each(|value| out.extend(value.to_le_bytes()));
-        [LOCATOR64, 0].iter().for_each(|value| out.extend(value.to_le_bytes()));
+        for value in [VERSION, VERSION] {
+            out.extend(value.to_le_bytes());
+        }
+        for value in [0u32, 0] {
+            out.extend(value.to_le_bytes());
+        }
+        for value in [count, count, end_at - directory_at, directory_at] {
+            out.extend(value.to_le_bytes());
+        }
+        for value in [LOCATOR64, 0] {
+            out.extend(value.to_le_bytes());
+        }
         out.extend(end_at.to_le_bytes());
-        [1, END].iter().for_each(|value: &u32| out.extend(value.to_le_bytes()));
-        [0, 0, count as u16, count as u16].iter().for_each(|value| out.extend(value.to_le_bytes()));
-        [ELSEWHERE, ELSEWHERE].iter().for_each(|value| out.extend(value.to_le_bytes()));
+        for value in [1u32, END] {
+            out.extend(value.to_le_bytes());
+        }
+        for value in [0, 0, count as u16, count as u16] {
+            out.extend(value.to_le_bytes());
+        }
+        for value in [ELSEWHERE, ELSEWHERE] {
+            out.extend(value.to_le_bytes());
+        }
         out.extend(0u16.to_le_bytes());
         self.draft.put(&out)?;
         self.draft.finish()

@@ -6,7 +6,7 @@ use ab_glyph::{Font, FontRef, InvalidFont, PxScale, ScaleFont, point};
 
 use crate::colour::Rgb;
 
-/// DejaVu Sans, cut down to the letters that are needed; its licence lies beside it.
+/// `DejaVu` Sans, cut down to the letters that are needed; its licence lies beside it.
 const FONT: &[u8] = include_bytes!("DejaVuSans-subset.ttf");
 
 /// A picture being drawn, from the upper left corner.

@@ -173,7 +173,7 @@ pub(crate) fn decode(stored: &[u8], format: SampleFormat, out: &mut Vec<f32>) {
         SampleFormat::Iq16 => {
             out.extend(stored.as_chunks().0.iter().map(|&[a, b, c, d]| {
                 f32::from(i16::from_ne_bytes([a, b])).hypot(f32::from(i16::from_ne_bytes([c, d])))
-            }))
+            }));
         }
     }
 }
