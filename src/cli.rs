@@ -3,6 +3,7 @@
 
 mod access;
 mod bench;
+mod captures;
 mod status;
 mod watch;
 
@@ -14,6 +15,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 pub use access::Access;
 pub use bench::{Bench, ServiceBench};
+pub use captures::{Export, Info};
 pub use status::Status;
 
 use crate::config::{ReplaySpeed, SIMULATED_RING, is_name, listen_address, loopback_address};
@@ -48,6 +50,8 @@ Begin here:
   fiberd status                        how it is
   fiberd watch                         a daemon that runs, live in this terminal
   fiberd replay capture.fdas           a recording as if it were live
+  fiberd info capture.h5               what is in a file, and whether it is good
+  fiberd export capture.h5 --to npz    for other programs
   fiberd bench service                 how large a fiber this host can serve
 
 Words:
@@ -178,20 +182,13 @@ Exit code 65 when files given with --replay are damaged: what is whole was recor
     #[command(after_help = status::HELP)]
     Status(Status),
 
-    /// Say what is in a captured file, check a ring, or say what this machine computes with
-    #[command(after_help = "\
-Examples:
-  fiberd info capture.fdas
-  fiberd info vendor.h5 --json | jq .
-  fiberd info /data/2024-12-20                 all captures of a folder, in the order of their times
-  fiberd info /dev/shm/fiberd/ring             a ring, watched for 5 s: a check for authors of drivers
-  fiberd info --cpu                            which instruction set the transforms use here
-
-Of a file: format, times (UTC), PRR (Hz), channels, distance between them (m), gauge length (m), sample type, \
-quantity and scale, gaps, and whether the checksums hold. Of a ring: what its header declares, light, rate, \
-missing traces and timestamps as they come, and all that is wrong; it is only read, and a daemon that \
-reads it does not notice. Exit code 65 when something is wrong.")]
+    /// Say what is in captured files and judge it, check a ring, or say what this machine computes with
+    #[command(after_help = captures::INFO)]
     Info(Info),
+
+    /// Turn captures into files of other programs: PRODML, NumPy, WAV, CSV, or a picture
+    #[command(after_help = captures::EXPORT)]
+    Export(Export),
 
     /// Measure what this host can do
     #[command(
@@ -339,20 +336,6 @@ pub struct Record {
     /// Number of traces
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub traces: Option<u64>,
-}
-
-/// `fiberd info`.
-#[derive(Debug, Args)]
-pub struct Info {
-    /// Captured files of any format that replay reads, folders of them, patterns in quotes; or a ring
-    #[arg(value_name = "FILE", required_unless_present = "cpu", conflicts_with = "cpu")]
-    pub files: Vec<PathBuf>,
-    /// Instead of a file: the instruction set of the transforms, channels computed together, threads
-    #[arg(long)]
-    pub cpu: bool,
-    /// For programs: one JSON object; of several files an array of them
-    #[arg(long)]
-    pub json: bool,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -1,7 +1,7 @@
 //! What each command does: arguments → one call into the library → an exit code and a sentence. No logic of its own.
 
+mod captures;
 mod client;
-mod info;
 mod watch;
 
 use std::fmt::Display;
@@ -24,8 +24,8 @@ use fiberd::source::synthetic::{self, Scene, SceneError, SceneSource, SimulateEr
 use fiberd::source::{Interrogator, SourceError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+pub(crate) use captures::{export, info};
 pub(crate) use client::status;
-pub(crate) use info::info;
 pub(crate) use watch::watch;
 
 /// How long the last sign of progress may take to be taken away.
@@ -107,13 +107,27 @@ impl From<io::Error> for Failure {
 }
 
 /// A configuration that is not there is a missing input; one that is wrong is a wrong configuration.
-fn load(path: &Path, environment: &Environment) -> Result<Config, Failure> {
-    if let Err(error) = std::fs::File::open(path)
-        && error.kind() == ErrorKind::NotFound
-    {
-        return Err(Failure::new(66, format_args!("{}: {error}", path.display())));
+fn must_be_there(path: &Path) -> Result<(), Failure> {
+    match std::fs::File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(Failure::new(66, format_args!("{}: {error}", path.display())))
+        }
+        _ => Ok(()),
     }
-    Ok(Config::load(path, environment)?)
+}
+
+fn load(path: &Path, environment: &Environment) -> Result<Config, Failure> {
+    must_be_there(path)?;
+    let mut config = Config::load(path, environment)?;
+    // Views are held to what there is to play, as far as it is there.
+    if let SourceConfig::Replay { files, .. } = &config.source {
+        match app::recorded(files) {
+            Ok(recorded) => config.views = Config::load_for(path, environment, Some(&recorded))?.views,
+            Err(SourceError::Io { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(config)
 }
 
 /// Asks for SIGTERM when the parent ends; `false` when it is gone already.
@@ -203,7 +217,10 @@ pub(crate) fn replay(args: &cli::Replay) -> Result<(), Failure> {
     all_there(&args.files)?;
     let environment = Environment::of_process();
     let mut config = match &args.config {
-        Some(path) => load(path, &environment)?,
+        Some(path) => {
+            must_be_there(path)?;
+            Config::load_for(path, &environment, Some(&app::recorded(&args.files)?))?
+        }
         None => Config::parse("built-in configuration", "", &environment)?,
     };
     config.replay(args.files.clone(), args.speed, args.looping, args.site.clone());

@@ -18,7 +18,7 @@
 //! Whether there is signal is one pure state machine, [`acquisition::SignalMonitor`]; what everybody knows about the
 //! daemon is [`status`]. [`app`] builds the rooms and names them all; arrows between rooms point down only, and a test
 //! holds that. [`mod@bench`] starts all of this as processes of its own and measures from outside what a host can do.
-//! [`terminal`] is the screen of the daemon in this process, or by [`mod@watch`] of one elsewhere.
+//! [`export`] turns captures into files of other programs and into pictures. [`terminal`] is the screen of the daemon in this process, or by [`mod@watch`] of one elsewhere.
 //!
 //! # Words
 //! The words of the field and of the trade stand here with the one thing that they mean in this code.
@@ -46,7 +46,7 @@
 //! | feed, reader | the newest frames of one stream of a job; who reads them, each from where it is |
 //! | bus, command | the broker as it brings orders; one of them, for a job or for the daemon |
 //! | load, demand | share of real time that was needed; that will be needed once all windows are full |
-//! | finding, condition | what a stage says stands in its way until it takes it back; what health makes of that and of all counts |
+//! | finding, condition | what a stage says stands in its way until it takes it back, or what is odd about a file; what health makes of that and of all counts |
 //! | book | an equation between counters that must hold, so that nothing vanishes uncounted |
 //! | capture | raw blocks on disk, `.fdas` |
 
@@ -58,9 +58,11 @@ pub mod block;
 pub mod capture;
 pub mod cli;
 pub mod client;
+pub mod colour;
 pub mod config;
 pub mod dsp;
 pub mod egress;
+pub mod export;
 pub mod feed;
 pub mod frame;
 pub mod health;

@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => commands::replay(args),
         Command::Record(args) => commands::record(args),
         Command::Info(args) => commands::info(args),
+        Command::Export(args) => commands::export(args),
         Command::Status(args) => return ended(commands::status(args)),
         Command::Bench { what: Bench::Service(args) } => commands::bench_service(args),
     };

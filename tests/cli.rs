@@ -12,8 +12,8 @@ use std::process::{Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-const COMMANDS: [&str; 10] =
-    ["run", "demo", "watch", "check-config", "simulate", "replay", "record", "status", "info", "bench"];
+const COMMANDS: [&str; 11] =
+    ["run", "demo", "watch", "check-config", "simulate", "replay", "record", "status", "info", "export", "bench"];
 
 fn fiberd() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fiberd"));
@@ -74,6 +74,7 @@ fn wrong_arguments_are_64() {
         &["replay", "--speed", "fast", "a"],
         &["record", "a", "--scene", "s", "--ring", "r"],
         &["info", "a", "--cpu"],
+        &["info", "a", "--full", "--quick"],
     ];
     for args in cases {
         let (code, text) = code_and_text(args);
@@ -233,10 +234,17 @@ fn what_is_odd_about_a_file_is_said_by_all_who_read_it() {
     assert_eq!(code_and_text(&["record", &capture, "--scene", &scene, "--traces", "2000"]).0, 0);
     let file = fs::OpenOptions::new().write(true).open(&capture).unwrap();
     file.set_len(file.metadata().unwrap().len() - 100_000).unwrap();
-    let (_, described) = code_and_text(&["info", &capture]);
-    let note =
-        described.lines().find_map(|line| line.trim().strip_prefix("note")).unwrap_or_else(|| panic!("{described}"));
-    let note = note.trim();
+    let (code, described) = code_and_text(&["info", &capture]);
+    assert_eq!(code, 65, "{described}");
+    let found = |severity: &str| {
+        let lines = described.lines().filter_map(|line| line.trim().strip_prefix(severity));
+        lines.map(|text| text.trim().to_owned()).next().unwrap_or_else(|| panic!("{severity} in\n{described}"))
+    };
+    assert_eq!(found("verdict"), "damaged");
+    let (cut, no_end) = (found("damaged"), found("warning"));
+    let json: serde_json::Value = serde_json::from_slice(&output(&["info", &capture, "--json"]).stdout).unwrap();
+    assert_eq!((&json["verdict"], &json["findings"][0]["severity"]), (&"damaged".into(), &"damaged".into()), "{json}");
+    assert!(json["notes"].as_array().unwrap().contains(&no_end.clone().into()), "as programs before read it: {json}");
     let replay = ["replay", &capture, "--speed", "max", "--no-broker", "--plain", "--http", "127.0.0.1:0"];
     let config = path("fiberd.toml");
     let toml = format!(
@@ -247,8 +255,90 @@ fn what_is_odd_about_a_file_is_said_by_all_who_read_it() {
     let record = ["record", &path("again.fdas"), "--replay", &capture];
     for args in [&replay[..], &run, &record] {
         let (_, said) = code_and_text(args);
-        assert!(said.contains(&format!("cut.fdas: {note}")), "{args:?}: {note:?} in\n{said}");
+        for note in [format!("damaged: cut.fdas: {cut}"), format!("warning: cut.fdas: {no_end}")] {
+            assert!(said.contains(&note), "{args:?}: {note:?} in\n{said}");
+        }
     }
+}
+
+/// Before anything is played, and at the rate of what is played, whatever the configuration says of the interrogator.
+#[test]
+fn views_are_held_to_the_capture_that_is_replayed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (scene, capture, config) = (path("scene.toml"), path("scene.fdas"), path("fiberd.toml"));
+    fs::write(&scene, "").unwrap();
+    assert_eq!(code_and_text(&["record", &capture, "--scene", &scene, "--traces", "800"]).0, 0);
+    let info: serde_json::Value = serde_json::from_slice(&output(&["info", &capture, "--json"]).stdout).unwrap();
+    let (rate, channels) = (info["prr_hz"].as_f64().unwrap(), info["channels"].as_u64().unwrap());
+    let view = |name: &str, keys: &str| format!("[[view]]\nkind = \"waterfall\"\nname = \"{name}\"\n{keys}\n");
+    let wrong = [
+        view("high", &format!("bands_hz = [[5, {}]]", rate / 2.0 + 1.0)),
+        view("long", "line_period_ms = 60000"),
+        view("far", &format!("channel_max = {}", channels + 1)),
+    ];
+    let right = view("right", &format!("bands_hz = [[5, {}]]", rate / 2.0));
+    // A rate at which all of this would be right, or nothing would.
+    for prr in ["100000", "10"] {
+        let capture_section = format!("[capture]\nprr_hz = {prr}\nblock_ms = 200\n");
+        fs::write(&config, format!("{capture_section}{}{right}", wrong.concat())).unwrap();
+        let replay = [
+            "replay",
+            &capture,
+            "--config",
+            &config,
+            "--speed",
+            "max",
+            "--no-broker",
+            "--plain",
+            "--http",
+            "127.0.0.1:0",
+        ];
+        let (code, text) = code_and_text(&replay);
+        assert_eq!((code, text.lines().count()), (78, 3), "{text}");
+        for said in ["Nyquist", "no line would come", "beyond the fiber; scene.fdas says"] {
+            assert!(text.contains(said), "{said:?} in\n{text}");
+        }
+        fs::write(&config, format!("{capture_section}{right}")).unwrap();
+        let (code, text) = code_and_text(&replay);
+        assert_eq!(code, 0, "{text}");
+    }
+    let source = format!("[source]\nkind = \"replay\"\nfiles = [{capture:?}]\n");
+    fs::write(&config, format!("{source}{}", wrong.concat())).unwrap();
+    let (code, text) = code_and_text(&["check-config", &config]);
+    assert_eq!((code, text.lines().count()), (78, 3), "{text}");
+}
+
+/// All keys, those inside of others too.
+fn keys(value: &serde_json::Value, into: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(object) => {
+            for (key, value) in object {
+                into.push(key.clone());
+                keys(value, into);
+            }
+        }
+        serde_json::Value::Array(all) => all.iter().for_each(|value| keys(value, into)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_key_of_info_is_explained() {
+    let capture = project().join("fixtures/capture-v1.fdas");
+    let folder = tempfile::tempdir().unwrap();
+    let (scene, long) = (folder.path().join("scene.toml"), folder.path().join("long.fdas"));
+    fs::write(&scene, "").unwrap();
+    let record = ["record", long.to_str().unwrap(), "--scene", scene.to_str().unwrap(), "--traces", "500"];
+    assert_eq!(code_and_text(&record).0, 0);
+    let said = output(&["info", capture.to_str().unwrap(), long.to_str().unwrap(), "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+    let mut found = Vec::new();
+    keys(&json, &mut found);
+    assert!(json[0]["gaps"][0]["traces"] == 4 && json[1]["statistics"]["noise_floor"]["windows"].is_u64(), "{json}");
+    let page = fs::read_to_string(project().join("docs/info.md")).unwrap();
+    found.retain(|key| !page.contains(&format!("`{key}`")));
+    assert!(found.is_empty(), "not in docs/info.md: {found:?}");
 }
 
 /// Names of files are bytes; only JSON and the screen must replace what they cannot hold.

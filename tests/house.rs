@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// Every room, and all the rooms that it uses. A new arrow needs a place here, and one that is gone leaves the list.
-const ARROWS: [(&str, &[&str]); 28] = [
-    ("main", &["app", "bench", "cli", "client", "config", "dsp", "record", "source", "watch"]),
+const ARROWS: [(&str, &[&str]); 29] = [
+    ("main", &["app", "bench", "cli", "client", "config", "dsp", "export", "record", "source", "watch"]),
     (
         "app",
         &[
@@ -53,7 +53,8 @@ const ARROWS: [(&str, &[&str]); 28] = [
         ],
     ),
     ("capture", &["acquisition", "block", "config", "source", "status", "telemetry"]),
-    ("cli", &["client", "config"]),
+    ("cli", &["client", "config", "export", "source"]),
+    ("export", &["acquisition", "block", "colour", "source"]),
     ("client", &["config"]),
     ("watch", &["client", "frame", "status", "terminal", "wire"]),
     ("pipeline", &["acquisition", "block", "config", "dsp", "egress", "frame", "refusal", "status", "units"]),
@@ -68,7 +69,7 @@ const ARROWS: [(&str, &[&str]); 28] = [
     ("notify", &["acquisition", "status"]),
     ("source", &["acquisition", "block", "units"]),
     ("telemetry", &["status"]),
-    ("terminal", &["frame", "status"]),
+    ("terminal", &["colour", "frame", "status"]),
     ("wire", &["frame", "units"]),
     ("block", &["acquisition", "units"]),
     ("frame", &["acquisition", "units"]),

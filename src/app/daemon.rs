@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::live::LiveView;
 use super::reload::{self, Reload};
@@ -29,7 +29,7 @@ use crate::pipeline::control::{Command, control};
 use crate::pipeline::{Budget, Pipeline, calibrate};
 use crate::publish;
 use crate::source::replay::Timetable;
-use crate::source::{Interrogator, SourceError};
+use crate::source::{Finding, Interrogator, Severity, SourceError};
 use crate::status::{BrokerState, FindingKind, Stage, Status};
 use crate::streams::grpc::GrpcPorts;
 use crate::telemetry::{self, Logging};
@@ -238,17 +238,26 @@ impl Run<'_> {
     }
 }
 
-/// What is odd about the data, in the log and for as long as they are read.
-fn tell_notes(notes: &[String], status: &Status) {
+/// What is odd about the data, in the log and for as long as they are read: what is damaged apart from the rest.
+fn tell_notes(notes: &[Finding], status: &Status) {
     for note in notes {
-        warn!("{note}");
+        match note.severity {
+            Severity::Ok | Severity::Note => info!("{note}"),
+            Severity::Warning => warn!("{note}"),
+            Severity::Damaged => error!("{note}"),
+        }
     }
-    let why = match notes {
-        [] => return,
-        [note] => note.clone(),
-        [first, ..] => format!("{} notes on the files of this replay, the first is {first}", notes.len()),
-    };
-    status.found(FindingKind::CaptureNoted, "", why);
+    let (damaged, odd): (Vec<&Finding>, Vec<&Finding>) =
+        notes.iter().partition(|note| note.severity == Severity::Damaged);
+    for (kind, notes) in [(FindingKind::CaptureDamaged, damaged), (FindingKind::CaptureNoted, odd)] {
+        // The first of the worst.
+        let Some(worst) = notes.iter().rev().max_by_key(|note| note.severity) else { continue };
+        let why = match notes.len() {
+            1 => worst.to_string(),
+            many => format!("{worst}; and {} more on the files of this replay", many - 1),
+        };
+        status.found(kind, "", why);
+    }
 }
 
 /// Frames of jobs to their readers, until the pipeline has closed the fence.

@@ -17,8 +17,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, LogConfig, LogFormat, SourceConfig, ViewConfig};
-use crate::source::replay::{Replay, Timetable};
+use crate::acquisition::Acquisition;
+use crate::config::{Config, LogConfig, LogFormat, Recorded, SourceConfig, ViewConfig};
+use crate::source::replay::{self, Contents, Replay, Timetable};
 use crate::source::ring::{Ring, RingOptions};
 use crate::source::synthetic::SceneError;
 use crate::source::{Interrogator, Probe, SourceError};
@@ -131,9 +132,30 @@ pub fn run(mut config: Config, options: &RunOptions) -> Result<(), AppError> {
     if options.fit_views
         && let Probe::Ready(acquisition) = source.probe()?
     {
-        config.views = ViewConfig::standing(acquisition.channels);
+        config.views = ViewConfig::fitting(acquisition.channels, acquisition.prr);
     }
     daemon::start_and_wait(config, source, timetable, options)
+}
+
+/// What captures hold, for the configuration that they are to be played with.
+///
+/// # Errors
+/// When one cannot be read.
+pub fn recorded(files: &[PathBuf]) -> Result<Recorded, SourceError> {
+    let contents = replay::contents(files)?;
+    let name = match files {
+        [one] => one.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        _ => "the captures".into(),
+    };
+    let longest = |epoch: &Contents| epoch.stretches.iter().map(|(from, to)| to - from).max().unwrap_or(0);
+    let rates = contents.iter().map(|epoch| epoch.acquisition.prr);
+    let fastest = rates.reduce(|a, b| if a.to_f64() < b.to_f64() { b } else { a });
+    Ok(Recorded {
+        name,
+        prr: fastest.unwrap_or(Acquisition::example().prr),
+        channels: contents.iter().map(|epoch| epoch.acquisition.channels).max().unwrap_or(1),
+        longest_s: contents.iter().map(longest).max().unwrap_or(0) as f64 / 1e9,
+    })
 }
 
 /// The source, and of a replay when its files begin and end.

@@ -10,7 +10,7 @@ use super::problem::{Origin, Problem, Problems};
 use super::section::{Findings, NumberOrWord, Section, UNKNOWN_KEY, quoted};
 use super::{
     BrokerConfig, CaptureConfig, Config, FiberConfig, JobsConfig, LogConfig, LogFormat, Login, ProcessingConfig,
-    REPLAY_SITE, Reloadable, Secret, SourceConfig, http, source, tree, view,
+    REPLAY_SITE, Recorded, Reloadable, Secret, SourceConfig, ViewConfig, http, source, tree, view,
 };
 use crate::acquisition::SignalLimits;
 use crate::dsp::{CommonMode, ConditionSpec};
@@ -28,6 +28,15 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, at once; also when the file cannot be read.
     pub fn load(path: &Path, environment: &Environment) -> Result<Self, Problems> {
+        Self::load_for(path, environment, None)
+    }
+
+    /// As [`load`](Self::load); views and processing are held to what was `recorded`, when captures are played, instead of
+    /// what the file says of the interrogator.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_for(path: &Path, environment: &Environment, recorded: Option<&Recorded>) -> Result<Self, Problems> {
         let name = path.display().to_string();
         let bytes = read_at_most(path, MAX_FILE_BYTES)
             .map_err(|error| Problems::whole(&name, format!("cannot be read: {error}")))?;
@@ -39,7 +48,7 @@ impl Config {
             let at = error.utf8_error().valid_up_to();
             Problems::whole(&name, format!("is not UTF-8 text: byte {at} belongs to no character"))
         })?;
-        Self::parse(&name, &text, environment)
+        Self::parse_for(&name, &text, environment, recorded)
     }
 
     /// As [`load`](Self::load), from text; `name` is what problems call the file.
@@ -47,7 +56,16 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, at once.
     pub fn parse(name: &str, text: &str, environment: &Environment) -> Result<Self, Problems> {
-        let (config, findings) = read(name, text, environment);
+        Self::parse_for(name, text, environment, None)
+    }
+
+    fn parse_for(
+        name: &str,
+        text: &str,
+        environment: &Environment,
+        recorded: Option<&Recorded>,
+    ) -> Result<Self, Problems> {
+        let (config, findings) = read(name, text, environment, recorded);
         let mut problems = findings.problems.into_inner();
         drop_echoes(&mut problems);
         Problems::or(problems, config)
@@ -56,7 +74,7 @@ impl Config {
     /// Every key that there is, dotted: `capture.prr_hz`, `view.nfft`.
     pub fn known_keys() -> Vec<String> {
         // All keys are asked for whatever the file says, but a view's only when there is one.
-        let (_, findings) = read("", "[[view]]\n", &Environment::default());
+        let (_, findings) = read("", "[[view]]\n", &Environment::default(), None);
         findings.known.into_inner()
     }
 }
@@ -68,7 +86,7 @@ fn read_at_most(path: &Path, limit: usize) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn read(name: &str, text: &str, environment: &Environment) -> (Config, Findings) {
+fn read(name: &str, text: &str, environment: &Environment, recorded: Option<&Recorded>) -> (Config, Findings) {
     let findings = Findings::default();
     let entries = {
         let mut problems = findings.problems.borrow_mut();
@@ -87,12 +105,18 @@ fn read(name: &str, text: &str, environment: &Environment) -> (Config, Findings)
         SourceConfig::Ring { .. } => default.site,
         SourceConfig::Replay { .. } => REPLAY_SITE.into(),
     });
-    let capture = capture(top.section("capture"), &source);
+    let capture = capture(top.section("capture"), &source, recorded);
     let signal = signal(top.section("signal"));
-    let processing = processing(top.section("processing"), &default.processing, capture.prr);
+    let rate = recorded.map_or(capture.prr, |recorded| Some(recorded.prr));
+    let processing = processing(top.section("processing"), &default.processing, rate, recorded);
     let (fiber, channels_told) = fiber(top.section("fiber"), default.fiber);
-    let limits = view::Limits { prr: capture.prr, channels: channels_told.then_some(fiber.channels) };
-    let views = top.sections("view").map_or(default.views, |sections| view::views(sections, &limits));
+    let limits = view::Limits {
+        prr: rate,
+        channels: recorded.map_or(channels_told.then_some(fiber.channels), |recorded| Some(recorded.channels)),
+        recorded,
+    };
+    let built_in = recorded.map_or(default.views, |recorded| ViewConfig::fitting(recorded.channels, recorded.prr));
+    let views = top.sections("view").map_or(built_in, |sections| view::views(sections, &limits));
     let broker = broker(top.section("broker"), environment);
     let http = http::http(top.section("http"), &default.http, environment);
     let jobs = jobs(top.section("jobs"));
@@ -134,7 +158,7 @@ fn log(mut s: Section<'_>) -> LogConfig {
     config
 }
 
-fn capture(mut s: Section<'_>, source: &SourceConfig) -> CaptureConfig {
+fn capture(mut s: Section<'_>, source: &SourceConfig, recorded: Option<&Recorded>) -> CaptureConfig {
     let default = CaptureConfig::default();
     let prr = match s.number_or_word("prr_hz", PRR_RANGE_HZ, "Hz", "declared") {
         Some(NumberOrWord::Number(hz)) => {
@@ -148,10 +172,12 @@ fn capture(mut s: Section<'_>, source: &SourceConfig) -> CaptureConfig {
         // Written, but wrong: nothing can be held to it.
         None if s.has("prr_hz") => None,
         // A file was taken at its own rate.
-        None if matches!(source, SourceConfig::Replay { .. }) => None,
+        None if matches!(source, SourceConfig::Replay { .. }) || recorded.is_some() => None,
         None => default.prr,
     };
     let block_ms = s.number("block_ms", 20.0, 1.0..=1000.0, "ms");
+    // Whatever the interrogator is asked for.
+    let prr = prr.filter(|_| recorded.is_none());
     let config = CaptureConfig {
         prr,
         prr_tolerance_ppm: s.number(
@@ -210,7 +236,12 @@ fn signal(mut s: Section<'_>) -> SignalLimits {
     limits
 }
 
-fn processing(mut s: Section<'_>, default: &ProcessingConfig, prr: Option<Rational>) -> ProcessingConfig {
+fn processing(
+    mut s: Section<'_>,
+    default: &ProcessingConfig,
+    prr: Option<Rational>,
+    recorded: Option<&Recorded>,
+) -> ProcessingConfig {
     let modes = [("keep", CommonMode::Keep), ("mean", CommonMode::Mean), ("median", CommonMode::Median)];
     let condition = ConditionSpec {
         strain_rate: s.boolean("strain_rate", false),
@@ -220,8 +251,9 @@ fn processing(mut s: Section<'_>, default: &ProcessingConfig, prr: Option<Ration
     };
     if let Some(nyquist) = prr.map(|prr| prr.to_f64() / 2.0).filter(|nyquist| condition.high_pass_hz >= *nyquist) {
         let text = format!(
-            "{} Hz leaves nothing; it must be below {nyquist} Hz, half of capture.prr_hz",
-            condition.high_pass_hz
+            "{} Hz leaves nothing; it must be below {nyquist} Hz, half of {}",
+            condition.high_pass_hz,
+            recorded.map_or("capture.prr_hz".into(), |recorded| format!("the rate of {}", recorded.name))
         );
         s.complain("high_pass_hz", text);
     }

@@ -1,8 +1,8 @@
 //! The standing views: `[[view]]` tables → [`ViewConfig`], with the rules that tie their keys to each other.
 
-use super::ViewConfig;
 use super::problem::Origin;
 use super::section::Section;
+use super::{Recorded, ViewConfig};
 use crate::dsp::Window;
 use crate::frame::{Dtype, ValueKind, View};
 use crate::units::Rational;
@@ -11,15 +11,27 @@ use crate::units::Rational;
 const MAX_FRAME_BYTES: f64 = 64.0 * 1024.0 * 1024.0;
 
 /// What the rest of the configuration says that views must fit into.
-pub(super) struct Limits {
+pub(super) struct Limits<'a> {
     /// PRR, when it is configured.
     pub(super) prr: Option<Rational>,
     /// Channels of the fiber, when the file says it.
     pub(super) channels: Option<usize>,
+    /// The captures that both are of, when some are played.
+    pub(super) recorded: Option<&'a Recorded>,
+}
+
+impl Limits<'_> {
+    /// Where the rate comes from, with its number.
+    fn rate(&self, prr_hz: f64) -> String {
+        match self.recorded {
+            Some(recorded) => format!("at the {prr_hz} Hz of {}", recorded.name),
+            None => format!("at capture.prr_hz = {prr_hz}"),
+        }
+    }
 }
 
 /// Reads all views and refuses a name that two of them have.
-pub(super) fn views(sections: Vec<Section<'_>>, limits: &Limits) -> Vec<ViewConfig> {
+pub(super) fn views(sections: Vec<Section<'_>>, limits: &Limits<'_>) -> Vec<ViewConfig> {
     let mut views: Vec<(ViewConfig, Origin)> = Vec::new();
     for mut section in sections {
         let view = view(&mut section, limits);
@@ -33,7 +45,7 @@ pub(super) fn views(sections: Vec<Section<'_>>, limits: &Limits) -> Vec<ViewConf
     views.into_iter().map(|(view, _)| view).collect()
 }
 
-fn view(s: &mut Section<'_>, limits: &Limits) -> ViewConfig {
+fn view(s: &mut Section<'_>, limits: &Limits<'_>) -> ViewConfig {
     let kinds = [("waterfall", View::Waterfall), ("single", View::Single), ("multi", View::Multi)];
     let kind = s.choice("kind", View::Waterfall, &kinds);
     if !s.has("kind") {
@@ -67,7 +79,7 @@ fn view(s: &mut Section<'_>, limits: &Limits) -> ViewConfig {
     view
 }
 
-fn channels(s: &mut Section<'_>, kind: View, limits: &Limits) -> (usize, Option<usize>) {
+fn channels(s: &mut Section<'_>, kind: View, limits: &Limits<'_>) -> (usize, Option<usize>) {
     let min = s.integer("channel_min", 1, 1..=1_000_000, "(channels count from 1)");
     let mut max = s.optional_integer("channel_max", 1..=1_000_000, "(channels count from 1)");
     if kind == View::Single {
@@ -90,9 +102,10 @@ fn channels(s: &mut Section<'_>, kind: View, limits: &Limits) -> (usize, Option<
     if let Some(highest) = limits.channels {
         for (key, channel) in [("channel_min", Some(min)), ("channel_max", max)] {
             if let Some(channel) = channel.filter(|channel| *channel > highest && s.has(key)) {
+                let who = limits.recorded.map_or("fiber.channels", |recorded| &recorded.name);
                 s.complain(
                     key,
-                    format!("{channel} is beyond the fiber; fiber.channels says that the highest channel is {highest}"),
+                    format!("{channel} is beyond the fiber; {who} says that the highest channel is {highest}"),
                 );
             }
         }
@@ -125,7 +138,7 @@ fn window(s: &mut Section<'_>) -> Window {
 }
 
 /// Milliseconds in the file, an exact fraction of a second inside.
-fn line_period(s: &mut Section<'_>, default: Rational, limits: &Limits) -> Rational {
+fn line_period(s: &mut Section<'_>, default: Rational, limits: &Limits<'_>) -> Rational {
     let default_ms = default.to_f64() * 1000.0;
     let ms = s.number("line_period_ms", default_ms, 0.1..=3_600_000.0, "ms");
     if !s.has("line_period_ms") {
@@ -145,10 +158,20 @@ fn line_period(s: &mut Section<'_>, default: Rational, limits: &Limits) -> Ratio
             ),
         );
     }
+    if let Some(recorded) = limits.recorded.filter(|recorded| ms > 1000.0 * recorded.longest_s) {
+        let longest = (1000.0 * recorded.longest_s).round();
+        s.complain(
+            "line_period_ms",
+            format!(
+                "{ms} ms are longer than the {longest} ms without a break that {} has; no line would come",
+                recorded.name
+            ),
+        );
+    }
     period
 }
 
-fn bands(s: &mut Section<'_>, kind: View, nfft: usize, limits: &Limits) -> Option<Vec<(f64, f64)>> {
+fn bands(s: &mut Section<'_>, kind: View, nfft: usize, limits: &Limits<'_>) -> Option<Vec<(f64, f64)>> {
     let bands = s.pairs("bands_hz", "Hz");
     if kind != View::Waterfall {
         if s.has("bands_hz") {
@@ -170,7 +193,7 @@ fn bands(s: &mut Section<'_>, kind: View, nfft: usize, limits: &Limits) -> Optio
     bands
 }
 
-fn frequency_range(s: &mut Section<'_>, kind: View, nfft: usize, limits: &Limits) -> Option<(f64, f64)> {
+fn frequency_range(s: &mut Section<'_>, kind: View, nfft: usize, limits: &Limits<'_>) -> Option<(f64, f64)> {
     let range = s.pair("frequency_range_hz", "Hz");
     if kind == View::Waterfall {
         if s.has("frequency_range_hz") {
@@ -183,7 +206,7 @@ fn frequency_range(s: &mut Section<'_>, kind: View, nfft: usize, limits: &Limits
 }
 
 /// Within 0…PRR/2, and at least one bin inside.
-fn frequencies(s: &Section<'_>, key: &str, (low, high): (f64, f64), nfft: usize, limits: &Limits) {
+fn frequencies(s: &Section<'_>, key: &str, (low, high): (f64, f64), nfft: usize, limits: &Limits<'_>) {
     if low < 0.0 {
         s.complain(key, format!("{low} Hz is negative; frequencies begin at 0"));
     }
@@ -194,9 +217,7 @@ fn frequencies(s: &Section<'_>, key: &str, (low, high): (f64, f64), nfft: usize,
     if high > nyquist {
         s.complain(
             key,
-            format!(
-                "{high} Hz is above the Nyquist limit; at capture.prr_hz = {prr_hz} up to {nyquist} Hz are allowed"
-            ),
+            format!("{high} Hz is above the Nyquist limit; {} up to {nyquist} Hz are allowed", limits.rate(prr_hz)),
         );
     } else if (low / bin_hz).ceil() > (high / bin_hz).floor() {
         s.complain(key, format!("no frequency lies within {low} to {high} Hz: with nfft = {nfft} they are {bin_hz} Hz apart; widen the range or raise nfft"));
@@ -238,7 +259,7 @@ fn u8_range(s: &mut Section<'_>, dtype: Dtype) -> Option<(f32, f32)> {
     range.map(|(low, high)| (((high - low) / 255.0) as f32, low as f32))
 }
 
-fn frame_size(s: &Section<'_>, view: &ViewConfig, limits: &Limits) {
+fn frame_size(s: &Section<'_>, view: &ViewConfig, limits: &Limits<'_>) {
     let Some(last) = view.channel_max.or(limits.channels) else {
         return;
     };

@@ -155,7 +155,7 @@ pub(super) const LOSSES: [LossRule; 13] = [
 ];
 
 /// Every code that there is, for metrics.
-pub const CODES: [&str; 39] = [
+pub const CODES: [&str; 40] = [
     WAITING.code,
     DRAINING.code,
     STALLED.code,
@@ -175,6 +175,7 @@ pub const CODES: [&str; 39] = [
     finding(FindingKind::NoViewFits).code,
     finding(FindingKind::ViewSilent).code,
     finding(FindingKind::CaptureNoted).code,
+    finding(FindingKind::CaptureDamaged).code,
     finding(FindingKind::SourceFlawed).code,
     finding(FindingKind::ReceiverOverloaded).code,
     finding(FindingKind::Calibrating).code,
@@ -217,6 +218,14 @@ const fn finding(kind: FindingKind) -> &'static Rule {
         }
         FindingKind::CaptureNoted => {
             &const { degraded("capture_noted", "look at each file with `fiberd info`; the data are as good as what it says") }
+        }
+        FindingKind::CaptureDamaged => {
+            &const {
+                degraded(
+                    "capture_damaged",
+                    "look at each file with `fiberd info`; copy it again from where it came, if that one is whole",
+                )
+            }
         }
         FindingKind::SourceFlawed => {
             &const { degraded("source_flawed", "see to the driver: it does something against the ring's interface") }
@@ -308,6 +317,7 @@ pub(super) fn of_findings(findings: &Findings) -> impl Iterator<Item = Found> {
             FindingKind::ViewSilent => format!("view {subject} has no line: {why}"),
             FindingKind::NoViewFits => format!("none of the views fits the acquisition: {why}"),
             FindingKind::CaptureNoted
+            | FindingKind::CaptureDamaged
             | FindingKind::SourceFlawed
             | FindingKind::ReceiverOverloaded
             | FindingKind::Calibrating

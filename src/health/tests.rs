@@ -89,6 +89,7 @@ fn each_fault_has_its_code_and_the_worst_stands_first() {
         (FindingKind::FramesRefused, "frames_refused", false),
         (FindingKind::FramesTooLarge, "frames_too_large", false),
         (FindingKind::CaptureNoted, "capture_noted", false),
+        (FindingKind::CaptureDamaged, "capture_damaged", false),
         (FindingKind::SourceFlawed, "source_flawed", false),
         (FindingKind::ReceiverOverloaded, "receiver_overloaded", false),
         (FindingKind::Calibrating, "calibrating", false),

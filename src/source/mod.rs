@@ -4,11 +4,14 @@
 //! A source runs on the capture thread, the only one that talks to hardware. It fills blocks it is given and allocates
 //! nothing while traces flow.
 
+mod finding;
 pub mod replay;
 pub mod ring;
 pub mod synthetic;
 
 use std::time::Duration;
+
+pub use self::finding::{Finding, Severity};
 
 use crate::acquisition::{Acquisition, DarkReason};
 pub use crate::block::InstrumentState;
@@ -126,8 +129,8 @@ pub trait Interrogator: Send {
         InstrumentState::default()
     }
 
-    /// What is odd about the data that will come, known before the first trace; each in words for everybody.
-    fn notes(&self) -> &[String] {
+    /// What is odd about the data that will come, known before the first trace.
+    fn notes(&self) -> &[Finding] {
         &[]
     }
 

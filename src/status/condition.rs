@@ -56,6 +56,8 @@ pub enum FindingKind {
     ViewSilent,
     /// The files of a replay say something that cannot be quite right, or something in them is left out.
     CaptureNoted,
+    /// A part of the files of a replay cannot be read.
+    CaptureDamaged,
     /// The source does something against its interface, although traces come.
     SourceFlawed,
     /// The interrogator says that its receiver is overloaded.

@@ -1,12 +1,8 @@
-//! Colours of a terminal: which it has, and the colour map of the pictures.
+//! Colours of a terminal: which it has, and how it shows those of the pictures.
 
 use std::fmt::Write as _;
 
-/// A colour, red, green and blue from 0 to 255.
-pub(super) type Rgb = [u8; 3];
-
-/// Where traces are missing. Red, which the map does not have.
-pub(super) const GAP: Rgb = [150, 30, 60];
+pub(super) use crate::colour::{GAP, Rgb, map};
 
 /// The map for terminals with 256 colours, from low to high. Rounding [`map`] to the nearest of the 256 would not rise
 /// everywhere, so these were chosen by hand: each is brighter than the one before, and a test holds that.
@@ -109,16 +105,6 @@ fn write_tone(out: &mut String, place: u8, tone: Tone) {
 fn indexed([r, g, b]: Rgb) -> u8 {
     let step = |x: u8| if x < 48 { 0 } else { ((u16::from(x).max(75) - 35) / 40) as u8 };
     16 + 36 * step(r) + 6 * step(g) + step(b)
-}
-
-/// Dark blue over green to yellow, in the manner of viridis: brighter is always more. `level` from 0 to 1.
-pub(super) fn map(level: f32) -> Rgb {
-    const ANCHORS: [[f32; 3]; 5] =
-        [[40.0, 5.0, 70.0], [60.0, 80.0, 140.0], [32.0, 145.0, 140.0], [95.0, 200.0, 95.0], [255.0, 232.0, 40.0]];
-    let at = level.clamp(0.0, 1.0) * (ANCHORS.len() - 1) as f32;
-    let left = (at as usize).min(ANCHORS.len() - 2);
-    let share = at - left as f32;
-    std::array::from_fn(|i| (ANCHORS[left][i] + (ANCHORS[left + 1][i] - ANCHORS[left][i]) * share).round() as u8)
 }
 
 /// The same without colours.

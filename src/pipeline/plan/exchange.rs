@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::requested::{Requested, cost_ns_per_trace, overlap};
 use super::stock::Stock;
 use super::{Now, Plans, Transform};
-use crate::dsp::{Input, Cells, Clock, History, Lane, LaneOutput, Output, PlanSpec};
+use crate::dsp::{Cells, Clock, History, Input, Lane, LaneOutput, Output, PlanSpec};
 use crate::frame::Stream;
 use crate::pipeline::load::Meter;
 use crate::pipeline::planned::PlannedView;

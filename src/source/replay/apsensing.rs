@@ -13,7 +13,7 @@ use super::stamp_column::StampColumn;
 use super::times::iso_to_ns;
 use super::words::{metres_in, quantity};
 use crate::acquisition::ClockQuality;
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 use crate::units::Rational;
 
 const DATA: &str = "DAS";
@@ -64,9 +64,11 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     let dx_m = length(file, "ProcessingServer/SpatialSampling")?.ok_or_else(|| wrong("no SpatialSampling".into()))?;
     let strain = file.number("ProcessingServer/RadiansToNanoStrain")?;
     let strain = strain.map(|value| format!("; a radian is {value} nstrain")).unwrap_or_default();
-    let mut notes = vec![format!("samples are counts of {kind}: the file does not say how many make a radian{strain}")];
+    let mut notes = vec![Finding::note(format!(
+        "samples are counts of {kind}: the file does not say how many make a radian{strain}"
+    ))];
     if start_m.is_none() {
-        notes.push("no DAQ/PositionStart: distances count from the first channel".into());
+        notes.push(Finding::note("no DAQ/PositionStart: distances count from the first channel"));
     }
     let version = file.group_attrs("")?.and_then(|root| root.number("FileVersion")).unwrap_or(10.0);
     Ok(Found {

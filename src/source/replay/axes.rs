@@ -7,7 +7,7 @@ use super::stamp_column::DOUBLE_NS;
 use super::times::iso_to_ns;
 use super::timing::{Layout, NO_STAMP, Pass, Sink, Stamps, from_float_seconds};
 use super::words::metres_in;
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 
 /// Interrogators have been there since 1990, in nanoseconds since the UNIX epoch.
 const EARLIEST_NS: i128 = 631_152_000_000_000_000;
@@ -111,11 +111,11 @@ impl<'a> TimeAxis<'a> {
     ///
     /// # Errors
     /// When stamps cannot be read.
-    pub(super) fn begin(&self, declared: Option<i64>, notes: &mut Vec<String>) -> Result<Option<i64>, SourceError> {
+    pub(super) fn begin(&self, declared: Option<i64>, notes: &mut Vec<Finding>) -> Result<Option<i64>, SourceError> {
         if declared.is_some() || self.is_dated()? {
             return Ok(declared);
         }
-        notes.push(UNDATED.into());
+        notes.push(Finding::note(UNDATED));
         Ok(Some(0))
     }
 

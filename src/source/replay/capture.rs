@@ -6,10 +6,10 @@
 use std::path::Path;
 
 use super::format::MAX_CHANNELS;
-use super::timing::{Finding, Kind, Segment, Timing};
+use super::timing::{Kind, Segment, Timing};
 use crate::acquisition::Acquisition;
 use crate::block::InstrumentState;
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 
 /// Bytes of samples that are read at once, about.
 pub(super) const SLAB_BYTES: usize = 4 << 20;
@@ -49,9 +49,10 @@ impl Timing {
         self.segments.iter().flat_map(set_again).collect()
     }
 
-    /// What is odd about the times, as notes. Gaps are none: they are counted and listed apart.
-    pub(super) fn notes(&self) -> impl Iterator<Item = String> {
-        self.findings.iter().filter(|finding| finding.kind != Kind::Gap).map(|Finding { text, .. }| text.clone())
+    /// What is odd about the times. Gaps are left out: they are counted and listed apart.
+    pub(super) fn notes(&self) -> impl Iterator<Item = Finding> {
+        let odd = self.findings.iter().filter(|found| found.kind != Kind::Gap);
+        odd.map(|found| Finding { severity: found.severity, text: found.text.clone() })
     }
 }
 
@@ -76,7 +77,7 @@ pub(super) struct Capture {
     /// Rows that are best read at once: a multiple of what is stored together.
     pub(super) slab_rows: usize,
     /// What is odd about the file and was survived.
-    pub(super) notes: Vec<String>,
+    pub(super) notes: Vec<Finding>,
     /// Whether the format has checksums of its own over all samples.
     pub(super) checksummed: bool,
     /// Access to the samples.
@@ -104,7 +105,7 @@ impl Capture {
                         SourceError::Unusable { why, .. } => why.clone(),
                         SourceError::Io { error, .. } => error.to_string(),
                     };
-                    notes.push(format!("{piece} cannot be read: {why}"));
+                    notes.push(Finding::note(format!("{piece} cannot be read: {why}")));
                     first_error.get_or_insert(error);
                 }
             }
@@ -210,7 +211,9 @@ pub(super) fn checked(path: &Path, mut capture: Capture) -> Result<Capture, Sour
 /// Leaves off rows that were allocated but never written.
 fn only_written(capture: &mut Capture) {
     let Some(written) = capture.rows.written().filter(|written| *written < capture.total_rows) else { return };
-    capture.notes.push(format!("{written} of {} rows were written: the others are left off", capture.total_rows));
+    capture
+        .notes
+        .push(Finding::note(format!("{written} of {} rows were written: the others are left off", capture.total_rows)));
     capture.total_rows = written;
     capture.anchors.retain(|anchor| anchor.row < written.max(1));
 }

@@ -9,7 +9,7 @@ use super::found::{Found, Said, is_series, timing};
 use super::h5::{Attrs, H5};
 use super::h5rows;
 use super::words::quantity;
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 
 const PATCHES: &str = "waveforms";
 
@@ -69,7 +69,10 @@ fn open_patch(file: &H5, node: &str, attrs: &Attrs, patches: usize) -> Result<Ca
     let places = distances(file, &distance, table.channels)?;
     let places = places.ok_or_else(|| wrong("a patch without _coord_distance".into()))?;
     if patches > 1 {
-        notes.push(format!("{patches} patches: only {} is read", node.trim_start_matches("waveforms/")));
+        notes.push(Finding::warning(format!(
+            "{patches} patches: only {} is read",
+            node.trim_start_matches("waveforms/")
+        )));
     }
     let root = file.group_attrs("")?.unwrap_or_default();
     Ok(Found {

@@ -12,7 +12,7 @@ use super::stamp_column::StampColumn;
 use super::times::ns_to_iso;
 use super::timing::{Sink, Statements, work_out};
 use super::words::hertz_in;
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 use crate::units::Rational;
 
 /// Where groups with lines are.
@@ -63,7 +63,7 @@ pub struct Lines {
     /// The bands.
     pub bands: Vec<Band>,
     /// What is odd about the file.
-    pub notes: Vec<String>,
+    pub notes: Vec<Finding>,
 }
 
 /// A band of frequencies.
@@ -133,10 +133,10 @@ fn describe_group(file: &H5, path: &Path, group: String) -> Result<Lines, Source
         .last()
         .map_or(0, |segment| segment.utc_ns.saturating_add(timing.rate.traces_to_ns(segment.rows.saturating_sub(1))));
     let begin = timing.segments.first().map_or(0, |segment| segment.utc_ns);
-    let mut notes: Vec<String> = timing.notes().chain(file.notes()).collect();
+    let mut notes: Vec<Finding> = timing.notes().chain(file.notes()).collect();
     let others = groups(file)?.len();
     if others > 1 {
-        notes.push(format!("{others} groups with lines: only {group} is described"));
+        notes.push(Finding::note(format!("{others} groups with lines: only {group} is described")));
     }
     Ok(Lines {
         path: path.to_owned(),

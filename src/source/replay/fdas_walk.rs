@@ -16,7 +16,7 @@ use super::capture::{Anchor, io_error, unusable};
 use super::format::{ALIGN, CHUNK_HEAD, Chunk, End, Head, MAX_PAYLOAD, decode_head, padded};
 use crate::acquisition::Acquisition;
 use crate::block::InstrumentState;
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 use crate::units::Rational;
 
 /// Damaged places that are noted each.
@@ -46,7 +46,7 @@ pub(super) struct Walk {
     /// Times; without those that are only counted on.
     pub(super) anchors: Vec<Anchor>,
     pub(super) rows: u64,
-    pub(super) notes: Vec<String>,
+    pub(super) notes: Vec<Finding>,
     /// Behind the last trace.
     next_trace: u64,
     /// What was counted, to be compared with the end mark.
@@ -82,7 +82,7 @@ impl Walk {
         while at < size {
             let mut head = [0; CHUNK_HEAD];
             if size - at < CHUNK_HEAD as u64 {
-                self.notes.push(format!("cut off within the head of a chunk at byte {at}"));
+                self.notes.push(Finding::damaged(format!("cut off within the head of a chunk at byte {at}")));
                 break;
             }
             file.read_exact_at(&mut head, at).map_err(|e| io_error(path, "read a chunk's head", e))?;
@@ -92,7 +92,9 @@ impl Walk {
                     let (samples_at, payload) = (at + CHUNK_HEAD as u64, chunk.payload_bytes as usize);
                     if size - samples_at < payload as u64 {
                         let lost = chunk.traces;
-                        self.notes.push(format!("cut off within the chunk at byte {at}: its {lost} traces are lost"));
+                        self.notes.push(Finding::damaged(format!(
+                            "cut off within the chunk at byte {at}: its {lost} traces are lost"
+                        )));
                         break;
                     }
                     self.add(&chunk, samples_at);
@@ -106,7 +108,7 @@ impl Walk {
                 _ => {
                     let next = self.search(path, file, (at, size))?;
                     if self.damages < MOST_NOTES {
-                        self.notes.push(format!("damaged from byte {at} to byte {next}"));
+                        self.notes.push(Finding::damaged(format!("damaged from byte {at} to byte {next}")));
                     }
                     self.damages += 1;
                     self.damaged_bytes += next - at;
@@ -114,14 +116,14 @@ impl Walk {
                 }
             }
         }
-        self.notes.push("no end mark: the recording was not finished in order".into());
+        self.notes.push(Finding::warning("no end mark: the recording was not finished in order"));
         self.note_damages();
         Ok(self)
     }
 
     fn note_damages(&mut self) {
         if self.damages > MOST_NOTES {
-            self.notes.push(format!("damaged at {} places in all", self.damages));
+            self.notes.push(Finding::damaged(format!("damaged at {} places in all", self.damages)));
         }
     }
 
@@ -259,10 +261,10 @@ impl Walk {
             anchor.gap_before = Some(missing - lost);
         }
         let &End { chunks, traces, gap_traces } = end;
-        self.notes.push(format!(
+        self.notes.push(Finding::damaged(format!(
             "the end mark counts {chunks} chunks with {traces} traces and {gap_traces} missing; {} chunks with {} traces \
              and {} missing are there, {lost} more were lost at the end",
             counted.chunks, counted.traces, counted.gap_traces
-        ));
+        )));
     }
 }

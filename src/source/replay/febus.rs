@@ -20,7 +20,7 @@ use super::stamp_column::DOUBLE_NS;
 use super::timing::{Layout, NO_STAMP, Sink, Stamps, Statements, Timing, from_float_seconds, work_out};
 use super::words::quantity;
 use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 use crate::units::Rational;
 
 /// Bytes of one block at most: it is read whole.
@@ -139,7 +139,7 @@ fn grid(
     attrs: &Attrs,
     samples: &Samples,
     stamps: &[f64],
-    notes: &mut Vec<String>,
+    notes: &mut Vec<Finding>,
 ) -> Result<Grid, SourceError> {
     let block_rows = samples.shape.get(1).copied().unwrap_or(0);
     let extent = attrs.numbers("Extent");
@@ -166,7 +166,7 @@ fn grid(
         overlap: attrs.number("Overlap").or_else(|| attrs.number("BlockOverlap")).filter(|&percent| percent >= 0.0),
     };
     let (keep, note) = kept_rows(samples, &said)?;
-    notes.extend(note);
+    notes.extend(note.map(Finding::warning));
     // Whole rows a block times blocks a second is exact where the spacing is a rounded decimal.
     let counted = keep.end - keep.start;
     let exact =

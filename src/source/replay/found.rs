@@ -6,7 +6,7 @@ use super::h5rows::Table;
 use super::timing::{Stamps, Statements, Timing, work_out};
 pub(super) use crate::acquisition::Places;
 use crate::acquisition::{Acquisition, ClockQuality, Quantity, SourceKind, places_at};
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 use crate::units::Rational;
 
 /// How far distances may be off an even spacing, in spacings: what rounded decimals are off.
@@ -52,7 +52,7 @@ pub(super) struct Found {
     /// Free text about the fiber.
     pub(super) description: String,
     /// What is odd about the file and was survived.
-    pub(super) notes: Vec<String>,
+    pub(super) notes: Vec<Finding>,
 }
 
 impl Found {

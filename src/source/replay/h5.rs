@@ -16,7 +16,7 @@ use super::h5file::FileSource;
 use super::h5links::Groups;
 pub(super) use super::h5samples::Samples;
 use super::stored::{Area, Chunk, Chunks, Filter, Kind, Number, Place, Sample, Stored};
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 
 /// Values of a small table (times of blocks, channel lists) at most.
 const MAX_TABLE: u64 = 1 << 24;
@@ -85,8 +85,8 @@ impl H5 {
     }
 
     /// What is odd about the file as such.
-    pub(super) fn notes(&self) -> Vec<String> {
-        self.source.in_use().map(str::to_owned).into_iter().collect()
+    pub(super) fn notes(&self) -> Vec<Finding> {
+        self.source.in_use().map(Finding::note).into_iter().collect()
     }
 
     /// Something in this file is not as it should be.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::capture::{io_error, unusable};
 use super::times::ns_to_iso;
 use super::vendors::{self, file_of};
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 
 /// Files that are named when they are left out, at most.
 const NAMED: usize = 5;
@@ -19,7 +19,7 @@ pub struct Listing {
     /// Their files.
     pub files: Vec<PathBuf>,
     /// What was left out, in an operator's words.
-    pub notes: Vec<String>,
+    pub notes: Vec<Finding>,
 }
 
 /// Whether `path` is a pattern: it has the signs of one, and there is no file of this name, nor is a piece of one meant.
@@ -109,17 +109,20 @@ impl Listing {
             names.extend((others.len() > NAMED).then(|| "…".to_owned()));
             let what = if others.len() == 1 { "is no capture" } else { "are no captures" };
             let (folder, names) = (named.display(), names.join(", "));
-            self.notes.push(format!("{folder}: {} {what}: left out ({names})", counted(others.len(), "file")));
+            self.notes.push(Finding::warning(format!(
+                "{folder}: {} {what}: left out ({names})",
+                counted(others.len(), "file")
+            )));
         }
-        self.notes.extend(bad.iter().map(|(path, why)| format!("{}: left out: {why}", name(path))));
+        self.notes.extend(bad.iter().map(|(path, why)| Finding::warning(format!("{}: left out: {why}", name(path)))));
         if let ([(first, path), .., (last, _)], false) = (&captures[..], in_order(&captures)) {
-            self.notes.push(format!(
+            self.notes.push(Finding::note(format!(
                 "{}: played in the order of time and not of names: from {} ({}) to {}",
                 named.display(),
                 name(path),
                 ns_to_iso(*first),
                 ns_to_iso(*last)
-            ));
+            )));
         }
         Ok(())
     }

@@ -60,8 +60,14 @@ mod words;
 mod xdas;
 
 pub use fbe::{Band, Lines, describe_lines};
-pub use info::{Gap, Info, Samples, describe};
+pub(crate) use info::decode;
+pub use info::{
+    ChannelSet, Depth, Extent, Gap, Gatherer, Info, NoiseFloor, Overview, PICTURE_CELLS, Samples, Segment, Spread,
+    Statistics, describe, look,
+};
 pub use listing::{Listing, candidates, is_pattern, list};
-pub use player::Replay;
+pub use player::{Replay, contents};
+pub use playlist::Contents;
+pub use times::{iso_to_ns, ns_to_iso};
 pub use timetable::{Place, Timetable};
 pub use vendors::file_of;

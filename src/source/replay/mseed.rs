@@ -18,7 +18,7 @@ use super::mseed_head::{self, HEAD, Head, MAX_RECORD, name_of};
 use super::mseed_weave::{Record, Weave, weave};
 use super::timing::{Layout, Sink, Stamps, Statements, Timing, work_out};
 use crate::acquisition::SampleFormat;
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 use crate::units::Rational;
 
 pub(super) use super::mseed_head::is_it;
@@ -44,7 +44,7 @@ struct Walk {
     most_samples: u32,
     without_series: u64,
     skipped: u64,
-    notes: Vec<String>,
+    notes: Vec<Finding>,
 }
 
 struct Series {
@@ -142,7 +142,7 @@ fn walk(path: &Path, file: &File) -> Result<Walk, SourceError> {
     let (mut at, mut bytes) = (0, [0; HEAD]);
     while at < size {
         if walk.records.len() == MAX_RECORDS {
-            walk.notes.push(format!("more than {MAX_RECORDS} records: what follows is not read"));
+            walk.notes.push(Finding::warning(format!("more than {MAX_RECORDS} records: what follows is not read")));
             break;
         }
         let here = &mut bytes[..HEAD.min((size - at) as usize)];
@@ -150,16 +150,16 @@ fn walk(path: &Path, file: &File) -> Result<Walk, SourceError> {
         let Some(head) = mseed_head::read(here) else {
             walk.skipped += STEP.min(size - at);
             if walk.skipped > MAX_SKIPPED {
-                walk.notes.push(format!("no record up to byte {at}: what follows is not read"));
+                walk.notes.push(Finding::warning(format!("no record up to byte {at}: what follows is not read")));
                 break;
             }
             at += STEP;
             continue;
         };
         if u64::from(head.bytes) > size - at {
-            walk.notes.push(format!(
+            walk.notes.push(Finding::warning(format!(
                 "cut off within the record at byte {at} (a file that is being written, or whose recorder died)"
-            ));
+            )));
             break;
         }
         walk.take(&head, at).map_err(|why| unusable(path, format!("record at byte {at}: {why}")))?;
@@ -226,8 +226,8 @@ impl Walk {
     }
 
     fn tell(&mut self, names: &[String], weave: &Weave) {
-        let mut tell = |count: u64, text: String| self.notes.extend((count > 0).then_some(text));
-        tell(1, "distances are not known: channels are put 1 m apart".into());
+        self.notes.push(Finding::note("distances are not known: channels are put 1 m apart"));
+        let mut tell = |count: u64, text: String| self.notes.extend((count > 0).then(|| Finding::warning(text)));
         tell(self.skipped, format!("{} bytes are no records: they are not read", self.skipped));
         tell(self.without_series, format!("{} records without samples: they are not read", self.without_series));
         tell(weave.twice, format!("{} samples are there twice: those of the first record count", weave.twice));

@@ -7,7 +7,7 @@ use super::h5rows;
 use super::times::iso_to_ns;
 use super::words::{metres_in, quantity};
 use crate::acquisition::ClockQuality;
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 
 const DATA: &str = "Acoustic";
 const PERIOD: &str = "TimeSamplingInterval(seconds)";
@@ -40,7 +40,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     let mut notes = Vec::new();
     let dx_m = dx_m.ok_or_else(|| wrong("no SpatialSamplingInterval".into()))?;
     let start_m = start_m.unwrap_or_else(|| {
-        notes.push("no StartPosition: distances count from the first channel".into());
+        notes.push(Finding::note("no StartPosition: distances count from the first channel"));
         0.0
     });
     let locked = attrs.text("SystemInformation.GPS.Status").is_some_and(|status| status.ends_with("Lock"));

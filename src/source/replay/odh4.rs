@@ -9,7 +9,7 @@ use super::h5rows;
 use super::times::iso_to_ns;
 use super::words::quantity;
 use crate::acquisition::Quantity;
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 use crate::units::Rational;
 
 const DATA: &str = "raw_data";
@@ -48,7 +48,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
 
     let mut notes = Vec::new();
     if first.is_none() {
-        notes.push("no channel_start: distances count from the first channel".into());
+        notes.push(Finding::note("no channel_start: distances count from the first channel"));
     }
     let dx_m = root.number(DX).map(as_written).ok_or_else(|| wrong(format!("{DX} is no number")))?;
     let factor = root.number("scale factor to strain").filter(|&factor| factor.is_finite() && factor != 0.0);

@@ -10,7 +10,7 @@ use super::times::seconds_to_ns;
 use super::timing::{Statements, work_out};
 use super::words::measured;
 use crate::acquisition::{Acquisition, ClockQuality, Places, SourceKind, places_at};
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 use crate::units::Rational;
 
 /// Whether the file has the marks of `OptoDAS`.
@@ -24,7 +24,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     let mut notes = Vec::new();
     let version = file.number("fileVersion")?.unwrap_or(0.0);
     if !(8.0..=11.0).contains(&version) {
-        notes.push(format!("file version {version}: versions 8 to 11 are known"));
+        notes.push(Finding::note(format!("file version {version}: versions 8 to 11 are known")));
     }
     let samples = file.samples("data")?.ok_or_else(|| missing("data"))?;
     let first_dimension = file.text("header/dimensionNames")?.unwrap_or_default();
@@ -85,7 +85,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     })
 }
 
-fn distances(file: &H5, channels: usize, notes: &mut Vec<String>) -> Result<Places, SourceError> {
+fn distances(file: &H5, channels: usize, notes: &mut Vec<Finding>) -> Result<Places, SourceError> {
     let undecimated = file.number("header/dx")?.ok_or_else(|| file.unusable("OptoDAS without header/dx"))?;
     let numbers = match file.numbers("header/channels")? {
         Some(numbers) if numbers.len() == channels => numbers,
@@ -95,7 +95,7 @@ fn distances(file: &H5, channels: usize, notes: &mut Vec<String>) -> Result<Plac
         }
         None => {
             let (numbers, note) = numbers_of_regions(&regions_of_interest(file)?, channels);
-            notes.push(note);
+            notes.push(Finding::warning(note));
             numbers
         }
     };

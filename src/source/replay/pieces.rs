@@ -1,7 +1,9 @@
 //! Which pieces of a file are played: those that follow each other in time, one after the other; of those side by side
 //! on the fiber, the first. Pure.
 
-use super::capture::Capture;
+use super::capture::{Anchor, Capture, Rows, RowsError};
+use crate::acquisition::Acquisition;
+use crate::source::Finding;
 
 /// Pieces that overlap by less than this follow each other.
 const SIDE_BY_SIDE_NS: i64 = 100_000_000;
@@ -10,20 +12,66 @@ const SIDE_BY_SIDE_NS: i64 = 100_000_000;
 pub(super) type InTurn = Vec<(usize, Capture)>;
 
 /// What is played of the pieces of the file `name`, and what is to be said of the others.
-pub(super) fn in_turn(pieces: Vec<Capture>, name: &str) -> (InTurn, Vec<String>) {
+pub(super) fn in_turn(pieces: Vec<Capture>, name: &str) -> (InTurn, Vec<Finding>) {
     let mut sorted: InTurn = pieces.into_iter().enumerate().collect();
     sorted.sort_by_key(|(_, piece)| piece.span_ns().0);
-    let (mut played, mut notes): (InTurn, Vec<String>) = (Vec::new(), Vec::new());
+    let (mut played, mut notes): (InTurn, Vec<Finding>) = (Vec::new(), Vec::new());
     for (index, piece) in sorted {
         match played.last() {
             Some((_, before)) if piece.span_ns().0 < before.span_ns().1.saturating_sub(SIDE_BY_SIDE_NS) => {
                 let (this, that) = (&piece.piece, &before.piece);
-                notes.push(format!(
+                notes.push(Finding::warning(format!(
                     "{this} lies beside {that} in time and is left out; name it to read it: {name}#{this}"
-                ));
+                )));
             }
             _ => played.push((index, piece)),
         }
     }
     (played, notes)
+}
+
+/// Rows of pieces that follow each other, as if they were one.
+struct Joined {
+    /// Each with its first row, and behind its last.
+    pieces: Vec<(u64, u64, Box<dyn Rows>)>,
+}
+
+impl Rows for Joined {
+    fn read(&mut self, first: u64, rows: usize, out: &mut Vec<u8>) -> Result<(), RowsError> {
+        let at = self.pieces.partition_point(|(_, end, _)| *end <= first).min(self.pieces.len() - 1);
+        let (begin, end, piece) = &mut self.pieces[at];
+        // What is asked for beyond this piece comes with the next call.
+        let here = (rows as u64).min(*end - first) as usize;
+        piece.read(first - *begin, here, out).map_err(|error| match error {
+            RowsError::Damaged { good_from, why } => RowsError::Damaged { good_from: good_from + *begin, why },
+            RowsError::Fatal(error) => RowsError::Fatal(error),
+        })
+    }
+}
+
+/// The pieces of a file that are one acquisition, as one capture: the first, and those behind it that are alike. Of others
+/// it is said that they are there, and what they are.
+pub(super) fn joined(played: InTurn) -> Option<Capture> {
+    let mut pieces = played.into_iter().map(|(_, piece)| piece);
+    let mut whole = pieces.next()?;
+    let is_alike = |a: &Acquisition, b: &Acquisition| *a == Acquisition { epoch: a.epoch, ..b.clone() };
+    let (alike, others): (Vec<_>, Vec<_>) = pieces.partition(|piece| is_alike(&whole.acquisition, &piece.acquisition));
+    for Capture { piece, acquisition: a, total_rows, .. } in &others {
+        let (channels, rate) = (a.channels, a.prr.to_f64());
+        let text =
+            format!("{piece}: {total_rows} traces of {channels} channels at {rate} Hz follow: name it to see them");
+        whole.notes.push(Finding::note(text));
+    }
+    if alike.is_empty() {
+        return Some(whole);
+    }
+    let mut rows = vec![(0, whole.total_rows, whole.rows)];
+    for piece in alike {
+        let begin = whole.total_rows;
+        whole.anchors.extend(piece.anchors.into_iter().map(|anchor| Anchor { row: anchor.row + begin, ..anchor }));
+        whole.total_rows += piece.total_rows;
+        whole.notes.extend(piece.notes);
+        rows.push((begin, whole.total_rows, piece.rows));
+    }
+    Some(Capture { rows: Box::new(Joined { pieces: rows }), ..whole })
 }

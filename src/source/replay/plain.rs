@@ -14,7 +14,7 @@ use super::h5::H5;
 use super::h5rows;
 use super::timing::{Kind, Sink, Timing};
 use super::words::quantity;
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 use crate::units::Rational;
 use names::{Names, is_one_of, one_of};
 
@@ -85,7 +85,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     let channel_first = axes.channel_first(&samples.shape, &names.dimensions()).map_err(wrong)?;
     let table = h5rows::table(samples, channel_first)?;
 
-    let mut notes = vec![format!("of no vendor's layout: read as the plain dataset {data}")];
+    let mut notes = vec![Finding::note(format!("of no vendor's layout: read as the plain dataset {data}"))];
     let start_ns = names.start_ns(file)?;
     let wanted = format!("{data}, of no vendor's layout, wants {WANTED}");
     let timing = times(file, axes.time.as_deref(), table.traces, (rate, start_ns), (&wanted, &mut notes))?;
@@ -194,7 +194,7 @@ impl Axes {
         file: &H5,
         names: &Names,
         channels: usize,
-        notes: &mut Vec<String>,
+        notes: &mut Vec<Finding>,
     ) -> Result<Places, SourceError> {
         if let Some(column) = self.distance.as_deref().filter(|_| !self.is_number)
             && let Some(places) = distances(file, column, channels)?
@@ -203,7 +203,7 @@ impl Axes {
         }
         let dx_m = names.number(file, names::SPACING)?.map_or_else(
             || {
-                notes.push(UNPLACED.into());
+                notes.push(Finding::note(UNPLACED));
                 1.0
             },
             as_written,
@@ -231,7 +231,7 @@ fn times(
     column: Option<&str>,
     rows: u64,
     (rate, declared): (Option<Rational>, Option<i64>),
-    (wanted, notes): (&str, &mut Vec<String>),
+    (wanted, notes): (&str, &mut Vec<Finding>),
 ) -> Result<Timing, SourceError> {
     let axis = match column {
         Some(name) => {
@@ -242,7 +242,7 @@ fn times(
     };
     let Some(axis) = axis else {
         if declared.is_none() {
-            notes.push(UNDATED.into());
+            notes.push(Finding::note(UNDATED));
         }
         return timing(file, rows, Said { rate, start_ns: declared.or(Some(0)), ..Said::default() }, wanted);
     };

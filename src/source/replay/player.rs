@@ -4,6 +4,7 @@
 //! drifts, and one epoch begins where the one before ended; a silence of more than [`LONGEST_SILENCE`] in a capture is
 //! cut to that. Unpaced, traces are there as soon as they are read.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,13 +12,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 
 use super::ahead::{Ahead, Slab};
-use super::listing::{Listing, list};
-use super::playlist::Playlist;
+use super::playlist::{Contents, Epoch, Playlist};
 use super::timetable::Timetable;
 use crate::acquisition::{Acquisition, DarkReason};
 use crate::block::RawBlock;
 use crate::source::ReplaySpeed;
-use crate::source::{Interrogator, Probe, ReadOutcome, SourceError};
+use crate::source::{Finding, Interrogator, Probe, ReadOutcome, SourceError};
 use crate::units::TraceIndex;
 
 /// Nobody waits longer than this for the end of a gap in a capture.
@@ -38,10 +38,19 @@ pub struct Replay {
     /// The epoch that the last probe returned.
     announced: Option<Arc<Acquisition>>,
     clock: Option<PlaybackClock>,
-    notes: Vec<String>,
+    notes: Vec<Finding>,
+    contents: Vec<Contents>,
     /// Why it ended, until that is said.
     fault: Option<SourceError>,
     over: bool,
+}
+
+/// What the acquisitions in `files` hold, in order of time.
+///
+/// # Errors
+/// When a file cannot be read, is of no known format or contradicts itself.
+pub fn contents(files: &[PathBuf]) -> Result<Vec<Contents>, SourceError> {
+    Ok(Playlist::new(files)?.epochs.iter().map(Epoch::contents).collect())
 }
 
 /// When traces are due.
@@ -60,6 +69,20 @@ impl Replay {
     /// # Errors
     /// When a file is not there or cannot be read, is of no known format or contradicts itself, or the speed is not a positive number.
     pub fn open(files: &[PathBuf], speed: ReplaySpeed, looping: bool) -> Result<Self, SourceError> {
+        Self::play(Playlist::new(files)?, speed, looping)
+    }
+
+    /// Opens what lies in a span of time, from its start to before its end, UTC in nanoseconds; unpaced.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and when nothing lies in it.
+    pub fn open_span(files: &[PathBuf], span: &Range<i64>) -> Result<Self, SourceError> {
+        let mut playlist = Playlist::new(files)?;
+        playlist.cut(span)?;
+        Self::play(playlist, ReplaySpeed::Unpaced, false)
+    }
+
+    fn play(mut playlist: Playlist, speed: ReplaySpeed, looping: bool) -> Result<Self, SourceError> {
         let clock = match speed {
             ReplaySpeed::Unpaced => None,
             ReplaySpeed::Times(times) if times.is_finite() && times > 0.0 => {
@@ -70,9 +93,7 @@ impl Replay {
                 return Err(SourceError::Unusable { what: "replay".into(), why });
             }
         };
-        let Listing { files, mut notes } = list(files)?;
-        let mut playlist = Playlist::new(&files)?;
-        notes.append(&mut playlist.notes);
+        let notes = std::mem::take(&mut playlist.notes);
         let Some(first) = playlist.epochs.first().map(|epoch| epoch.acquisition.clone()) else {
             return Err(SourceError::Unusable {
                 what: "replay".into(),
@@ -80,6 +101,7 @@ impl Replay {
             });
         };
         let timetable = Timetable::of(&playlist);
+        let contents = playlist.epochs.iter().map(Epoch::contents).collect();
         let ahead = Ahead::start(playlist, looping)?;
         Ok(Self {
             ahead,
@@ -90,6 +112,7 @@ impl Replay {
             announced: None,
             clock,
             notes,
+            contents,
             fault: None,
             over: false,
         })
@@ -98,6 +121,11 @@ impl Replay {
     /// When the data of each file begin and end.
     pub const fn timetable(&self) -> &Timetable {
         &self.timetable
+    }
+
+    /// What the acquisitions hold, in the order of playing.
+    pub fn contents(&self) -> &[Contents] {
+        &self.contents
     }
 
     /// Makes sure that there is a slab with traces left; says what to return when there is none.
@@ -226,7 +254,7 @@ impl Interrogator for Replay {
         self.clock.is_some()
     }
 
-    fn notes(&self) -> &[String] {
+    fn notes(&self) -> &[Finding] {
         &self.notes
     }
 

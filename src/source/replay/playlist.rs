@@ -4,14 +4,17 @@
 //! a gap between them is counted in whole traces, a change of parameters or a time that goes back begins a new epoch.
 //! The plan depends on nothing but the files, so that a replay is the same each time.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::capture::{Anchor, Capture, unusable};
+use super::listing::{Listing, list};
 use super::pieces::{InTurn, in_turn};
-use super::times::missing_traces;
+use super::times::{missing_traces, ns_to_iso};
 use super::vendors;
 use crate::acquisition::Acquisition;
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 
 /// Epoch numbers beyond this one, the year 2262 in microseconds, are not believed.
 const MAX_EPOCH_US: u64 = (i64::MAX / 1000).cast_unsigned();
@@ -38,7 +41,7 @@ pub(super) struct Part {
     pub(super) first_trace: u64,
     /// Traces missing before it.
     pub(super) gap_before: u64,
-    /// Times; the first is that of `first_row`.
+    /// Times; the first is that of `first_row` or of a row before it.
     pub(super) anchors: Vec<Anchor>,
 }
 
@@ -53,6 +56,17 @@ pub(super) struct Epoch {
     rate_is_measured: bool,
 }
 
+/// What an acquisition in captured files holds.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    /// What was acquired.
+    pub acquisition: Arc<Acquisition>,
+    /// Traces that there are.
+    pub traces: u64,
+    /// Stretches of time without a gap, in order: UTC of the first trace and behind the last, in nanoseconds.
+    pub stretches: Vec<(i64, i64)>,
+}
+
 /// Everything that is played.
 #[derive(Debug)]
 pub(super) struct Playlist {
@@ -61,13 +75,40 @@ pub(super) struct Playlist {
     /// In the order of playing.
     pub(super) epochs: Vec<Epoch>,
     /// What is odd about the files and was survived, each with the name of its file.
-    pub(super) notes: Vec<String>,
+    pub(super) notes: Vec<Finding>,
 }
 
 impl Part {
     /// Where the rows are.
     pub(super) const fn piece(&self) -> Piece {
         Piece { file: self.file, piece: self.piece }
+    }
+
+    /// The first row, from this one's first to behind its last, whose UTC is not before `utc_ns`.
+    fn row_at(&self, acquisition: &Acquisition, utc_ns: i64) -> u64 {
+        let (mut low, mut high) = (self.first_row, self.first_row + self.rows);
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.utc_ns(acquisition, middle) < utc_ns { low = middle + 1 } else { high = middle }
+        }
+        low
+    }
+
+    /// What lies in `span`; `None` when that is nothing.
+    fn within(&self, acquisition: &Acquisition, span: &Range<i64>) -> Option<Self> {
+        let (first_row, end) = (self.row_at(acquisition, span.start), self.row_at(acquisition, span.end));
+        // The anchor before the first row stays: a time worked out from another one would be rounded otherwise.
+        let kept = self.anchors.partition_point(|anchor| anchor.row <= first_row).saturating_sub(1);
+        let inside = self.anchors[kept..].iter().filter(|anchor| anchor.row < end);
+        (first_row < end).then(|| Self {
+            file: self.file,
+            piece: self.piece,
+            first_row,
+            rows: end - first_row,
+            first_trace: self.first_trace + (first_row - self.first_row),
+            gap_before: self.gap_before,
+            anchors: inside.copied().collect(),
+        })
     }
 
     /// UTC of `row`, which lies in this part, in nanoseconds.
@@ -79,6 +120,31 @@ impl Part {
 }
 
 impl Epoch {
+    /// Leaves what lies in `span`, as if nothing had ever been before it.
+    fn cut(&mut self, span: &Range<i64>) {
+        self.parts = self.parts.iter().filter_map(|part| part.within(&self.acquisition, span)).collect();
+        let skipped = self.parts.first().map_or(0, |part| part.first_trace);
+        let mut next = 0;
+        for part in &mut self.parts {
+            part.first_trace -= skipped;
+            part.gap_before = part.first_trace.saturating_sub(next);
+            next = part.first_trace + part.rows;
+        }
+    }
+
+    /// What is in it, at a glance.
+    pub(super) fn contents(&self) -> Contents {
+        let stretch = |part: &Part| {
+            let at = |row| part.utc_ns(&self.acquisition, row);
+            (at(part.first_row), at(part.first_row + part.rows))
+        };
+        Contents {
+            acquisition: Arc::new(self.acquisition.clone()),
+            traces: self.parts.iter().map(|part| part.rows).sum(),
+            stretches: self.parts.iter().map(stretch).collect(),
+        }
+    }
+
     /// Traces from the first to behind the last, gaps included.
     pub(super) fn traces(&self) -> u64 {
         self.parts.last().map_or(0, |part| part.first_trace.saturating_add(part.rows))
@@ -90,30 +156,61 @@ impl Epoch {
     }
 
     fn start_ns(&self) -> i64 {
-        self.parts.first().map_or(0, |part| part.anchors[0].utc_ns)
+        self.parts.first().map_or(0, |part| part.utc_ns(&self.acquisition, part.first_row))
     }
 }
 
 impl Playlist {
+    /// Leaves what lies from the start of `span`, UTC in nanoseconds, to before its end.
+    ///
+    /// # Errors
+    /// When nothing does.
+    pub(super) fn cut(&mut self, span: &Range<i64>) -> Result<(), SourceError> {
+        let (start, end) = (self.epochs.iter().map(Epoch::start_ns).min(), self.epochs.iter().map(Epoch::end_ns).max());
+        self.epochs.iter_mut().for_each(|epoch| epoch.cut(span));
+        self.epochs.retain(|epoch| !epoch.parts.is_empty());
+        if self.epochs.is_empty() {
+            let [start, end] = [start, end].map(|ns| ns_to_iso(ns.unwrap_or(0)));
+            let why = format!("there is not one trace in that time; the files reach from {start} to {end}");
+            return Err(unusable(&self.files[0], why));
+        }
+        Ok(())
+    }
+
     /// Looks at all files.
     ///
     /// # Errors
     /// When there is none, or one cannot be read.
-    pub(super) fn new(files: &[PathBuf]) -> Result<Self, SourceError> {
+    pub(super) fn new(named: &[PathBuf]) -> Result<Self, SourceError> {
+        let Listing { files, notes } = list(named)?;
         if files.is_empty() {
             return Err(SourceError::Unusable { what: "replay".into(), why: "no file to replay".into() });
         }
-        let mut playlist = Self { files: files.to_vec(), epochs: Vec::new(), notes: Vec::new() };
+        let mut playlist = Self { files: files.clone(), epochs: Vec::new(), notes };
         for (file, path) in files.iter().enumerate() {
             playlist.append_file(file, path)?;
         }
-        for epoch in &playlist.epochs {
+        playlist.checked()
+    }
+
+    /// A capture that is open already, of the file at `path`.
+    ///
+    /// # Errors
+    /// When its times cannot be.
+    pub(super) fn of(path: &Path, capture: &Capture) -> Result<Self, SourceError> {
+        let mut playlist = Self { files: vec![path.to_owned()], epochs: Vec::new(), notes: Vec::new() };
+        playlist.append(Piece { file: 0, piece: 0 }, capture);
+        playlist.checked()
+    }
+
+    fn checked(self) -> Result<Self, SourceError> {
+        for epoch in &self.epochs {
             if epoch.end_ns() == i64::MAX || epoch.traces() > 1 << 60 {
-                let path = epoch.parts.first().map_or(&files[0], |part| &files[part.file]);
+                let path = epoch.parts.first().map_or(&self.files[0], |part| &self.files[part.file]);
                 return Err(unusable(path, "its times or gaps reach beyond the year 2262"));
             }
         }
-        Ok(playlist)
+        Ok(self)
     }
 
     /// Opens a piece once more, to read it.
@@ -127,8 +224,9 @@ impl Playlist {
         let name = path.file_name().unwrap_or_default().display().to_string();
         let (played, left_out) = in_turn(vendors::open_all(path)?, &name);
         let notes = played.iter().flat_map(|(_, capture)| &capture.notes).chain(&left_out).cloned();
-        let notes: Vec<String> = notes.chain(self.before(&played)).collect();
-        self.notes.extend(notes.iter().map(|note| format!("{name}: {note}")));
+        let notes: Vec<Finding> = notes.chain(self.before(&played)).collect();
+        let named = |note: &Finding| Finding { text: format!("{name}: {}", note.text), ..*note };
+        self.notes.extend(notes.iter().map(named));
         for (piece, capture) in &played {
             self.append(Piece { file, piece: *piece }, capture);
         }
@@ -136,7 +234,7 @@ impl Playlist {
     }
 
     /// What is odd about the times of a file behind those of the files before.
-    fn before(&self, played: &InTurn) -> Option<String> {
+    fn before(&self, played: &InTurn) -> Option<Finding> {
         let (_, first) = played.first()?;
         let last = self.epochs.last()?;
         let name = self.files[last.parts.last()?.file].file_name().unwrap_or_default().display();
@@ -146,13 +244,13 @@ impl Playlist {
             return None;
         }
         let seconds = early_ns as f64 / 1e9;
-        Some(if first.span_ns().0 < last.start_ns() {
+        Some(Finding::warning(if first.span_ns().0 < last.start_ns() {
             format!(
                 "begins {seconds:.3} s before {name}, which is played before it, ends: the files are not in order of time"
             )
         } else {
             format!("begins {seconds:.3} s before {name} ends: they overlap, and a new epoch begins")
-        })
+        }))
     }
 
     fn append(&mut self, piece: Piece, capture: &Capture) {

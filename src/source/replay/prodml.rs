@@ -14,7 +14,7 @@ use super::times::iso_to_ns;
 use super::timing::{Sink, Statements, Timing, work_out};
 use super::words::{hertz_in, is_spectral, measured, metres_in};
 use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 use crate::units::Rational;
 
 /// Nanoseconds in the unit of `RawDataTime`, by the standard.
@@ -39,7 +39,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         (Some(capture), Some(lines)) => {
             let note = format!("beside the samples there are lines of band energy in {lines}: they are not read");
             capture.map(|mut capture| {
-                capture.notes.push(note);
+                capture.notes.push(Finding::note(note));
                 capture
             })
         }
@@ -70,14 +70,14 @@ fn open_raw(file: &H5, acq: &Attrs, node: &str) -> Result<Capture, SourceError> 
         (Ok(first), _) => (whole, first),
         (Err(_), Ok(first)) => {
             if !raw.has("StartLocusIndex") {
-                notes.push("the samples are of a part of the loci, and nothing says of which".into());
+                notes.push(Finding::warning("the samples are of a part of the loci, and nothing says of which"));
             }
             (part, first)
         }
         (Err(why), Err(_)) => return Err(file.unusable(format!("{data}: {why}"))),
     };
     if loci.first.is_none() {
-        notes.push("no StartLocusIndex of the samples: distances count from the first channel".into());
+        notes.push(Finding::note("no StartLocusIndex of the samples: distances count from the first channel"));
     }
     let table = h5rows::table(samples, channel_first)?;
     let (rows, stamps) = rows_and_stamps(table.traces, stamps, &mut notes);
@@ -168,12 +168,14 @@ impl Loci {
 fn rows_and_stamps<'a>(
     traces: u64,
     stamps: Option<StampColumn<'a>>,
-    notes: &mut Vec<String>,
+    notes: &mut Vec<Finding>,
 ) -> (u64, Option<StampColumn<'a>>) {
     let Some(column) = stamps else { return (traces, None) };
     let len = column.len();
     if len != traces {
-        notes.push(format!("RawDataTime has {len} values for {traces} rows: rows are read as far as both go"));
+        notes.push(Finding::note(format!(
+            "RawDataTime has {len} values for {traces} rows: rows are read as far as both go"
+        )));
     }
     let rows = traces.min(len);
     (rows, Some(column.first(rows)))

@@ -15,7 +15,7 @@ use super::segy_heads::{HEADS, Heads, TRACE_HEAD, TraceHead, number};
 use super::strips::{Channels, Number, Piece, Strips};
 use super::timing::{Block, Layout, NO_STAMP, Sink, Stamps, Statements, Timing, work_out};
 use crate::acquisition::Quantity;
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 use crate::units::Rational;
 
 pub(super) use super::segy_heads::is_it;
@@ -39,7 +39,7 @@ struct Walk {
     records: Vec<Record>,
     /// Headers of the traces of the first record.
     channels: Vec<TraceHead>,
-    notes: Vec<String>,
+    notes: Vec<Finding>,
 }
 
 /// Opens the file.
@@ -62,7 +62,7 @@ pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
     let timing = timing(path, &heads, &walk.records, &pieces)?;
     let (places, said) = places(&walk.channels, heads.feet);
     let remarks = said.into_iter().chain(remarks(&first.head));
-    let notes = walk.notes.into_iter().chain(remarks.map(str::to_owned)).collect();
+    let notes = walk.notes.into_iter().chain(remarks.map(Finding::note)).collect();
     let table = Table {
         traces: timing.rows,
         channels,
@@ -81,8 +81,8 @@ pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
     .into_capture())
 }
 
-fn because(notes: &[String]) -> String {
-    notes.first().map_or_else(String::new, |note| format!(": {note}"))
+fn because(notes: &[Finding]) -> String {
+    notes.first().map_or_else(String::new, |note| format!(": {}", note.text))
 }
 
 /// Reads the header of each trace.
@@ -95,13 +95,13 @@ fn walk(path: &Path, file: &File, heads: &Heads, number: Number) -> Result<Walk,
             break;
         }
         if trace == MAX_TRACES {
-            walk.notes.push(format!("more than {MAX_TRACES} traces: what follows is not read"));
+            walk.notes.push(Finding::warning(format!("more than {MAX_TRACES} traces: what follows is not read")));
             break;
         }
         let cut =
             || format!("cut off within trace {} (a file that is being written, or whose recorder died)", trace + 1);
         if size - at < TRACE_HEAD as u64 {
-            walk.notes.push(cut());
+            walk.notes.push(Finding::note(cut()));
             break;
         }
         file.read_exact_at(&mut bytes, at).map_err(|e| io_error(path, "read the header of a trace", e))?;
@@ -117,14 +117,15 @@ fn walk(path: &Path, file: &File, heads: &Heads, number: Number) -> Result<Walk,
             ));
         }
         if size - at - (TRACE_HEAD as u64) < trace_bytes {
-            walk.notes.push(cut());
+            walk.notes.push(Finding::note(cut()));
             break;
         }
         if let Err(why) = walk.add(at, head, samples) {
             if walk.records.len() < 2 {
                 return Err(unusable(path, format!("SEG-Y whose trace {} {why}", trace + 1)));
             }
-            walk.notes.push(format!("trace {} {why}: its record and what follows are not read", trace + 1));
+            walk.notes
+                .push(Finding::warning(format!("trace {} {why}: its record and what follows are not read", trace + 1)));
             walk.records.pop();
             break;
         }
@@ -165,7 +166,10 @@ impl Walk {
 fn pieces(walk: &mut Walk, heads: &Heads, number: Number) -> Vec<Piece> {
     let channels = walk.channels.len() as u64;
     if let Some(last) = walk.records.pop_if(|last| last.traces < channels) {
-        walk.notes.push(format!("the last record has {} of {channels} traces: it is not read", last.traces));
+        walk.notes.push(Finding::warning(format!(
+            "the last record has {} of {channels} traces: it is not read",
+            last.traces
+        )));
     }
     let mut row = 0;
     (walk.records.iter())

@@ -7,6 +7,7 @@
 use super::found::Places;
 use super::times::iso_to_ns;
 use crate::acquisition::ClockQuality;
+use crate::source::Finding;
 use crate::units::Rational;
 
 /// Counts of the analog-to-digital conversion in what `Unit Calibration (nm)` is for.
@@ -35,7 +36,7 @@ pub(super) struct Facts {
     /// Its unit.
     pub(super) unit: &'static str,
     /// What is odd.
-    pub(super) notes: Vec<String>,
+    pub(super) notes: Vec<Finding>,
 }
 
 /// Works out what the properties mean.
@@ -54,11 +55,11 @@ pub(super) fn interpret(property: &Property<'_>) -> Result<Facts, String> {
         format!("SpatialResolution[m] is {}; it should be a length", told(text("SpatialResolution[m]")))
     })?;
     let multiplier = number("Fibre Length Multiplier").unwrap_or_else(|| {
-        notes.push("no Fibre Length Multiplier: distances are those of SpatialResolution[m] as it is".into());
+        notes.push(Finding::note("no Fibre Length Multiplier: distances are those of SpatialResolution[m] as it is"));
         1.0
     });
     let start_m = number("Start Distance (m)").or_else(|| number("Zero Offset (m)")).unwrap_or_else(|| {
-        notes.push("no Start Distance (m): distances count from the first channel".into());
+        notes.push(Finding::note("no Start Distance (m): distances count from the first channel"));
         0.0
     });
 
@@ -66,7 +67,7 @@ pub(super) fn interpret(property: &Property<'_>) -> Result<Facts, String> {
     let begin = by("GPSTimeStamp").or_else(|| by("ISO8601 Timestamp")).or_else(|| by("CPUTimeStamp"));
     let gps = begin.as_ref().is_some_and(|(name, _)| name != "CPUTimeStamp");
     if !gps && begin.is_some() {
-        notes.push("no GPSTimeStamp: times are those of the instrument's computer".into());
+        notes.push(Finding::note("no GPSTimeStamp: times are those of the instrument's computer"));
     }
     let status = text("SystemInfomation.GPS.Status").unwrap_or_default();
     let locked = status == "Self Survey Complete" || status.ends_with("Lock");
@@ -77,7 +78,7 @@ pub(super) fn interpret(property: &Property<'_>) -> Result<Facts, String> {
         // Nanometres from row to row in 8192 counts, over the gauge length.
         (nm * rate.to_f64() / (gauge * COUNTS), "nstrain/s")
     } else {
-        notes.push("no GaugeLength or no Unit Calibration (nm): samples are counts of strain rate".into());
+        notes.push(Finding::note("no GaugeLength or no Unit Calibration (nm): samples are counts of strain rate"));
         (1.0, "")
     };
     Ok(Facts {

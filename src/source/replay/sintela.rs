@@ -14,7 +14,7 @@ use prost::encoding::{WireType, decode_key, decode_varint};
 use super::capture::{Capture, Rows, RowsError, io_error, unusable};
 use super::timing::{Block, Layout, NO_STAMP, Sink, Stamps, Statements, Timing, work_out};
 use crate::acquisition::{Acquisition, ClockQuality, Quantity, SampleFormat, SourceKind};
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 use crate::units::Rational;
 
 /// First bytes of a record.
@@ -170,7 +170,7 @@ struct Index {
     /// Of each packet: what the count says, and its time in nanoseconds.
     blocks: Vec<Block>,
     stamps: Vec<i64>,
-    notes: Vec<String>,
+    notes: Vec<Finding>,
 }
 
 fn timing(path: &Path, index: &Index) -> Result<Timing, SourceError> {
@@ -209,9 +209,9 @@ fn indices(path: &Path, file: &File) -> Result<Vec<Index>, SourceError> {
         expected_count = count.wrapping_add(header.num_samples);
         if indices.last().is_none_or(|index| !same_layout(&index.first, &header)) {
             if indices.len() == MAX_LAYOUTS {
-                notes.push(format!(
+                notes.push(Finding::warning(format!(
                     "parameters change for the {MAX_LAYOUTS}th time at byte {message_at}: the rest is not read"
-                ));
+                )));
                 break;
             }
             indices.push(Index { first: header.clone(), ..Index::default() });
@@ -245,22 +245,22 @@ fn record(
     file: &File,
     at: u64,
     size: u64,
-    notes: &mut Vec<String>,
+    notes: &mut Vec<Finding>,
 ) -> Result<Option<([u8; 4], u32)>, SourceError> {
     let mut head = [0; RECORD_HEAD as usize];
     if size - at < RECORD_HEAD {
-        notes.push(format!("cut off within the head of a record at byte {at}"));
+        notes.push(Finding::damaged(format!("cut off within the head of a record at byte {at}")));
         return Ok(None);
     }
     file.read_exact_at(&mut head, at).map_err(|e| io_error(path, "read a record", e))?;
     let [m0, m1, m2, m3, t0, t1, t2, t3, s0, s1, s2, s3] = head;
     let bytes = u32::from_le_bytes([s0, s1, s2, s3]);
     if &[m0, m1, m2, m3] != MAGIC || bytes > MAX_RECORD {
-        notes.push(format!("no record at byte {at}: what follows cannot be read"));
+        notes.push(Finding::damaged(format!("no record at byte {at}: what follows cannot be read")));
         return Ok(None);
     }
     if size - at - RECORD_HEAD < u64::from(bytes) {
-        notes.push(format!("cut off within the record at byte {at}"));
+        notes.push(Finding::damaged(format!("cut off within the record at byte {at}")));
         return Ok(None);
     }
     Ok(Some(([t0, t1, t2, t3], bytes)))

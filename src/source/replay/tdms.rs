@@ -17,7 +17,7 @@ use super::strips::{Channels, Number, Piece, Strips};
 use super::tdms_meta::{Index, Objects, size_of};
 use super::timing::{Statements, work_out};
 use crate::acquisition::Quantity;
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 
 /// First bytes of a segment.
 pub(super) const MAGIC: &[u8; 4] = b"TDSm";
@@ -69,7 +69,7 @@ struct Walk {
     version: u32,
     pieces: Vec<Piece>,
     rows: u64,
-    notes: Vec<String>,
+    notes: Vec<Finding>,
 }
 
 /// Opens the file.
@@ -115,7 +115,7 @@ pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
 
 fn no_samples(walk: &Walk) -> String {
     match walk.notes.first() {
-        Some(note) => format!("TDMS without a whole chunk of samples: {note}"),
+        Some(note) => format!("TDMS without a whole chunk of samples: {}", note.text),
         None => "TDMS without samples: looked for channels in the group Measurement".into(),
     }
 }
@@ -131,7 +131,7 @@ fn walk(path: &Path, file: &File) -> Result<Walk, SourceError> {
             Ok(segment) => segment,
             Err(None) => return Ok(walk),
             Err(Some(note)) => {
-                walk.notes.push(note);
+                walk.notes.push(Finding::warning(note));
                 return Ok(walk);
             }
         };
@@ -150,13 +150,14 @@ fn walk(path: &Path, file: &File) -> Result<Walk, SourceError> {
             Ok(()) => {}
             Err(why) if is_first => return Err(unusable(path, format!("segment at byte {at}: {why}"))),
             Err(why) => {
-                walk.notes.push(format!("segment at byte {at}: {why}; it and what follows are not read"));
+                walk.notes
+                    .push(Finding::warning(format!("segment at byte {at}: {why}; it and what follows are not read")));
                 return Ok(walk);
             }
         }
         at = segment.next;
     }
-    walk.notes.push(format!("more than {MAX_SEGMENTS} segments: what follows is not read"));
+    walk.notes.push(Finding::warning(format!("more than {MAX_SEGMENTS} segments: what follows is not read")));
     Ok(walk)
 }
 
@@ -214,11 +215,11 @@ impl Walk {
         let chunks = (to - from) / chunk_bytes;
         let rest = (to - from) % chunk_bytes;
         if rest > 0 {
-            self.notes.push(format!(
+            self.notes.push(Finding::warning(format!(
                 "the segment at byte {} ends {rest} bytes behind a whole chunk of samples: they are not read (a file \
                  that is being written, or whose recorder died)",
                 segment.at
-            ));
+            )));
         }
         if chunks > 0 && chunk_rows > 0 {
             let (big_endian, row) = (segment.contents & IS_BIG_ENDIAN != 0, self.rows);

@@ -17,7 +17,7 @@ pub(super) fn seconds_to_ns(seconds: f64) -> Option<i64> {
 }
 
 /// ISO 8601 with an offset, or without one in UTC, as nanoseconds since the UNIX epoch.
-pub(super) fn iso_to_ns(text: &str) -> Option<i64> {
+pub fn iso_to_ns(text: &str) -> Option<i64> {
     let text = text.trim().trim_end_matches('\0');
     let stamp = match text.parse::<Timestamp>() {
         Ok(stamp) => stamp,
@@ -27,7 +27,7 @@ pub(super) fn iso_to_ns(text: &str) -> Option<i64> {
 }
 
 /// UTC in ISO 8601.
-pub(super) fn ns_to_iso(utc_ns: i64) -> String {
+pub fn ns_to_iso(utc_ns: i64) -> String {
     Timestamp::from_nanosecond(i128::from(utc_ns)).map_or_else(|_| format!("{utc_ns} ns"), |t| t.to_string())
 }
 

@@ -13,7 +13,7 @@ use super::h5rows;
 use super::ties::Ties;
 use super::timing::{Layout, Sink, Stamps, Timing};
 use super::words::{metres_in, quantity};
-use crate::source::SourceError;
+use crate::source::{Finding, SourceError};
 
 const INTERPOLATED: &str = "coordinate_interpolation";
 const SAMPLED: &str = "coordinate_sampling";
@@ -185,7 +185,7 @@ fn length(file: &H5, coordinate: &Coordinate) -> Result<u64, SourceError> {
 }
 
 /// When rows were acquired.
-fn times(file: &H5, time: &Coordinate, rows: u64, notes: &mut Vec<String>) -> Result<Timing, SourceError> {
+fn times(file: &H5, time: &Coordinate, rows: u64, notes: &mut Vec<Finding>) -> Result<Timing, SourceError> {
     let unit = file.dataset_attrs(&time.values)?.and_then(|attrs| unit_of(&attrs)).unwrap_or_default();
     let seconds = Counts { unit_ns: 1_000_000_000, from_ns: None };
     let counts = Counts::of(&unit).unwrap_or(seconds);
@@ -217,7 +217,7 @@ fn times(file: &H5, time: &Coordinate, rows: u64, notes: &mut Vec<String>) -> Re
         start.checked_add(i64::try_from(way).ok()?)
     })?;
     if counts.from_ns.is_none() {
-        notes.push(UNDATED.into());
+        notes.push(Finding::note(UNDATED));
     }
     let mut pass = |sink: &mut Sink<'_>| {
         ties.pass(sink);

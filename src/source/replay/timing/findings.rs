@@ -1,5 +1,7 @@
 //! What is odd about the times of a file, in an operator's words.
 
+use crate::source::Severity;
+
 /// What kind of oddity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::source::replay) enum Kind {
@@ -33,17 +35,6 @@ pub(in crate::source::replay) enum Kind {
     EndBeforeStart,
     /// The times span more or less than traces and gaps take.
     SpanDiffers,
-}
-
-/// How much it matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::source::replay) enum Severity {
-    /// Good to know; nothing is lost.
-    Info,
-    /// Data are missing, or a statement of the file is wrong.
-    Warning,
-    /// The times of the file cannot be relied on.
-    Error,
 }
 
 /// Something odd.
@@ -80,7 +71,7 @@ impl Findings {
 
 const fn severity(kind: Kind) -> Severity {
     match kind {
-        Kind::OtherUnit | Kind::RelativeStamps | Kind::RateFromSpan | Kind::Gap | Kind::Wander => Severity::Info,
+        Kind::OtherUnit | Kind::RelativeStamps | Kind::RateFromSpan | Kind::Gap | Kind::Wander => Severity::Note,
         Kind::RateContradicts
         | Kind::Unwritten
         | Kind::NotBelieved
@@ -88,8 +79,9 @@ const fn severity(kind: Kind) -> Severity {
         | Kind::StartContradicts
         | Kind::EndContradicts
         | Kind::EndBeforeStart
-        | Kind::SpanDiffers => Severity::Warning,
-        Kind::NoStamps | Kind::StampsFollowNoRate => Severity::Error,
+        | Kind::SpanDiffers
+        | Kind::NoStamps
+        | Kind::StampsFollowNoRate => Severity::Warning,
     }
 }
 

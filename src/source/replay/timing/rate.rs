@@ -78,7 +78,8 @@ pub(super) fn fit(
         (None, None) => return None,
     };
     if let Some(declared) = statements.declared_rate.filter(|_| is_measured) {
-        let detail = format!("{declared} Hz contradicts the times: {rate} Hz is used");
+        let micro = |rate: Rational| (rate.to_f64() * 1e6).round() / 1e6;
+        let detail = format!("{} Hz contradicts the times: {} Hz is used", micro(declared), micro(rate));
         findings.add(Kind::RateContradicts, 1, &detail);
     }
     let longer_ns = 1e9 / rate.to_f64() - guess.period;
