@@ -16,6 +16,7 @@
 mod butterfly;
 mod finish;
 mod kernel;
+mod level;
 mod load;
 mod schedule;
 mod sliding;
