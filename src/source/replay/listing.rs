@@ -1,6 +1,8 @@
-//! Which captures are meant: files as they are named; of a folder or a pattern all captures, in the order of their times.
+//! Which captures are meant: files as they are named; of a folder or a pattern all captures, in the order of their
+//! times.
 //!
-//! What is no capture is left out there and said. A pattern is one that a shell would have made files of: `*`, `?`, `[…]` and
+//! What is no capture is left out there and said. A pattern is one that a shell would have made files of: `*`, `?`,
+//! `[…]` and
 //! `**`. A file that is called like that is a file.
 
 use std::path::{Path, PathBuf};
@@ -28,7 +30,8 @@ pub fn is_pattern(path: &Path) -> bool {
     has_signs && std::fs::symlink_metadata(path).is_err() && std::fs::symlink_metadata(file_of(path)).is_err()
 }
 
-/// The files that `path` stands for, by their names: itself, those in the folder (not in folders inside), or those that match
+/// The files that `path` stands for, by their names: itself, those in the folder (not in folders inside), or those
+/// that match
 /// the pattern and are in folders that do. Nothing is opened.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! Samples of a miniSEED record out of their bytes: plain numbers, Steim-1 and Steim-2.
 //!
-//! Pure. Steim's frames hold 15 words of differences and a word that says how each is divided; the first frame also has the
+//! Pure. Steim's frames hold 15 words of differences and a word that says how each is divided; the first frame also
+//! has the
 //! first and the last sample, by which damage shows.
 
 /// Bytes of a frame.

@@ -1,7 +1,10 @@
-//! Which samples of which records make a trace: records of many channels, each with gaps and overlaps of its own, on one grid.
+//! Which samples of which records make a trace: records of many channels, each with gaps and overlaps of its own, on
+//! one grid.
 //!
-//! Pure. The records of one channel, the guide, count traces: each record lies whole traces behind the one before, by its
-//! time. Records of other channels are counted from the guide's record that begins before them. So a clock that drifts
+//! Pure. The records of one channel, the guide, count traces: each record lies whole traces behind the one before,
+//! by its
+//! time. Records of other channels are counted from the guide's record that begins before them. So a clock that
+//! drifts
 //! against the rate costs nothing. A trace is where all channels have a sample.
 
 use super::times::missing_traces;
@@ -225,7 +228,8 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Each channel is cut into records with gaps and overlaps, in any order and by a clock that drifts; the naive way
+        /// Each channel is cut into records with gaps and overlaps, in any order and by a clock that drifts; the
+        /// naive way
         /// keeps, for each channel, the set of the traces that its records have.
         #[test]
         fn a_trace_is_where_all_channels_have_a_sample(
