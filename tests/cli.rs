@@ -63,7 +63,7 @@ fn help_names_every_command_and_fits_a_hundred_columns() {
 
 #[test]
 fn wrong_arguments_are_64() {
-    let cases: [&[&str]; 10] = [
+    let cases: [&[&str]; 11] = [
         &[],
         &["fly"],
         &["run"],
@@ -167,7 +167,11 @@ fn a_check_looks_at_files_and_ports_that_a_run_would_meet_only_later() {
     {
         assert!(text.contains(part), "{part}: {text}");
     }
-    assert_eq!(replay(&[here, &here.join("*.toml")]).0, 0, "a folder and a pattern");
+    let (code, text) = replay(&[here]);
+    assert!(code == 65 && text.contains("no capture in it"), "{code}: {text}");
+    fs::copy(project().join("fixtures/tone.fdas"), here.join("tone.fdas")).unwrap();
+    let (code, text) = replay(&[here, &here.join("*.fdas")]);
+    assert_eq!(code, 0, "a folder and a pattern: {text}");
     let (code, text) = check(&format!("[source]\npath = {here:?}\n"));
     assert_eq!(code, 78, "{text}");
     assert!(text.contains("source.path") && text.contains("is a folder; name the ring inside it"), "{text}");

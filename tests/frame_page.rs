@@ -118,17 +118,12 @@ fn frames_can_be_computed_again_from_the_samples_by_their_page_alone() {
         }
         (rig.last_frames(), unit, rig.next)
     });
-    let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), &frames);
     let samples: Vec<i16> = (0..end).flat_map(|trace| (0..CHANNELS).map(move |c| sample(trace, c))).collect();
-    std::fs::write(folder.path().join("samples.bin"), bytemuck::cast_slice(&samples)).unwrap();
     let distances: Vec<f64> = (0..CHANNELS).map(|channel| acquisition.distance_m(channel)).collect();
     let about = json!({
         "channels": CHANNELS, "scale": acquisition.scale, "missing": missing, "distances_m": distances,
     });
-    std::fs::write(folder.path().join("about.json"), about.to_string()).unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/frame_page.py");
-    let said: Value = serde_json::from_str(&must_succeed(python().arg(script).arg(folder.path()))).unwrap();
+    let said = computed_again(&frames, &samples, &about);
 
     // Each line of a second comes, from what is whole of it, whether traces are missing within it or at its end; the first
     // window of the first line would begin before the first trace.
@@ -140,6 +135,49 @@ fn frames_can_be_computed_again_from_the_samples_by_their_page_alone() {
     assert_eq!((unit.as_str(), &said["job.1"]["unit"]), ("nstrain/s", &json!("nstrain/s")));
     assert_eq!(said["loud.0"]["unit"], "dB re 1e-24 (strain/s)^2");
     assert_eq!((&said["job.0"]["clipped"], &said["half.0"]["clipped"]), (&json!(0), &json!(0)));
+}
+
+/// What the script of the page finds in these frames and samples.
+fn computed_again(frames: &[Frame], samples: &[i16], about: &Value) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), frames);
+    std::fs::write(folder.path().join("samples.bin"), bytemuck::cast_slice(samples)).unwrap();
+    std::fs::write(folder.path().join("about.json"), about.to_string()).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/frame_page.py");
+    serde_json::from_str(&must_succeed(python().arg(script).arg(folder.path()))).unwrap()
+}
+
+#[test]
+fn spectra_of_a_strain_rate_are_those_of_a_derivative_as_the_page_says() {
+    let acquisition = Acquisition {
+        epoch: 1,
+        prr: Rational::new(1000, 1).unwrap(),
+        channels: CHANNELS,
+        scale: 1e-4,
+        ..Acquisition::example()
+    };
+    let condition = ConditionSpec { strain_rate: true, ..ConditionSpec::default() };
+    let views = views().into_iter().filter(|view| !matches!(view.value, ValueKind::Decibel { .. })).collect();
+    let (frames, end) = in_a_thread(|| {
+        let mut rig = EngineRig::new(views, condition, acquisition.clone().into(), BLOCK, sample);
+        for _ in 0..40 {
+            rig.feed(BLOCK);
+        }
+        (rig.last_frames(), rig.next)
+    });
+    let difference = |trace: u64, c| if trace == 0 { 0 } else { sample(trace, c) - sample(trace - 1, c) };
+    let samples: Vec<i16> = (0..end).flat_map(|trace| (0..CHANNELS).map(move |c| difference(trace, c))).collect();
+    // λ / (4π n ξ G) · 10⁹ nanostrain a radian, and 1000 traces a second.
+    let nstrain_per_rad = 1550e-9 / (4.0 * std::f64::consts::PI * 1.468 * 0.78 * 10.213_698) * 1e9;
+    let distances: Vec<f64> = (0..CHANNELS).map(|channel| acquisition.distance_m(channel)).collect();
+    let about = json!({
+        "channels": CHANNELS, "scale": 1e-4 * nstrain_per_rad * 1000.0, "missing": [], "distances_m": distances,
+    });
+    let said = computed_again(&frames, &samples, &about);
+    for view in ["whole-fiber.0", "whole-fiber.1", "average.0", "single.0", "half.0", "long.0"] {
+        assert!(said[view]["lines"].as_u64().unwrap() > 2, "{view}: {said}");
+    }
+    assert_eq!(said["single.0"]["unit"], "nstrain/s");
 }
 
 #[test]

@@ -167,11 +167,12 @@ fn a_deadline_gives_back_what_is_due() {
     let mut replay = Replay::open(&files, ReplaySpeed::Times(1.0), false).unwrap();
     let Probe::Ready(acquisition) = replay.probe().unwrap() else { panic!("ready") };
     let acquisition = Arc::new(acquisition);
-    let mut block = RawBlock::new(BlockLayout::for_acquisition(&acquisition, Duration::from_secs(9)), acquisition);
+    let mut block =
+        RawBlock::new(BlockLayout::for_acquisition(&acquisition, Duration::from_secs(9)), Arc::clone(&acquisition));
     let (mut index, begun) = (0, Instant::now());
     // 9 s of block and 20 ms of patience: pieces come, in order, and none before it is due.
     while index < 200 {
-        block.traces = 0;
+        block.clear(&acquisition);
         match replay.read_block(&mut block, Duration::from_millis(20)).unwrap() {
             ReadOutcome::Filled => assert_eq!(block.first_trace, TraceIndex(index)),
             outcome => assert_eq!(outcome, ReadOutcome::TimedOut),

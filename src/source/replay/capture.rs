@@ -155,6 +155,11 @@ pub(super) trait Rows: Send {
     fn written(&self) -> Option<u64> {
         None
     }
+
+    /// What was done to the samples, when they are not as they stand in the file.
+    fn note(&self) -> Option<String> {
+        None
+    }
 }
 
 /// `what` cannot be used.
@@ -173,6 +178,8 @@ pub(super) fn checked(path: &Path, mut capture: Capture) -> Result<Capture, Sour
         capture.further.push(checked(path, piece)?);
     }
     only_written(&mut capture);
+    capture.notes.extend(capture.rows.note().map(Finding::warning));
+    capture.notes.extend(regions_told(&capture.acquisition));
     let a = &mut capture.acquisition;
     let wrong = if a.channels == 0 || a.channels > MAX_CHANNELS {
         Some(format!("{} channels; 1 to {MAX_CHANNELS} make sense", a.channels))
@@ -206,6 +213,17 @@ pub(super) fn checked(path: &Path, mut capture: Capture) -> Result<Capture, Sour
     let row_bytes = a.channels * a.sample_format.bytes();
     capture.slab_rows = (SLAB_BYTES / row_bytes / stored_together).max(1) * stored_together;
     Ok(capture)
+}
+
+/// Regions make every picture over distance another one than it seems: whoever opens such a file should know.
+fn regions_told(acquisition: &Acquisition) -> Option<Finding> {
+    let more = acquisition.regions.len().checked_sub(1)?;
+    let behind = if more == 0 { "" } else { &*format!(", and {more} more") };
+    let first = acquisition.regions.first()?;
+    let (channel, metres) = (first.first_channel + 1, first.start_m);
+    Some(Finding::note(format!(
+        "channels are not evenly spaced: a region of its own begins with channel {channel} at {metres} m{behind}"
+    )))
 }
 
 /// Leaves off rows that were allocated but never written.

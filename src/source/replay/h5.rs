@@ -401,7 +401,7 @@ impl Numbers {
     }
 
     /// All values of a window.
-    fn all<T: Sample + Default>(&self, window: &Area) -> Result<Vec<T>, SourceError> {
+    pub(super) fn all<T: Sample + Default>(&self, window: &Area) -> Result<Vec<T>, SourceError> {
         let mut values = vec![T::default(); window.count.iter().product::<u64>() as usize];
         self.read(window, &mut |index, bytes| {
             let mut into = values[index..].iter_mut();

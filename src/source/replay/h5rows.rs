@@ -33,11 +33,12 @@ pub(super) struct Windows {
 }
 
 impl Windows {
-    fn new(samples: Samples, channel_first: bool) -> Result<Self, SourceError> {
+    fn new(mut samples: Samples, channel_first: bool) -> Result<Self, SourceError> {
         let [first, second] = samples.shape[..] else {
             let why = format!("samples have the shape {:?}; it should have two dimensions", samples.shape);
             return Err(samples.unusable(why));
         };
+        samples.take_levels_off(usize::from(!channel_first))?;
         let (traces, channels) = if channel_first { (second, first) } else { (first, second) };
         let time = usize::from(channel_first);
         let row_bytes = channels.saturating_mul(samples.format.bytes() as u64).max(1);
@@ -120,6 +121,10 @@ impl Rows for Windows {
 
     fn written(&self) -> Option<u64> {
         Some(self.samples.written(usize::from(self.channel_first)))
+    }
+
+    fn note(&self) -> Option<String> {
+        self.samples.note()
     }
 }
 

@@ -179,7 +179,7 @@ mod tests {
 
         let listing = list(&[folder.path().to_owned()]).unwrap();
         assert_eq!(names(&listing), ["c.fdas.part", "b.fdas", "a.fdas"]);
-        let notes = listing.notes.join("\n");
+        let notes = listing.notes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         for part in [
             "2 files are no captures",
             "empty.h5, notes.txt",

@@ -27,6 +27,7 @@ mod h5links;
 mod h5rows;
 mod h5samples;
 mod info;
+mod levels;
 mod listing;
 mod mseed;
 mod mseed_codec;
@@ -66,6 +67,7 @@ pub use info::{
     Statistics, describe, look,
 };
 pub use listing::{Listing, candidates, is_pattern, list};
+pub use pieces::OtherPiece;
 pub use player::{Replay, contents};
 pub use playlist::Contents;
 pub use times::{iso_to_ns, ns_to_iso};

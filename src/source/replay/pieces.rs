@@ -49,21 +49,39 @@ impl Rows for Joined {
     }
 }
 
+/// A piece of a file that is another acquisition than the first: another layout, or another rate.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct OtherPiece {
+    /// What it is called behind the `#`.
+    pub name: String,
+    /// Its traces.
+    pub traces: u64,
+    /// Its channels.
+    pub channels: usize,
+    /// Its traces a second.
+    pub prr_hz: f64,
+}
+
 /// The pieces of a file that are one acquisition, as one capture: the first, and those behind it that are alike. Of others
 /// it is said that they are there, and what they are.
-pub(super) fn joined(played: InTurn) -> Option<Capture> {
+pub(super) fn joined(played: InTurn) -> Option<(Capture, Vec<OtherPiece>)> {
     let mut pieces = played.into_iter().map(|(_, piece)| piece);
     let mut whole = pieces.next()?;
     let is_alike = |a: &Acquisition, b: &Acquisition| *a == Acquisition { epoch: a.epoch, ..b.clone() };
     let (alike, others): (Vec<_>, Vec<_>) = pieces.partition(|piece| is_alike(&whole.acquisition, &piece.acquisition));
-    for Capture { piece, acquisition: a, total_rows, .. } in &others {
-        let (channels, rate) = (a.channels, a.prr.to_f64());
-        let text =
-            format!("{piece}: {total_rows} traces of {channels} channels at {rate} Hz follow: name it to see them");
+    let other = |Capture { piece, acquisition: a, total_rows, .. }: Capture| OtherPiece {
+        name: piece,
+        traces: total_rows,
+        channels: a.channels,
+        prr_hz: a.prr.to_f64(),
+    };
+    let others: Vec<_> = others.into_iter().map(other).collect();
+    for OtherPiece { name, traces, channels, prr_hz } in &others {
+        let text = format!("{name}: {traces} traces of {channels} channels at {prr_hz} Hz follow: name it to see them");
         whole.notes.push(Finding::note(text));
     }
     if alike.is_empty() {
-        return Some(whole);
+        return Some((whole, others));
     }
     let mut rows = vec![(0, whole.total_rows, whole.rows)];
     for piece in alike {
@@ -73,5 +91,5 @@ pub(super) fn joined(played: InTurn) -> Option<Capture> {
         whole.notes.extend(piece.notes);
         rows.push((begin, whole.total_rows, piece.rows));
     }
-    Some(Capture { rows: Box::new(Joined { pieces: rows }), ..whole })
+    Some((Capture { rows: Box::new(Joined { pieces: rows }), ..whole }, others))
 }

@@ -19,7 +19,7 @@ pub(crate) use survey::decode;
 use self::numbers::{grouped, rounded, rounded_if_known};
 use self::survey::Survey;
 use super::capture::{self, Capture};
-use super::pieces::{in_turn, joined};
+use super::pieces::{OtherPiece, in_turn, joined};
 use super::playlist::{Epoch, Part, Playlist};
 use super::times::ns_to_iso;
 use super::vendors;
@@ -53,7 +53,7 @@ pub struct Info {
     pub bytes: u64,
     /// Format and version.
     pub format: String,
-    /// Traces in the file.
+    /// Traces in the file; of its first acquisition, when there are [others](Self::other_pieces).
     pub traces: u64,
     /// Channels.
     pub channels: usize,
@@ -106,6 +106,8 @@ pub struct Info {
     pub clock: String,
     /// Free text about the fiber.
     pub description: String,
+    /// Pieces of the file that are other acquisitions, of another layout or rate, which follow in time.
+    pub other_pieces: Vec<OtherPiece>,
     /// Stretches of traces without a gap.
     pub segments: Vec<Segment>,
     /// Where traces are missing.
@@ -217,7 +219,8 @@ pub fn look(
 ) -> Result<(Info, Option<Overview>), SourceError> {
     let name = path.file_name().unwrap_or_default().display().to_string();
     let (played, left_out) = in_turn(vendors::open_all(path)?, &name);
-    let mut capture = joined(played).ok_or_else(|| capture::unusable(path, "there is nothing in it"))?;
+    let (mut capture, other_pieces) =
+        joined(played).ok_or_else(|| capture::unusable(path, "there is nothing in it"))?;
     capture.notes.extend(left_out);
     let playlist = Playlist::of(path, &capture)?;
     let parts: Vec<(&Epoch, &Part)> =
@@ -233,7 +236,7 @@ pub fn look(
         }
         picture
     });
-    Ok((info(path, capture, &parts, survey)?, picture))
+    Ok((Info { other_pieces, ..info(path, capture, &parts, survey)? }, picture))
 }
 
 fn extent(capture: &Capture, parts: &[(&Epoch, &Part)]) -> Extent {
@@ -298,6 +301,7 @@ fn info(path: &Path, capture: Capture, parts: &[(&Epoch, &Part)], survey: Survey
         scale: a.scale,
         clock: a.clock.name().into(),
         description: a.description.clone(),
+        other_pieces: Vec::new(),
         segments,
         gap_traces: gaps.iter().fold(0, |sum, gap| sum.saturating_add(gap.traces)),
         gaps,
