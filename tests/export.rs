@@ -121,6 +121,9 @@ fn traces(replay: &mut Replay) -> Vec<(i64, Vec<u8>)> {
     epochs.into_iter().flat_map(of_epoch).collect()
 }
 
+/// UTC in nanoseconds, and samples.
+type Trace = (i64, Vec<u8>);
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(20))]
 
@@ -140,7 +143,7 @@ proptest! {
                     let told: u64 = replay.contents().iter().map(|epoch| epoch.traces).sum();
                     let found = traces(&mut replay);
                     // Times are rounded to nanoseconds from the beginning of each block.
-                    let same = |(a, b): (&(i64, Vec<u8>), &(i64, Vec<u8>))| a.1 == b.1 && a.0.abs_diff(b.0) <= 1;
+                    let same = |(a, b): (&Trace, &Trace)| a.1 == b.1 && a.0.abs_diff(b.0) <= 1;
                     prop_assert_eq!((found.len() as u64, found.len()), (told, right.len()));
                     prop_assert!(found.iter().zip(&right).all(same));
                 }

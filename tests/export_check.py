@@ -3,7 +3,7 @@
     export_check.py make FOLDER             a capture with a gap and a dead channel, FOLDER/gap.h5, Terra15's layout
     export_check.py check FOLDER CAPTURES   what was exported into FOLDER, against the captures
 
-PRODML is read with DASCore and h5py (and xdas and DASPy, where they are installed), arrays with NumPy, sound and text with
+PRODML is read with DASCore and h5py and xdas and DASPy, arrays with NumPy, sound and text with
 Python's own `wave` and `csv`, the picture with matplotlib.
 """
 
@@ -67,12 +67,9 @@ def prodml(path, data, times, distances, gauge):
 
 
 def others(path, data, times):
-    try:
-        import daspy
-        import xdas
-        from xdas.io.prodml import read as _  # noqa: F401
-    except ImportError:
-        return
+    import daspy
+    import xdas
+
     array = xdas.open_dataarray(path, engine="prodml")
     assert np.array_equal(array.values, data, equal_nan=True), path
     same_times(array["time"].values, times, path)

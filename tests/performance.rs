@@ -1,6 +1,8 @@
 //! The procedures by which interrogators are compared, on a simulated one, through recordings and through the whole daemon:
 //! what the scene says comes out.
 
+#![allow(clippy::unwrap_used)] // helpers of tests, as their tests
+
 mod common;
 
 use common::broker::Broker;

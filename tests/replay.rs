@@ -33,7 +33,7 @@ fn lines_are(judged: &Value, file: &Path) {
         let found = &lines[key];
         if key == "bands" {
             let band = |b: &Value| serde_json::json!([b["dataset"], b["from_hz"], b["to_hz"]]);
-            assert_eq!(&Value::from_iter(found.as_array().unwrap().iter().map(band)), expected);
+            assert_eq!(&found.as_array().unwrap().iter().map(band).collect::<Value>(), expected);
         } else if let Some(expected) = expected.as_f64() {
             assert!(
                 (found.as_f64().unwrap() - expected).abs() <= 1e-6 * expected.abs(),

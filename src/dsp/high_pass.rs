@@ -34,6 +34,7 @@ impl HighPass {
     }
 
     /// One trace in place.
+    #[allow(clippy::inline_always, reason = "inlined into the entry that is compiled for the best instruction set")]
     #[inline(always)]
     pub(super) fn run(&mut self, row: &mut [f64]) {
         if !self.primed {

@@ -181,7 +181,7 @@ impl Plan {
         };
         let lacks = |bin: usize| (input == Input::Differences).then(|| (bin, (1.0 / response(bin, spec.nfft)) as f32));
         let lacking: Vec<(usize, f32)> =
-            BTreeSet::from_iter(ranges.iter().cloned().flatten()).into_iter().filter_map(lacks).collect();
+            ranges.iter().cloned().flatten().collect::<BTreeSet<_>>().into_iter().filter_map(lacks).collect();
         let places = |range: &Range<usize>| match &side_by_side {
             Some(side_by_side) => range.clone().map(|bin| side_by_side.position(bin)).collect(),
             None => Vec::new(),

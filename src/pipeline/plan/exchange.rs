@@ -50,7 +50,9 @@ impl Plans {
     fn enter(&mut self, view: PlannedView, before: &[ViewOut], touched: &mut Touched) -> Option<(Arc<Stream>, bool)> {
         let PlannedView { spec, channels, mut streams, lines_per_frame } = view;
         let difference_corrected = matches!(self.input, Input::Differences);
-        streams.iter_mut().for_each(|stream| stream.difference_corrected = difference_corrected);
+        for stream in &mut streams {
+            stream.difference_corrected = difference_corrected;
+        }
         let output = spec.outputs.first()?.clone();
         let transform = self.transform_for(&spec, touched);
         let known = before.iter().chain(&self.views);

@@ -123,7 +123,7 @@ fn regions_of_interest(file: &H5) -> Result<Vec<[f64; 3]>, SourceError> {
 fn numbers_of_regions(regions: &[[f64; 3]], channels: usize) -> (Vec<f64>, String) {
     let count = |[start, end, step]: &[f64; 3]| ((end - start) / step).floor() + 1.0;
     let [first, _, step] = regions.first().copied().unwrap_or([0.0, f64::INFINITY, 1.0]);
-    if regions.len() > 1 && regions.iter().map(count).sum::<f64>() == channels as f64 {
+    if regions.len() > 1 && (regions.iter().map(count).sum::<f64>() - channels as f64).abs() < 0.5 {
         let numbers = |region: &[f64; 3]| {
             let [start, _, step] = *region;
             (0..count(region) as usize).map(move |i| start + i as f64 * step)

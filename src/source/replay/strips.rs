@@ -255,7 +255,7 @@ mod tests {
             (0x0010_0000, 0.0),
             (0x3F10_0000, 0.003_906_25),
         ] {
-            assert_eq!(ibm(word), value, "{word:08x}");
+            assert_eq!(ibm(word).to_bits(), f32::to_bits(value), "{word:08x}");
         }
     }
 
