@@ -14,7 +14,7 @@ use common::{must_succeed, python};
 use fiberd::acquisition::{Acquisition, Region};
 use fiberd::config::ViewConfig;
 use fiberd::dsp::{ConditionSpec, Window};
-use fiberd::frame::{Dtype, FLAG_PARTIAL_LINE, Frame, ValueKind, View};
+use fiberd::frame::{Dtype, FLAG_GAP_BEFORE, FLAG_PARTIAL_LINE, Frame, ValueKind, View};
 use fiberd::units::Rational;
 use fiberd::wire;
 use serde_json::{Value, json};
@@ -178,6 +178,26 @@ fn spectra_of_a_strain_rate_are_those_of_a_derivative_as_the_page_says() {
         assert!(said[view]["lines"].as_u64().unwrap() > 2, "{view}: {said}");
     }
     assert_eq!(said["single.0"]["unit"], "nstrain/s");
+}
+
+#[test]
+fn lines_that_never_came_are_marked_though_one_cut_short_by_the_same_gap_came_before() {
+    let frames = in_a_thread(|| {
+        let view = ViewConfig { lines_per_frame: 1, ..spectra("one", (3, 3), 64, (1, 10)) };
+        let mut rig = EngineRig::new(vec![view], ConditionSpec::default(), acquisition().into(), BLOCK, sample);
+        for traces in [BLOCK, BLOCK, BLOCK, BLOCK, 50] {
+            rig.feed(traces);
+        }
+        // Line 4 has one of its windows; of line 5 nothing comes, of line 6 the end.
+        rig.next = 620;
+        for _ in 0..4 {
+            rig.feed(BLOCK);
+        }
+        rig.last_frames()
+    });
+    let marked = |frame: &Frame| (frame.first_line, frame.flags & FLAG_GAP_BEFORE != 0, frame.gap_traces);
+    let behind: Vec<_> = frames.iter().map(marked).skip_while(|(line, ..)| *line < 4).take(3).collect();
+    assert_eq!(behind, [(4, true, 170), (6, true, 0), (7, false, 0)]);
 }
 
 #[test]

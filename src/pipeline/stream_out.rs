@@ -77,6 +77,8 @@ pub(super) struct StreamOut {
     owed_flags: u32,
     /// First trace of the frame that was begun last.
     begun: Option<u64>,
+    /// The line behind the last one.
+    next_line: Option<u64>,
 }
 
 /// A stream that will show the same.
@@ -102,6 +104,7 @@ impl StreamOut {
             owed_gap: *owed_gap,
             owed_flags: 0,
             begun: None,
+            next_line: None,
             shared_with: Arc::default(),
             joining: Vec::new(),
             stream: Arc::clone(stream),
@@ -255,6 +258,7 @@ impl StreamOut {
             }
             begin += len;
         }
+        self.next_line = Some(line.index + 1);
         frame.lines += 1;
         frame.end_trace = TraceIndex(line.end_trace);
         frame.utc_end_ns = context.time.utc_behind_ns(line.end_trace);
@@ -285,7 +289,9 @@ impl StreamOut {
         let gap_traces = std::mem::take(&mut self.owed_gap);
         // A frame that begins an epoch or follows a gap says so even when its first line came blocks later.
         let mut flags = std::mem::take(&mut self.owed_flags);
-        if gap_traces > 0 {
+        // A line that a gap cut short has told of the gap; the lines behind it that never came are missing all the same.
+        let is_behind_a_hole = self.next_line.is_some_and(|due| line.index > due);
+        if gap_traces > 0 || is_behind_a_hole {
             flags |= FLAG_GAP_BEFORE;
         }
         let before = self.begun.replace(line.first_trace);
