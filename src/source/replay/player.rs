@@ -64,7 +64,7 @@ struct PlaybackClock {
 }
 
 impl Replay {
-    /// Opens `files`: files in order of time, folders, and patterns of names (see [`list`]).
+    /// Opens `files`: files in order of time, folders, and patterns of names (see [`list`](super::list)).
     ///
     /// # Errors
     /// When a file is not there or cannot be read, is of no known format or contradicts itself, or the speed is not a positive number.
