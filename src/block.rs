@@ -142,10 +142,10 @@ impl RawBlock {
         self.marks.last_state()
     }
 
-    /// The block in pieces of rows, from mark to mark, as `(mark, rows)`. A block that its source did not mark has one piece,
+    /// The block in spans of rows, from mark to mark, as `(mark, rows)`. A block that its source did not mark has one span,
     /// stamped with [`utc_ns`](Self::utc_ns).
-    pub fn pieces(&self) -> impl Iterator<Item = (Mark, Range<usize>)> {
-        self.marks.pieces(self.utc_ns, self.traces)
+    pub fn spans(&self) -> impl Iterator<Item = (Mark, Range<usize>)> {
+        self.marks.spans(self.utc_ns, self.traces)
     }
 
     /// Rows that still fit.

@@ -32,7 +32,8 @@
 //! | block, lease | consecutive traces moved together; a share in a block, given back when it is dropped |
 //! | epoch, gap, stall | generation of an acquisition; missing traces; light without data |
 //! | stamp, run, segment | what an interrogator or a file says of a trace's time; stamps along one line; rows that follow each other by the rate |
-//! | mark, piece | what a source says of a block from one row on: a stamp, how the interrogator is; rows up to the next mark |
+//! | mark, span | what a source says of a block from one row on: a stamp, how the interrogator is; rows up to the next mark |
+//! | region, piece | channels that are evenly spaced, where a fiber is not from end to end; a part of a file that is a capture of its own |
 //! | step | of the clock: from a trace on, stamps agree on another time |
 //! | nfft, hop, bin | window length in traces; step between windows; a frequency cell, `prr / nfft` wide |
 //! | sliding window | made from the window before, by what comes and what goes, instead of from all its traces |

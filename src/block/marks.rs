@@ -55,13 +55,13 @@ impl Marks {
         self.0.last().map(|mark| mark.state)
     }
 
-    /// From mark to mark, within `rows` rows; without any mark one piece that is stamped `utc_ns`.
-    pub(super) fn pieces(&self, utc_ns: i64, rows: usize) -> impl Iterator<Item = (Mark, Range<usize>)> {
+    /// From mark to mark, within `rows` rows; without any mark one span that is stamped `utc_ns`.
+    pub(super) fn spans(&self, utc_ns: i64, rows: usize) -> impl Iterator<Item = (Mark, Range<usize>)> {
         let unmarked = Mark { row: 0, stamp_ns: Some(utc_ns), state: InstrumentState::default() };
         let first = *self.0.first().unwrap_or(&unmarked);
         let further = self.0.iter().skip(1).copied();
         let ends = further.clone().map(|mark| mark.row).chain([rows]);
-        let pieces = std::iter::once(first).chain(further).zip(ends);
-        pieces.map(move |(mark, end)| (mark, mark.row..end.min(rows))).filter(|(_, piece)| !piece.is_empty())
+        let spans = std::iter::once(first).chain(further).zip(ends);
+        spans.map(move |(mark, end)| (mark, mark.row..end.min(rows))).filter(|(_, span)| !span.is_empty())
     }
 }

@@ -43,7 +43,7 @@ impl Account {
         counters.traces_launched.add(end.saturating_sub(reached));
         self.reached = Some(end);
         counters.traces.add(block.traces as u64);
-        for (mark, rows) in block.pieces() {
+        for (mark, rows) in block.spans() {
             counters.traces_overloaded.add(if mark.state.overloaded { rows.len() as u64 } else { 0 });
             counters.traces_calibrating.add(if mark.state.calibrating { rows.len() as u64 } else { 0 });
         }

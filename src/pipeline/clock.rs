@@ -181,7 +181,7 @@ impl TimeBase {
         }
         let mut steps = Steps::default();
         let mut after_gap = after_gap;
-        for (mark, _) in block.pieces() {
+        for (mark, _) in block.spans() {
             let Some(utc_ns) = mark.stamp_ns else { continue };
             if let Some(by_ns) = self.observe(block.first_trace.0 + mark.row as u64, utc_ns, after_gap) {
                 steps = Steps { count: steps.count + 1, by_ns };

@@ -30,7 +30,7 @@ impl Marked {
 
     /// Takes in what the source has said of a block's traces.
     pub(super) fn see(&mut self, block: &RawBlock) {
-        for (mark, rows) in block.pieces() {
+        for (mark, rows) in block.spans() {
             let traces = block.first_trace.0 + rows.start as u64..block.first_trace.0 + rows.end as u64;
             if mark.state.overloaded {
                 self.overloaded.add(traces.clone());

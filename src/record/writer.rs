@@ -89,13 +89,13 @@ impl CaptureFile {
         self.put(&format::encode_header(acquisition, first_trace))
     }
 
-    /// Appends a block, a chunk for each of its pieces, so that every stamp is kept; says how many traces are missing before
+    /// Appends a block, a chunk for each of its spans, so that every stamp is kept; says how many traces are missing before
     /// it, and how many bytes were written. `samples` is scratch.
     pub(super) fn block(&mut self, block: &RawBlock, samples: &mut Vec<u8>) -> Result<(u64, u64), SourceError> {
         let (mut gap, mut bytes) = (0, 0);
-        // Where the first piece has no stamp, it is counted on from one in the block before.
+        // Where the first span has no stamp, it is counted on from one in the block before.
         let mut stamp = (0, block.utc_ns);
-        for (mark, rows) in block.pieces() {
+        for (mark, rows) in block.spans() {
             if let Some(utc_ns) = mark.stamp_ns {
                 stamp = (rows.start, utc_ns);
             }

@@ -3,15 +3,13 @@
 //!
 //! The file does not say where on the fiber its first channel lies: distances count from there.
 
-use std::sync::Arc;
-
 use super::capture::Capture;
+use super::found::{Found, Places};
 use super::h5::H5;
 use super::h5rows;
 use super::stamp_column::StampColumn;
 use super::timing::{Statements, work_out};
 use super::words::{hertz_in, measured, metres_in};
-use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
 use crate::source::SourceError;
 use crate::units::Rational;
 
@@ -54,36 +52,15 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     let gauge = acq.number("GaugeLength");
     let measured = measured(&acq.text("UnitOfMeasure").unwrap_or_default(), "");
     let fiber = file.group_attrs("DasMetadata/Cable/Fiber")?.unwrap_or_default();
-    let acquisition = Acquisition {
-        epoch: 0,
-        prr: timing.rate,
-        channels: table.channels,
-        dx_m: dx * metres("SpatialSamplingIntervalUnit")?,
-        fiber_start_m: 0.0,
-        regions: Arc::default(),
+    let places = Places::even(0.0, dx * metres("SpatialSamplingIntervalUnit")?);
+    Ok(Found {
         gauge_length_m: gauge.map(|g| Ok::<_, SourceError>(g * metres("GaugeLengthUnit")?)).transpose()?,
-        wavelength_m: None,
         refractive_index: fiber.number("FiberRefractionIndex"),
-        sample_format: table.format,
         quantity: measured.quantity,
         scale: measured.scale,
         unit: measured.unit,
-        clock: ClockQuality::FreeRunning,
         description: file.group_attrs("DasMetadata")?.and_then(|meta| meta.text("Location")).unwrap_or_default(),
-        source: SourceKind::Replay,
-    };
-    Ok(Capture {
-        piece: String::new(),
-        further: Vec::new(),
-        format: "DAS-RCN HDF5".into(),
-        acquisition,
-        total_rows: timing.rows,
-        anchors: timing.anchors(),
-        jitter_ns: timing.jitter_ns,
-        rate_is_measured: timing.rate_is_measured,
-        slab_rows: table.slab_rows,
-        notes: timing.notes().collect(),
-        checksummed: false,
-        rows: table.rows,
-    })
+        ..Found::new("DAS-RCN HDF5".into(), table, timing, places)
+    }
+    .into_capture())
 }

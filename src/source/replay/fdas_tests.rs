@@ -79,7 +79,7 @@ fn play(replay: &mut Replay) -> (Vec<Came>, u64) {
         block.clear(&found);
         match replay.read_block(&mut block, Duration::from_secs(20)).unwrap() {
             ReadOutcome::Filled => {
-                let (mark, _) = block.pieces().next().unwrap();
+                let (mark, _) = block.spans().next().unwrap();
                 let row = block.row(0).to_vec();
                 came.push((block.first_trace.0, block.utc_ns, mark.stamp_ns, mark.state, row));
                 gaps += block.gap_before;

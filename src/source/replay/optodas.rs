@@ -4,12 +4,13 @@
 //! of every 50th channel has channels 32500, 32550, ...: `dx` is then 50 times `header/dx`.
 
 use super::capture::Capture;
+use super::found::{Found, Places};
 use super::h5::H5;
 use super::h5rows;
 use super::times::seconds_to_ns;
 use super::timing::{Statements, work_out};
 use super::words::measured;
-use crate::acquisition::{Acquisition, ClockQuality, Places, SourceKind, places_at};
+use crate::acquisition::places_at;
 use crate::source::{Finding, SourceError};
 use crate::units::Rational;
 
@@ -45,44 +46,21 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         stamps: None,
     })
     .map_err(|error| error.into_source(|why| file.unusable(why)))?;
-    notes.extend(timing.notes());
 
-    let Places { start_m: fiber_start_m, dx_m, regions } = distances(file, table.channels, &mut notes)?;
+    let places = distances(file, table.channels, &mut notes)?;
     let unit = file.text("header/unit")?.unwrap_or_default();
     let measured = measured(&unit, &file.text("header/name")?.unwrap_or_default());
-    let description = file.text("header/experiment")?.unwrap_or_default();
-    let acquisition = Acquisition {
-        epoch: 0,
-        prr: timing.rate,
-        channels: table.channels,
-        dx_m,
-        fiber_start_m,
-        regions,
+    Ok(Found {
         gauge_length_m: file.number("header/gaugeLength")?,
-        wavelength_m: None,
         refractive_index: file.number("cableSpec/refractiveIndex")?,
-        sample_format: table.format,
         quantity: measured.quantity,
         scale: measured.scale * file.number("header/dataScale")?.unwrap_or(1.0),
         unit: measured.unit,
-        clock: ClockQuality::FreeRunning,
-        description,
-        source: SourceKind::Replay,
-    };
-    Ok(Capture {
-        piece: String::new(),
-        further: Vec::new(),
-        format: format!("ASN OptoDAS HDF5, version {version}"),
-        acquisition,
-        total_rows: timing.rows,
-        anchors: timing.anchors(),
-        jitter_ns: timing.jitter_ns,
-        rate_is_measured: timing.rate_is_measured,
-        slab_rows: table.slab_rows,
+        description: file.text("header/experiment")?.unwrap_or_default(),
         notes,
-        checksummed: false,
-        rows: table.rows,
-    })
+        ..Found::new(format!("ASN OptoDAS HDF5, version {version}"), table, timing, places)
+    }
+    .into_capture())
 }
 
 fn distances(file: &H5, channels: usize, notes: &mut Vec<Finding>) -> Result<Places, SourceError> {

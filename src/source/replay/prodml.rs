@@ -3,17 +3,15 @@
 //! The distance of channel 0 is `StartLocusIndex · SpatialSamplingInterval`; the times are in `RawDataTime`, int64 µs.
 //! Either order of dimensions; `Dimensions` says which.
 
-use std::sync::Arc;
-
 use super::capture::Capture;
 use super::fbe;
+use super::found::{Found, Places};
 use super::h5::{Attrs, H5};
 use super::h5rows;
 use super::stamp_column::StampColumn;
 use super::times::iso_to_ns;
 use super::timing::{Sink, Statements, Timing, work_out};
 use super::words::{hertz_in, is_spectral, measured, metres_in};
-use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
 use crate::source::{Finding, SourceError};
 use crate::units::Rational;
 
@@ -85,42 +83,22 @@ fn open_raw(file: &H5, acq: &Attrs, node: &str) -> Result<Capture, SourceError> 
     let dx_m = length_of(file, acq, "SpatialSamplingInterval")?.ok_or_else(|| missing("SpatialSamplingInterval"))?;
     let gauge_length_m = length_of(file, acq, "GaugeLength")?;
     let timing = timing(file, &column, rows, stamps.as_ref(), declared_rate(acq, &raw), &data_attrs)?;
-    notes.extend(timing.notes());
     let measured =
         measured(&raw.text("RawDataUnit").unwrap_or_default(), &raw.text("RawDescription").unwrap_or_default());
-    let acquisition = Acquisition {
-        epoch: 0,
-        prr: timing.rate,
-        channels: table.channels,
-        dx_m,
-        fiber_start_m: loci.first.unwrap_or(0) as f64 * dx_m,
-        regions: Arc::default(),
+    let version = acq.text("schemaVersion").or_else(|| acq.number("schemaVersion").map(|v| v.to_string()));
+    let format = format!("PRODML {} HDF5", version.unwrap_or_default());
+    let places = Places::even(loci.first.unwrap_or(0) as f64 * dx_m, dx_m);
+    Ok(Found {
         gauge_length_m,
-        wavelength_m: None,
         refractive_index: refractive_index(file)?,
-        sample_format: table.format,
         quantity: measured.quantity,
         scale: measured.scale,
         unit: measured.unit,
-        clock: ClockQuality::FreeRunning,
         description: acq.text("AcquisitionDescription").unwrap_or_default(),
-        source: SourceKind::Replay,
-    };
-    let version = acq.text("schemaVersion").or_else(|| acq.number("schemaVersion").map(|v| v.to_string()));
-    Ok(Capture {
-        piece: String::new(),
-        further: Vec::new(),
-        format: format!("PRODML {} HDF5", version.unwrap_or_default()),
-        acquisition,
-        total_rows: timing.rows,
-        anchors: timing.anchors(),
-        jitter_ns: timing.jitter_ns,
-        rate_is_measured: timing.rate_is_measured,
-        slab_rows: table.slab_rows,
         notes,
-        checksummed: false,
-        rows: table.rows,
-    })
+        ..Found::new(format, table, timing, places)
+    }
+    .into_capture())
 }
 
 /// Whether there are samples at all.

@@ -5,15 +5,14 @@
 //! placed evenly between them, as DASCore and xdas do. Lines without a time (a frame that was allocated but not filled) do
 //! not count.
 
-use std::sync::Arc;
-
 use super::capture::Capture;
+use super::found::{Found, Places};
 use super::h5::{Attrs, H5};
 use super::h5rows;
 use super::stamp_column::StampColumn;
 use super::timing::{Statements, Timing, work_out};
 use super::words::quantity;
-use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
+use crate::acquisition::ClockQuality;
 use crate::source::SourceError;
 use crate::units::Rational;
 
@@ -38,39 +37,19 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     let unit = root.text("data_product_units").unwrap_or_default();
     // An attribute of type bool arrives as a number.
     let gps = column.ends_with("gps_time") && root.number("gps_locked") == Some(1.0);
-    let acquisition = Acquisition {
-        epoch: 0,
-        prr: times.rate,
-        channels: table.channels,
-        dx_m: root.number("dx").ok_or_else(|| missing("attribute dx"))?,
-        fiber_start_m: root.number("sensing_range_start").ok_or_else(|| missing("attribute sensing_range_start"))?,
-        regions: Arc::default(),
+    let dx_m = root.number("dx").ok_or_else(|| missing("attribute dx"))?;
+    let start_m = root.number("sensing_range_start").ok_or_else(|| missing("attribute sensing_range_start"))?;
+    let version = root.number("file_version").map_or_else(|| root.text("file_version"), |v| Some(v.to_string()));
+    let format = format!("Terra15 HDF5, version {}", version.unwrap_or_default());
+    Ok(Found {
         gauge_length_m: root.number("gauge_length"),
-        wavelength_m: None,
-        refractive_index: None,
-        sample_format: table.format,
         quantity: quantity(&unit, &product),
-        scale: 1.0,
         unit,
         clock: if gps { ClockQuality::Gps } else { ClockQuality::FreeRunning },
         description: root.text("setup_comments").or_else(|| root.text("recorder_id")).unwrap_or_default(),
-        source: SourceKind::Replay,
-    };
-    let version = root.number("file_version").map_or_else(|| root.text("file_version"), |v| Some(v.to_string()));
-    Ok(Capture {
-        piece: String::new(),
-        further: Vec::new(),
-        format: format!("Terra15 HDF5, version {}", version.unwrap_or_default()),
-        acquisition,
-        total_rows: times.rows,
-        anchors: times.anchors(),
-        jitter_ns: times.jitter_ns,
-        rate_is_measured: times.rate_is_measured,
-        slab_rows: table.slab_rows,
-        notes: times.notes().collect(),
-        checksummed: false,
-        rows: table.rows,
-    })
+        ..Found::new(format, table, times, Places::even(start_m, dx_m))
+    }
+    .into_capture())
 }
 
 /// Version 4 names the group after the product, later ones do not.

@@ -51,7 +51,7 @@ fn state_of(flags: u32) -> InstrumentState {
 fn take(block: &RawBlock, delivered: &mut Vec<Trace>) {
     let reached = delivered.last().map_or(0, |&(trace, _)| trace + 1);
     assert_eq!(block.first_trace.0, reached + block.gap_before);
-    for (mark, rows) in block.pieces() {
+    for (mark, rows) in block.spans() {
         assert!(
             mark.stamp_ns.is_none_or(|utc_ns| {
                 utc_ns == UTC_NS + (block.first_trace.0 + rows.start as u64) as i64 * 1_000_000
