@@ -2,7 +2,7 @@
 
 use std::f64::consts::{PI, TAU};
 
-use fiberd::acquisition::{Acquisition, Quantity, SampleFormat};
+use fiberd::acquisition::{Acquisition, Quantity, Region, SampleFormat};
 use fiberd::dsp::{CommonMode, ConditionError, ConditionSpec, Conditioner, Raw, Rows, Samples, common_mode, naive};
 use fiberd::units::Rational;
 use proptest::prelude::*;
@@ -348,6 +348,10 @@ fn what_cannot_be_conditioned_is_refused_with_the_reason() {
     assert!(matches!(refusal(rate, &strain), ConditionError::NotPhase { quantity: "strain", .. }));
     assert_eq!(refusal(ConditionSpec::default(), &iq), ConditionError::NoGauge);
     let long = ConditionSpec { spatial_difference_channels: 100, ..ConditionSpec::default() };
+    let further = Region { first_channel: 50, start_m: 1000.0, dx_m: 1.0 };
+    let regions = Acquisition { regions: [further].into(), ..a.clone() };
+    let short = ConditionSpec { spatial_difference_channels: 2, ..ConditionSpec::default() };
+    assert_eq!(refusal(short, &regions), ConditionError::Regions(2));
     assert_eq!(refusal(long, &a), ConditionError::GaugeTooLong { gauge: 100, channels: 100 });
     for corner in [-1.0, 1000.0, f64::NAN, f64::INFINITY] {
         let spec = ConditionSpec { high_pass_hz: corner, ..ConditionSpec::default() };

@@ -96,6 +96,17 @@ fn nothing_is_written_over_and_nothing_is_left_of_what_fails() {
     // The capture itself is in the way, whatever is forced.
     let onto_itself = Request { force: true, ..request(&file, Format::Csv, file.clone()) };
     assert!(matches!(run(&Request { channels: Some((1, 1)), ..onto_itself }), Err(ExportError::Wrong(_))));
+    // By whatever name it is meant: by a pattern, or in a folder.
+    let night = folder.path().join("night");
+    fs::create_dir(&night).unwrap();
+    let copy = night.join("copy.fdas");
+    fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tone.fdas"), &copy).unwrap();
+    for name in [night.join("c*.fdas"), night.clone()] {
+        let onto_itself = Request { force: true, ..request(&name, Format::Npy, copy.clone()) };
+        let refused = run(&onto_itself).unwrap_err().to_string();
+        assert!(refused.contains("is read"), "{}: {refused}", name.display());
+    }
+    fs::remove_dir_all(&night).unwrap();
     // Stopped, and damaged metadata in the second file: the first one's output goes as well.
     assert!(matches!(
         export(&Request { force: true, ..wanted.clone() }, &AtomicBool::new(true), &mut |_| {}),

@@ -57,7 +57,10 @@ const ARROWS: [(&str, &[&str]); 29] = [
     ("export", &["acquisition", "block", "colour", "source"]),
     ("client", &["config"]),
     ("watch", &["client", "frame", "status", "terminal", "wire"]),
-    ("pipeline", &["acquisition", "block", "config", "dsp", "egress", "frame", "refusal", "status", "units"]),
+    (
+        "pipeline",
+        &["acquisition", "block", "config", "dsp", "egress", "frame", "refusal", "status", "telemetry", "units"],
+    ),
     ("streams", &["config", "feed", "refusal", "status"]),
     ("config", &["acquisition", "dsp", "frame", "source", "units"]),
     ("feed", &["frame", "units", "wire"]),

@@ -6,7 +6,7 @@ mod common;
 
 use std::net::SocketAddr;
 
-use common::daemon::{Daemon, Process, simulator};
+use common::daemon::{Daemon, Process, acquisition, simulator};
 use common::http::{Answer, exchange, get};
 use common::wait_for;
 use serde_json::{Value, json};
@@ -29,11 +29,7 @@ impl Rig {
     fn begin(more: &str) -> Self {
         let dir = tempfile::tempdir_in("/dev/shm").unwrap();
         let simulator = simulator(dir.path(), 60);
-        let config = format!(
-            "site = \"test\"\n[source]\nkind = \"ring\"\npath = \"{}\"\n[capture]\nprr_hz = 1000\n[fiber]\nchannels = 60\n\
-             [broker]\nenabled = false\n{more}\n",
-            dir.path().join("ring").display()
-        );
+        let config = format!("site = \"test\"\n{}[broker]\nenabled = false\n{more}\n", acquisition(dir.path(), 60));
         let daemon = Daemon::start(dir.path(), &config);
         Self { daemon, _simulator: simulator, _dir: dir }
     }

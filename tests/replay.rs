@@ -128,6 +128,19 @@ fn what_is_damaged_at_the_end_of_an_epoch_is_counted_though_no_block_tells_of_it
 }
 
 #[test]
+fn a_loop_of_nothing_but_damage_comes_to_an_end_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/capture-v1.fdas");
+    let mut bytes = std::fs::read(whole).unwrap();
+    (bytes[256], bytes[384]) = (!bytes[256], !bytes[384]);
+    let file = folder.path().join("damaged.fdas");
+    std::fs::write(&file, &bytes).unwrap();
+    let mut looping = Replay::open(std::slice::from_ref(&file), ReplaySpeed::Unpaced, true).unwrap();
+    let error = drain(&mut looping, Duration::from_millis(100), 2).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("not one trace"), "{error}");
+}
+
+#[test]
 fn a_loop_goes_on_in_new_epochs_with_rising_times() {
     let files = [captures().join("sintela_protobuf_1.pb")];
     let once = replayed(&files, 37).unwrap();

@@ -11,6 +11,7 @@ bytes), the time of each trace (int64 ns) and the distance of each channel (floa
 
 import json
 import re
+import shutil
 import struct
 import sys
 import zlib
@@ -521,6 +522,9 @@ def sintela_cases(cases):
     lies = packets[3].replace(pb(3, 8) + pb(4, 2), pb(3, 9) + pb(4, 2))
     broken.write_bytes(b"".join(packets[:3]) + lies)
     cases.good("Sintela, a packet that lies", [broken], cases.epoch(data[:24], times[:24], distances, 3217.8, **told))
+    nothing = out / "no-channels.pb"
+    nothing.write_bytes(sintela_packet(data[:8, :0], START, 0))
+    cases.bad("Sintela, packets of no channel", [nothing], "0 channels")
     empty = out / "empty.pb"
     empty.write_bytes(meta)
     cases.bad("Sintela without samples", [empty], "TS05")
@@ -551,6 +555,35 @@ def pieces_cases(cases):
         with h5py.File(path, "a") as file, h5py.File(other) as more:
             more.copy("Acquisition/Raw[0]", file["Acquisition"], "Raw[1]")
         cases.good(f"PRODML, two Raw groups {name}", [path], whole)
+    later = times[300:] + 10 * NS
+    path = prodml(out / "raws-gap.h5", a, times=times[:300])
+    prodml(out / "other.h5", b, times=later)
+    with h5py.File(path, "a") as file, h5py.File(out / "other.h5") as more:
+        more.copy("Acquisition/Raw[0]", file["Acquisition"], "Raw[1]")
+    gap = cases.epoch(np.concatenate([a, b]), np.concatenate([times[:300], later]), 2.5 * (np.arange(7) - 4), 1000, **told)
+    cases.good("PRODML, two Raw groups and a gap between them", [path], gap)
+    path = shutil.copy(path, out / "raws-one-empty.h5")
+    with h5py.File(path, "a") as file:
+        for name in ("RawData", "RawDataTime"):
+            attrs = dict(file[f"Acquisition/Raw[1]/{name}"].attrs)
+            shape, dtype = file[f"Acquisition/Raw[1]/{name}"].shape, file[f"Acquisition/Raw[1]/{name}"].dtype
+            del file[f"Acquisition/Raw[1]/{name}"]
+            file["Acquisition/Raw[1]"].create_dataset(name, (0, *shape[1:]), dtype).attrs.update(attrs)
+    alone = cases.epoch(a, times[:300], 2.5 * (np.arange(7) - 4), 1000, **told)
+    cases.good("PRODML, a second Raw group without a row", [path], alone)
+    # Far from zero each file counts from its own first trace: the next one is no sequel.
+    far = 1e9 + np.random.default_rng(5).normal(0, 3, (600, 7))
+    files, epochs = [], []
+    for part in (slice(0, 300), slice(300, 600)):
+        when = grid(START, 600, 1000)[part]
+        files.append(prodml(out / f"far-{part.start}.h5", far[part], times=when))
+        epochs.append(cases.epoch((far[part] - far[part][0]).astype("<f4"), when, 2.5 * (np.arange(7) - 4), 1000, **told))
+    cases.good("PRODML, two files far from zero", files, *epochs)
+    with h5py.File(prodml(out / "terabyte.h5", a), "a") as file:
+        attrs = dict(file["Acquisition/Raw[0]/RawData"].attrs)
+        del file["Acquisition/Raw[0]/RawData"], file["Acquisition/Raw[0]/RawDataTime"], file["Acquisition"].attrs["NumberOfLoci"]
+        file["Acquisition/Raw[0]"].create_dataset("RawData", (1, 2**37), "f8").attrs.update(attrs)
+    cases.bad("a terabyte that was never written", [out / "terabyte.h5"], "no values were written")
     path = prodml(out / "beside.h5", a)
     other = prodml(out / "other.h5", noise(300, 4, seed=3), raw={"StartLocusIndex": 100, "NumberOfLoci": 4})
     with h5py.File(path, "a") as file, h5py.File(other) as more:

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::daemon::{Daemon, simulator};
+use common::daemon::{Daemon, acquisition, simulator};
 use common::{must_succeed, python};
 
 #[test]
@@ -12,10 +12,9 @@ fn schemathesis_finds_nothing() {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     let _simulator = simulator(dir.path(), 30);
     let config = format!(
-        "[source]\nkind = \"ring\"\npath = \"{}\"\n[capture]\nprr_hz = 1000\n[fiber]\nchannels = 30\n\
-         [broker]\nenabled = false\n[[view]]\nkind = \"waterfall\"\nname = \"whole\"\n[jobs]\nmax_load = 100\n\
+        "{}[broker]\nenabled = false\n[[view]]\nkind = \"waterfall\"\nname = \"whole\"\n[jobs]\nmax_load = 100\n\
          live_idle_s = 2\nstart_grace_s = 1\n",
-        dir.path().join("ring").display()
+        acquisition(dir.path(), 30)
     );
     let daemon = Daemon::start(dir.path(), &config);
     daemon.wait_state("acquiring");

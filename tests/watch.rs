@@ -8,18 +8,16 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use common::daemon::{Daemon, Process, get, simulator};
+use common::daemon::{Daemon, Process, acquisition, get, simulator};
 use common::{free_port, wait_for};
 
 /// A daemon that reads `dir/ring` and listens on `port`, which the one after it takes over.
 fn daemon(dir: &Path, port: u16) -> Process {
     let file = dir.join("fiberd.toml");
-    let ring = dir.join("ring");
     let config = format!(
-        "site = \"test\"\n[source]\nkind = \"ring\"\npath = \"{}\"\n[capture]\nprr_hz = 1000\n[broker]\nenabled = false\n\
-         [[view]]\nkind = \"waterfall\"\nname = \"whole\"\n[http]\n\
+        "site = \"test\"\n{}[broker]\nenabled = false\n[[view]]\nkind = \"waterfall\"\nname = \"whole\"\n[http]\n\
          listen = \"127.0.0.1:{port}\"\n",
-        ring.display()
+        acquisition(dir, 100)
     );
     fs::write(&file, config).unwrap();
     let mut process = Process::fiberd(["run", "--config", file.to_str().unwrap()]);

@@ -80,31 +80,6 @@ impl Acquisition {
         let dx_m = self.all_regions().rfind(|region| region.first_channel <= first).map_or(self.dx_m, |r| r.dx_m);
         Places { start_m: self.distance_m(first), dx_m, regions }
     }
-
-    /// The places in the middle between each channel and the one `gauge` channels further: those are the
-    /// places of a difference over `gauge` channels.
-    pub(crate) fn places_between(&self, gauge: usize) -> Places {
-        let channels = self.channels.saturating_sub(gauge);
-        let middle = |channel: usize| f64::midpoint(self.distance_m(channel), self.distance_m(channel + gauge));
-        // The spacing of the middles changes where either end of the difference enters another region.
-        let mut borders: Vec<usize> = (self.regions.iter())
-            .flat_map(|region| [region.first_channel.saturating_sub(gauge), region.first_channel])
-            .filter(|&channel| channel > 0 && channel < channels)
-            .collect();
-        borders.sort_unstable();
-        borders.dedup();
-        let dx_of =
-            |channel: usize| self.all_regions().rfind(|r| r.first_channel <= channel).map_or(self.dx_m, |r| r.dx_m);
-        let regions = borders.into_iter().map(|first_channel| Region {
-            first_channel,
-            start_m: middle(first_channel),
-            dx_m: f64::midpoint(dx_of(first_channel), dx_of(first_channel + gauge)),
-        });
-        let start_m =
-            if self.regions.is_empty() { self.fiber_start_m + gauge as f64 * self.dx_m / 2.0 } else { middle(0) };
-        let dx_m = f64::midpoint(self.dx_m, dx_of(gauge));
-        Places { start_m, dx_m, regions: regions.collect() }
-    }
 }
 
 /// The regions of channels that lie at these distances, in metres. Two distances belong to one region when they are `dx` apart to within `tolerance_m`.
@@ -182,7 +157,6 @@ mod tests {
         fn every_channel_keeps_its_distance(
             start in -100.0..1e5f64,
             pieces in proptest::collection::vec((1usize..40, 1u32..50, 2.0..5000f64), 1..6),
-            gauge in 0usize..12,
             cut in (0usize..60, 1usize..100),
         ) {
             let mut distances = Vec::new();
@@ -199,11 +173,6 @@ mod tests {
                 prop_assert!(near(a.distance_m(channel), distance), "channel {channel}: {} for {distance}", a.distance_m(channel));
             }
 
-            let between = acquisition(distances.len().saturating_sub(gauge), a.places_between(gauge));
-            for channel in 0..between.channels {
-                let right = f64::midpoint(distances[channel], distances[channel + gauge]);
-                prop_assert!(near(between.distance_m(channel), right), "channel {channel} over {gauge}");
-            }
 
             let (from, count) = (cut.0 % distances.len(), cut.1);
             let count = count.min(distances.len() - from);

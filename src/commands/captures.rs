@@ -18,7 +18,7 @@ impl From<ExportError> for Failure {
         match error {
             ExportError::Source(error) => error.into(),
             ExportError::Wrong(_) => Self::new(64, error),
-            ExportError::Exists(_) | ExportError::Io { .. } => Self::new(74, error),
+            ExportError::Exists(_) | ExportError::Unfinished(_) | ExportError::Io { .. } => Self::new(74, error),
             ExportError::Stopped => Self::new(130, error),
         }
     }
@@ -114,7 +114,10 @@ fn verdict(info: &Info) -> Result<(), Failure> {
 }
 
 fn plot(path: &Path, info: &Info, picture: &Overview, force: bool) -> Result<(), Failure> {
-    if path.canonicalize().is_ok_and(|path| info.path.canonicalize().is_ok_and(|capture| capture == path)) {
+    if path
+        .canonicalize()
+        .is_ok_and(|path| replay::file_of(&info.path).canonicalize().is_ok_and(|capture| capture == path))
+    {
         return Err(Failure::new(64, format_args!("{}: --plot names the capture itself", path.display())));
     }
     let title = info.path.file_name().unwrap_or_default().to_string_lossy();

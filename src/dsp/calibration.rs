@@ -3,7 +3,7 @@
 
 use super::common_mode::CommonMode;
 use super::condition::Conditioner;
-use crate::acquisition::{Acquisition, Places, Quantity, SampleFormat};
+use crate::acquisition::{Acquisition, Quantity, SampleFormat};
 
 /// Photo-elastic factor ξ of silica fiber: phase answers to strain with 0.78 of the change of path.
 pub const PHOTO_ELASTIC: f64 = 0.78;
@@ -41,6 +41,11 @@ pub enum ConditionError {
     /// Raw optical field without a gauge length.
     #[error("raw iq16 samples need a spatial difference of at least one channel (the gauge length)")]
     NoGauge,
+    /// Channels that are not evenly spaced: how many regions there are.
+    #[error(
+        "a difference over channels is not possible on a fiber of {0} regions: it would reach from one into the next"
+    )]
+    Regions(usize),
     /// More channels of difference than there are.
     #[error("a difference over {gauge} channels is not possible on a fiber of {channels} channels")]
     GaugeTooLong {
@@ -100,13 +105,12 @@ impl Conditioner {
             _ if iq => (Quantity::Phase, "rad".into()),
             as_it_is => (as_it_is, acquisition.unit.clone()),
         };
-        let channels = Self::output_channels(spec, acquisition)?;
-        let Places { start_m: fiber_start_m, dx_m, regions } = acquisition.places_between(gauge);
+        if gauge > 0 && !acquisition.regions.is_empty() {
+            return Err(ConditionError::Regions(acquisition.regions.len() + 1));
+        }
         Ok(Acquisition {
-            channels,
-            dx_m,
-            fiber_start_m,
-            regions,
+            channels: Self::output_channels(spec, acquisition)?,
+            fiber_start_m: acquisition.fiber_start_m + gauge as f64 * acquisition.dx_m / 2.0,
             gauge_length_m: gauge_length_m(spec, acquisition),
             sample_format: SampleFormat::F32,
             quantity,

@@ -121,7 +121,8 @@ impl Store {
         self.channels
     }
 
-    /// Up to about `count` samples, from all channels and all traces that are here.
+    /// Up to about `count` samples, from all channels and all traces that are here, counted from what their channels have
+    /// in the oldest of these: a level that stands is no signal.
     pub fn some(&self, count: usize) -> impl Iterator<Item = f32> {
         let rows = (count / self.channels.max(1)).max(1);
         let step = self.rows / rows + 1;
@@ -132,7 +133,11 @@ impl Store {
             rows.flat_map(move |(row, samples)| {
                 let level = (level_of(self.first_trace + row as u64) - level_of(self.first_trace)) as usize * lanes;
                 let levels = &group.levels[level..][..channels];
-                samples.iter().zip(levels).map(|(sample, level)| (f64::from(*sample) + level) as f32)
+                let from = group.samples[..channels].iter().zip(&group.levels[..channels]);
+                let now = samples.iter().zip(levels);
+                now.zip(from).map(|((sample, level), (first, base))| {
+                    (f64::from(*sample) - f64::from(*first) + (level - base)) as f32
+                })
             })
         })
     }

@@ -76,12 +76,17 @@ impl<'a> Traces<'a> {
         self.rows.extend(samples.chunks_exact(raw.stride()).take(raw.traces()).map(|row| &row[..whole]));
     }
 
-    /// Some thousand counts from all over `channels` channels and all traces.
-    pub fn some(&self, channels: usize) -> impl Iterator<Item = i16> {
+    /// Some thousand counts from all over `channels` channels and all traces, counted from the newest of their channel: a
+    /// level that stands is no signal.
+    pub fn some(&self, channels: usize) -> impl Iterator<Item = i32> {
         // Steps that have nothing in common with periods of the signal.
         let (rows, within) = (self.rows.len() / 61 + 1, channels / 127 + 1);
+        let newest = self.rows.last();
         let rows = self.rows.iter().rev().step_by(rows);
-        rows.flat_map(move |row| row[..channels.min(row.len())].iter().step_by(within).copied())
+        rows.flat_map(move |row| {
+            let pairs = row[..channels.min(row.len())].iter().zip(newest.into_iter().flat_map(|row| row.iter()));
+            pairs.step_by(within).map(|(now, newest)| i32::from(*now) - i32::from(*newest))
+        })
     }
 
     /// Gives the memory back.

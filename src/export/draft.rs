@@ -37,7 +37,7 @@ impl Draft {
         part.push(".part");
         let part = PathBuf::from(part);
         let file = File::create_new(&part).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => ExportError::Exists(part.clone()),
+            io::ErrorKind::AlreadyExists => ExportError::Unfinished(part.clone()),
             _ => ExportError::io(&part, error),
         })?;
         let file_name = Finished { part, name: name.to_owned(), published: false };

@@ -25,7 +25,7 @@ pub use self::request::{Format, Request};
 use self::samples::{Rows, Selection};
 use crate::acquisition::Acquisition;
 use crate::block::{BlockLayout, RawBlock};
-use crate::source::replay::{Contents, Extent, Gatherer, Overview, PICTURE_CELLS, Replay, ns_to_iso};
+use crate::source::replay::{Contents, Extent, Gatherer, Listing, Overview, PICTURE_CELLS, Replay, list, ns_to_iso};
 use crate::source::{Finding, Interrogator, Probe, ReadOutcome, SourceError};
 
 /// Bytes that are read at once, about.
@@ -42,6 +42,9 @@ pub enum ExportError {
     /// A file is in the way.
     #[error("{} exists already; --force writes over it, -o writes elsewhere", .0.display())]
     Exists(PathBuf),
+    /// An export of the same name was broken off, or is running.
+    #[error("{} is left of an export that was broken off, or belongs to one that runs; remove it if none does", .0.display())]
+    Unfinished(PathBuf),
     /// The captures cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -123,8 +126,12 @@ pub fn export(
     stop: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Exported, ExportError> {
+    // Folders and patterns stand for files: those are what names come from, and what is never written over.
+    let Listing { files, notes } = list(&request.files)?;
+    let request = &Request { files, ..request.clone() };
     let replay = request.open()?;
-    let mut exported = Exported { files: Vec::new(), findings: replay.notes().to_vec() };
+    let findings = notes.into_iter().chain(replay.notes().iter().cloned()).collect();
+    let mut exported = Exported { files: Vec::new(), findings };
     let selection = request.check(replay.contents())?;
     let loudest = match request.to {
         Format::Wav => wav::loudest(&mut Traces::new(request.open()?, &selection, stop), &mut exported.findings)?,

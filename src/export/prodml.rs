@@ -114,6 +114,12 @@ fn text(value: &str) -> Value {
     Value::Text(value.into())
 }
 
+/// As much of a text as an attribute holds, which is less than 64 KiB with all else in the header of its object.
+fn beginning(text: &str) -> &str {
+    let end = (0..=text.len().min(32 << 10)).rev().find(|&end| text.is_char_boundary(end));
+    &text[..end.unwrap_or(0)]
+}
+
 fn root(start: &Start, stored: bool, layout: &Layout) -> Node {
     let a = &*start.acquisition;
     let (rate, loci) = (Value::F64(a.prr.to_f64()), Value::I64(a.channels as i64));
@@ -121,7 +127,7 @@ fn root(start: &Start, stored: bool, layout: &Layout) -> Node {
     let attributes = vec![
         ("schemaVersion", text("2.1")),
         ("uuid", uuid.clone()),
-        ("AcquisitionDescription", text(&a.description)),
+        ("AcquisitionDescription", text(beginning(&a.description))),
         ("VendorCode", text("fiberd")),
         ("MeasurementStartTime", iso(start.utc_ns)),
         ("NumberOfLoci", loci.clone()),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::ExportError;
 use super::samples::Selection;
-use crate::acquisition::SampleFormat;
-use crate::source::replay::{Contents, Replay, contents};
+use crate::acquisition::{Acquisition, SampleFormat};
+use crate::source::replay::{Contents, Replay, contents, file_of};
 
 /// Channels of a WAV file and columns of a CSV file, at most.
 const MOST_CHANNELS: usize = 64;
@@ -115,8 +115,12 @@ impl Request {
         if contents.iter().any(|epoch| epoch.acquisition.channels != a.channels) {
             return wrong("the captures have different numbers of channels: export them one by one".into());
         }
-        if self.to == Format::Png && contents.iter().any(|epoch| epoch.acquisition.unit != a.unit) {
-            return wrong("the captures have different units: export them one by one".into());
+        // One file of these holds all captures, or all are drawn to one scale.
+        let is_common = matches!(self.to, Format::Png | Format::Csv | Format::Wav);
+        let is_other =
+            |b: &Acquisition| b.unit != a.unit || (self.to == Format::Wav && b.scale.to_bits() != a.scale.to_bits());
+        if is_common && contents.iter().any(|epoch| is_other(&epoch.acquisition)) {
+            return wrong("the captures have different units or scales: export them one by one".into());
         }
         let (low, high) = self.channels.unwrap_or((1, a.channels));
         if low == 0 || high < low || high > a.channels {
@@ -128,7 +132,7 @@ impl Request {
             Format::Csv => "a CSV file",
             _ => return self.check_prodml(contents, selection),
         };
-        if a.sample_format == SampleFormat::Iq16 {
+        if is_complex(contents) {
             return wrong(format!("{name} cannot hold complex samples; --to npy can"));
         }
         if selection.count > MOST_CHANNELS {
@@ -146,9 +150,8 @@ impl Request {
 
     fn check_prodml(&self, contents: &[Contents], selection: Selection) -> Result<Selection, ExportError> {
         let of_one_spacing = |epoch: &Contents| selection.of(&epoch.acquisition).regions.is_empty();
-        let is_complex = contents.iter().any(|epoch| epoch.acquisition.sample_format == SampleFormat::Iq16);
         match self.to {
-            Format::Prodml if is_complex => {
+            Format::Prodml if is_complex(contents) => {
                 Err(ExportError::Wrong("PRODML cannot hold complex samples; --to npy can".into()))
             }
             Format::Prodml if !contents.iter().all(of_one_spacing) => Err(ExportError::Wrong(
@@ -162,8 +165,8 @@ impl Request {
     /// The name of a file, by its number from 1.
     pub(super) fn name(&self, number: usize) -> PathBuf {
         let first = self.out.clone().unwrap_or_else(|| {
-            let stem = self.files.first().and_then(|file| file.file_stem()).unwrap_or_default();
-            let mut name = stem.to_owned();
+            let file = self.files.first().map(|file| file_of(file)).unwrap_or_default();
+            let mut name = file.file_stem().unwrap_or_default().to_owned();
             name.push(".");
             name.push(self.to.extension());
             name.into()
@@ -183,7 +186,7 @@ impl Request {
     /// Whatever is forced: what is read is never written over.
     pub(super) fn must_not_be_a_capture(&self, name: &Path) -> Result<(), ExportError> {
         let Ok(name) = name.canonicalize() else { return Ok(()) };
-        if self.files.iter().any(|file| file.canonicalize().is_ok_and(|file| file == name)) {
+        if self.files.iter().any(|file| file_of(file).canonicalize().is_ok_and(|file| file == name)) {
             return Err(ExportError::Wrong(format!(
                 "{} is read, so it cannot be written: -o names another",
                 name.display()
@@ -201,4 +204,8 @@ impl Request {
             [first, rest @ ..] => format!("{} and {} more", name(first), rest.len()),
         }
     }
+}
+
+fn is_complex(contents: &[Contents]) -> bool {
+    contents.iter().any(|epoch| epoch.acquisition.sample_format == SampleFormat::Iq16)
 }

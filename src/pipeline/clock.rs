@@ -13,16 +13,13 @@
 //! as it was live. Steps and single bad stamps look alike at first: until a second stamp says the same, the line goes on
 //! as before, and its stated uncertainty says how far off it may be.
 //!
-//! Pure but for the log; allocates when an acquisition begins only.
+//! Pure; allocates when an acquisition begins only.
 
 mod fit;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
-
-use tracing::warn;
 
 use crate::acquisition::{Acquisition, ClockQuality};
 use crate::block::RawBlock;
@@ -39,9 +36,6 @@ const MOST_OFF: f64 = 0.1;
 const MOST_KNOTS: usize = 1024;
 /// Steps that are remembered.
 const MOST_STEPS: usize = 64;
-
-/// A clock that steps all the time is told no oftener.
-const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// What stamps of a clock are worth. All in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -120,24 +114,6 @@ pub(super) struct Steps {
     pub(super) count: u64,
     /// How far the last went, in nanoseconds.
     pub(super) by_ns: i64,
-}
-
-/// Tells the log of each step, and of many in a row together.
-#[derive(Debug, Default)]
-pub(super) struct StepLog {
-    last: Option<Instant>,
-    untold: u64,
-}
-
-impl StepLog {
-    pub(super) fn say(&mut self, now: Instant, steps: Steps) {
-        self.untold += steps.count;
-        if steps.count > 0 && self.last.is_none_or(|last| now.duration_since(last) >= SAY_EVERY) {
-            let steps_since = std::mem::take(&mut self.untold);
-            self.last = Some(now);
-            warn!(by_s = steps.by_ns as f64 * 1e-9, steps = steps_since, "the interrogator's clock was stepped");
-        }
-    }
 }
 
 /// Where trace numbers and UTC meet.

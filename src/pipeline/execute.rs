@@ -130,9 +130,12 @@ impl Engine {
         }
     }
 
-    /// Whether a job may begin: where traces can be lost, not while many blocks wait, and not while another one begins with
-    /// long windows.
+    /// Whether a job may begin: not before the first block, which is on its way when capture says that there is light; and
+    /// where traces can be lost, not while many blocks wait, nor while another one begins with long windows.
     fn may_begin(&self) -> bool {
+        if self.input.is_none() {
+            return false;
+        }
         let time = |guard: &Guard| self.beginning == 0 && self.waiting <= guard.budget.pool_blocks / 8;
         self.guard.as_ref().is_none_or(time)
     }

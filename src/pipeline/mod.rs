@@ -44,7 +44,8 @@ use crate::dsp::ConditionSpec;
 use crate::egress::Egress;
 use crate::frame::{FLAG_EPOCH_START, FLAG_GAP_BEFORE};
 use crate::status::{FindingReporter, PipelineCounters};
-use clock::{StepLog, TimeBase};
+use crate::telemetry::{Throttle, and_more};
+use clock::{Steps, TimeBase};
 use control::{Command, EndedJob};
 use execute::{KnownJob, Next, Opening};
 use job_unit::JobUnit;
@@ -59,6 +60,9 @@ pub use planner::Prepared;
 use stream_out::LineContext;
 use tile::Tile;
 use workers::{WorkerPool, Workers};
+
+/// Lines of the log about a clock that is stepped, in a minute.
+const STEPS_A_MINUTE: usize = 6;
 
 /// Less work than this in a block, in nanoseconds, is done by the dsp thread alone: waking the pool would cost more.
 const WORTH_SHARING_NS: f64 = 1e6;
@@ -158,7 +162,9 @@ pub struct Engine {
     marked: Marked,
     missing: Missing,
     time: Option<TimeBase>,
-    steps: StepLog,
+    /// Steps of the clock for the log, by how many nanoseconds, and since when it counts.
+    steps: Throttle<i64>,
+    started: Instant,
     /// The first trace of the acquisition that was seen, and the next to come.
     first_trace: u64,
     next_trace: u64,
@@ -224,7 +230,8 @@ impl Engine {
             marked: Marked::default(),
             missing: Missing::default(),
             time: None,
-            steps: StepLog::default(),
+            steps: Throttle::new(STEPS_A_MINUTE),
+            started: Instant::now(),
             first_trace: 0,
             next_trace: 0,
             load: 0.0,
@@ -275,7 +282,7 @@ impl Engine {
         if let Some(time) = &mut self.time {
             let steps = time.update(&lease, flags & FLAG_GAP_BEFORE != 0);
             counters.clock_steps.add(steps.count);
-            self.steps.say(began, steps);
+            tell_steps(&mut self.steps, began.duration_since(self.started), steps);
             counters.utc_uncertainty_ns.set(time.uncertainty_ns(lease.end_trace().0) as f64);
         }
         self.marked.see(&lease);
@@ -398,4 +405,13 @@ impl Engine {
             view.flush(&self.egress);
         }
     }
+}
+
+/// Says that the interrogator's clock was stepped, and what could not be said before.
+fn tell_steps(log: &mut Throttle<i64>, now: Duration, steps: Steps) {
+    let tell = |(by_ns, more): (i64, u64)| {
+        warn!(by_s = by_ns as f64 * 1e-9, "the interrogator's clock was stepped{}", and_more(more));
+    };
+    (0..steps.count).filter_map(|_| log.say(now, steps.by_ns)).for_each(tell);
+    log.due(now).into_iter().for_each(tell);
 }

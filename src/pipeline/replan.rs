@@ -105,6 +105,8 @@ impl Engine {
         self.flush();
         self.kept.clear();
         self.missing.add(self.next_trace..next_trace);
+        // Silence of a view is counted in traces that came.
+        self.first_trace += next_trace.saturating_sub(self.next_trace);
         for tile in self.plans.iter_mut().flat_map(|plans| &mut plans.tiles) {
             tile.restart(next_trace, false);
         }

@@ -156,6 +156,8 @@ impl StreamOut {
             }
             let Joining { stream, sequence, from_line: its_first } = self.joining.remove(0);
             (self.stream, self.sequence, *from_line) = (stream, sequence, its_first.max(*from_line));
+            // What was before it is nothing that it missed.
+            (self.next_line, self.begun, self.owed_gap, self.owed_flags) = (None, None, 0, 0);
             return true;
         };
         let ahead = next.sequence_offset;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::broker::Broker;
-use super::daemon::{Daemon, Process, simulator};
+use super::daemon::{Daemon, Process, acquisition, simulator};
 use super::http::{Answer, exchange, get};
 use super::wait_for;
 
@@ -109,12 +109,11 @@ impl Rig {
         let dir = tempfile::tempdir_in("/dev/shm").unwrap();
         let simulator = simulator(dir.path(), 60);
         let config = format!(
-            "site = \"{name}\"\n[source]\nkind = \"ring\"\npath = \"{}\"\n[capture]\nprr_hz = 1000\n\
-             [fiber]\nchannels = 60\n[broker]\nuri = \"{}\"\nframes_exchange = \"{name}.frames\"\n\
+            "site = \"{name}\"\n{}[broker]\nuri = \"{}\"\nframes_exchange = \"{name}.frames\"\n\
              status_exchange = \"{name}.status\"\ncommands_exchange = \"{name}.commands\"\n\
              dead_letter_exchange = \"{name}.dead\"\n{broker_lines}\n\
              [[view]]\nkind = \"waterfall\"\nname = \"whole\"\n[jobs]\nmax_load = 100\n{jobs_lines}\n",
-            dir.path().join("ring").display(),
+            acquisition(dir.path(), 60),
             broker.uri()
         );
         let client = Client::new(&broker.uri());
@@ -156,11 +155,7 @@ impl Rig {
              content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
-        // A machine that stands for a second lets the interrogator's heartbeat stand, too: then there is no fiber for a moment.
-        let answer = wait_for("there is a fiber", || {
-            let answer = exchange(self.address(), head.as_bytes()).expect("an answer");
-            (answer.status == 200 || !answer.text().contains("waiting_for_fiber")).then_some(answer)
-        });
+        let answer = exchange(self.address(), head.as_bytes()).expect("an answer");
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()["job_id"].as_str().unwrap().to_owned()
     }

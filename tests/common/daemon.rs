@@ -25,6 +25,16 @@ pub fn simulator(dir: &Path, channels: usize) -> Process {
     Process::fiberd(["simulate", "--scene", scene.to_str().unwrap(), "--ring", ring.to_str().unwrap()])
 }
 
+/// How a configuration begins whose daemon reads the ring of [`simulator`]. Its test is about something else than lost
+/// light: a machine that stands for seconds does not make it dark.
+pub fn acquisition(dir: &Path, channels: usize) -> String {
+    format!(
+        "[source]\nkind = \"ring\"\npath = \"{}\"\nheartbeat_timeout_ms = 60000\n[signal]\nno_trace_ms = 60000\n\
+         [capture]\nprr_hz = 1000\n[fiber]\nchannels = {channels}\n",
+        dir.join("ring").display()
+    )
+}
+
 /// A child process whose lines are kept, and which is killed when it is dropped.
 pub struct Process {
     pub child: Child,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::daemon::{Daemon, Process, simulator};
+use super::daemon::{Daemon, Process, acquisition, simulator};
 use super::http::{Answer, ask, exchange, get};
 
 pub struct JobsRig {
@@ -30,9 +30,9 @@ impl JobsRig {
         let dir = tempfile::tempdir_in("/dev/shm").unwrap();
         let simulator = light.then(|| simulator(dir.path(), 60));
         let config = format!(
-            "site = \"test\"\n[source]\nkind = \"ring\"\npath = \"{}\"\n[capture]\nprr_hz = 1000\n[fiber]\nchannels = 60\n\
-             [broker]\nenabled = false\n[[view]]\nkind = \"waterfall\"\nname = \"whole\"\n[jobs]\nmax_load = 100\n{more}\n",
-            dir.path().join("ring").display()
+            "site = \"test\"\n{}[broker]\nenabled = false\n\
+             [[view]]\nkind = \"waterfall\"\nname = \"whole\"\n[jobs]\nmax_load = 100\n{more}\n",
+            acquisition(dir.path(), 60)
         );
         let daemon = Daemon::start_with(dir.path(), &config, "rate_configure_burst = 1000", "info");
         Self { daemon, _simulator: simulator, _dir: dir }
@@ -56,7 +56,8 @@ impl JobsRig {
 
     pub fn configure(&self, request: &Value) -> Value {
         let answer = self.post("/configure", request);
-        assert_eq!(answer.status, 200, "{request}: {}", answer.text());
+        let said = || self.daemon.process.lines().join("\n");
+        assert_eq!(answer.status, 200, "{request}: {}\n{}", answer.text(), said());
         answer.json()
     }
 

@@ -365,7 +365,7 @@ fn some_frequency(plan: &JobPlan) -> Result<(), Refusal> {
 
 pub(in crate::jobs) fn line_fits_message(plan: &JobPlan) -> Result<(), Refusal> {
     let longest = plan.streams().iter().map(|channels| channels.clone().count()).max().unwrap_or(0);
-    let bytes = 2 * longest * plan.bins_per_channel();
+    let bytes = if plan.pattern.dtype == Dtype::F32 { 4 } else { 2 } * longest * plan.bins_per_channel();
     if bytes <= MAX_LINE_BYTES {
         return Ok(());
     }

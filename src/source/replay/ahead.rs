@@ -4,6 +4,7 @@
 //! same way, so that nothing is allocated in steady state outside of the HDF5 library. It ends when the replay is
 //! dropped. Rows that are damaged become a gap.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -16,6 +17,8 @@ use crate::acquisition::Acquisition;
 use crate::block::InstrumentState;
 use crate::source::SourceError;
 
+/// Damaged places that the log names, at most.
+const DAMAGES_TOLD: usize = 100;
 /// Slabs read but not yet played.
 const AHEAD: usize = 2;
 
@@ -27,6 +30,8 @@ pub(super) struct Slab {
     pub(super) first_trace: u64,
     /// Traces missing before it.
     pub(super) gap_before: u64,
+    /// Of these, those that are damaged in the file.
+    pub(super) damaged: u64,
     /// Number of traces.
     pub(super) traces: usize,
     /// The samples.
@@ -107,7 +112,7 @@ impl Ahead {
         self.missing_at_ends.load(Ordering::Relaxed)
     }
 
-    /// Traces that were read in vain, because the files are damaged there.
+    /// Traces behind the last good row of an epoch that are damaged; those before a slab are in it.
     pub(super) fn damaged(&self) -> u64 {
         self.damaged.load(Ordering::Relaxed)
     }
@@ -134,15 +139,24 @@ impl Reader {
         let span_ns = playlist.span_ns();
         let mut last_epoch = 0;
         let mut open: Option<(Piece, Capture)> = None;
+        let mut told = 0;
         for round in 0i64.. {
             let Some(shift_ns) = span_ns.checked_mul(round) else { return };
+            let mut slabs = 0;
             for epoch in &playlist.epochs {
                 let shifted = epoch.acquisition.epoch.saturating_add((shift_ns / 1000) as u64);
                 last_epoch = shifted.max(last_epoch + 1);
                 let acquisition = Arc::new(Acquisition { epoch: last_epoch, ..epoch.acquisition.clone() });
-                if self.play(playlist, epoch, &acquisition, shift_ns, &mut open).is_err() {
-                    return;
+                match self.play(playlist, epoch, &acquisition, shift_ns, &mut open, &mut told) {
+                    Ok(sent) => slabs += sent,
+                    Err(Over) => return,
                 }
+            }
+            // A loop of nothing would go on for ever, and nobody would hear of the end of the replay.
+            if looping && slabs == 0 {
+                let path = playlist.files.first().cloned().unwrap_or_default();
+                let _ = self.send(Err(capture::unusable(&path, "not one trace of what is to be played can be read")));
+                return;
             }
             if !looping {
                 return;
@@ -157,9 +171,10 @@ impl Reader {
         acquisition: &Arc<Acquisition>,
         shift_ns: i64,
         open: &mut Option<(Piece, Capture)>,
-    ) -> Result<(), Over> {
+        told: &mut usize,
+    ) -> Result<usize, Over> {
         // What is missing since the last slab: gaps, and rows that turned out to be damaged.
-        let mut gap_before = 0u64;
+        let (mut gap_before, mut damaged, mut sent) = (0u64, 0, 0);
         for part in &epoch.parts {
             if open.as_ref().is_none_or(|(piece, _)| *piece != part.piece()) {
                 *open = None;
@@ -180,10 +195,10 @@ impl Reader {
                 match capture.rows.read(row, wanted, &mut bytes) {
                     Ok(()) => {}
                     Err(RowsError::Damaged { good_from, why }) => {
-                        tracing::warn!(file = %playlist.files[part.file].display(), "{why}: a gap instead");
+                        tell_damage(&playlist.files[part.file], &why, told);
                         let next = good_from.clamp(row + 1, end);
                         gap_before = gap_before.saturating_add(next - row);
-                        self.damaged.fetch_add(next - row, Ordering::Relaxed);
+                        damaged += next - row;
                         row = next;
                         continue;
                     }
@@ -199,22 +214,35 @@ impl Reader {
                     acquisition: Arc::clone(acquisition),
                     first_trace: part.first_trace + (row - part.first_row),
                     gap_before,
+                    damaged,
                     traces,
                     bytes,
                     times: Arc::clone(&times),
                     first_row: row,
                     shift_ns,
                 }))?;
-                gap_before = 0;
+                sent += 1;
+                (gap_before, damaged) = (0, 0);
                 row += traces as u64;
             }
         }
+        self.damaged.fetch_add(damaged, Ordering::Relaxed);
         self.missing_at_ends.fetch_add(gap_before, Ordering::Relaxed);
-        Ok(())
+        Ok(sent)
     }
 
     fn send(&self, message: Result<Slab, SourceError>) -> Result<(), Over> {
         self.slab_tx.send(message).map_err(|_| Over)
+    }
+}
+
+/// Damage may be everywhere in a file, and a loop meets it again and again: a log must not be filled by it.
+fn tell_damage(file: &Path, why: &str, told: &mut usize) {
+    *told += 1;
+    match *told {
+        ..=DAMAGES_TOLD => tracing::warn!(file = %file.display(), "{why}: a gap instead"),
+        n if n == DAMAGES_TOLD + 1 => tracing::warn!("more damage is counted and no longer told one by one"),
+        _ => {}
     }
 }
 

@@ -14,6 +14,9 @@ use crate::source::{Finding, SourceError};
 /// Bytes of samples that are read at once, about.
 pub(super) const SLAB_BYTES: usize = 4 << 20;
 
+/// Traces of a file at most.
+pub(super) const MAX_TRACES: u64 = 1 << 40;
+
 /// Times are set again after so many rows: a measured rate differs a little from file to file, and rows may be played at
 /// that of the file before.
 const SET_AGAIN_ROWS: usize = 4096;
@@ -38,7 +41,9 @@ impl Timing {
     pub(super) fn anchors(&self) -> Vec<Anchor> {
         let set_again = |segment: &Segment| {
             let Segment { row, utc_ns, rows, gap_before } = *segment;
-            (0..rows.max(1)).step_by(SET_AGAIN_ROWS).map(move |at| Anchor {
+            // A file of very many rows is set again less often: memory must not grow with what it declares.
+            let step = SET_AGAIN_ROWS.max(usize::try_from(rows >> 16).unwrap_or(usize::MAX));
+            (0..rows.max(1)).step_by(step).map(move |at| Anchor {
                 row: row + at,
                 utc_ns: utc_ns.saturating_add(self.rate.traces_to_ns(at)),
                 gap_before: if at == 0 { gap_before } else { Some(0) },
@@ -105,7 +110,7 @@ impl Capture {
                         SourceError::Unusable { why, .. } => why.clone(),
                         SourceError::Io { error, .. } => error.to_string(),
                     };
-                    notes.push(Finding::note(format!("{piece} cannot be read: {why}")));
+                    notes.push(Finding::warning(format!("{piece} cannot be read: {why}")));
                     first_error.get_or_insert(error);
                 }
             }
@@ -160,6 +165,11 @@ pub(super) trait Rows: Send {
     fn note(&self) -> Option<String> {
         None
     }
+
+    /// Whether samples are counted from what the first trace of this file has, so that another file is no sequel.
+    fn counts_from_levels(&self) -> bool {
+        false
+    }
 }
 
 /// `what` cannot be used.
@@ -172,11 +182,13 @@ pub(super) fn io_error(path: &Path, deed: &str, error: std::io::Error) -> Source
     SourceError::Io { what: format!("{} ({deed})", path.display()), error }
 }
 
-/// The bounds that hold for every format: nothing after this needs to look again.
-pub(super) fn checked(path: &Path, mut capture: Capture) -> Result<Capture, SourceError> {
-    for piece in std::mem::take(&mut capture.further) {
-        capture.further.push(checked(path, piece)?);
-    }
+/// The bounds that hold for every format: nothing after this needs to look again. A piece beyond them leaves the others.
+pub(super) fn checked(path: &Path, capture: Capture) -> Result<Capture, SourceError> {
+    let pieces = capture.into_pieces().into_iter().map(|piece| (piece.piece.clone(), checked_piece(path, piece)));
+    Capture::of_pieces(pieces).unwrap_or_else(|| Err(unusable(path, "there is nothing in it")))
+}
+
+fn checked_piece(path: &Path, mut capture: Capture) -> Result<Capture, SourceError> {
     only_written(&mut capture);
     capture.notes.extend(capture.rows.note().map(Finding::warning));
     capture.notes.extend(regions_told(&capture.acquisition));
@@ -193,7 +205,7 @@ pub(super) fn checked(path: &Path, mut capture: Capture) -> Result<Capture, Sour
         Some(format!("one count is worth {} {}; it should be a number other than zero", a.scale, a.unit))
     } else if capture.total_rows == 0 {
         Some("there is not one trace in it".into())
-    } else if capture.total_rows > 1 << 40 {
+    } else if capture.total_rows > MAX_TRACES {
         Some(format!("{} traces; at most 2^40 make sense", capture.total_rows))
     } else if capture.anchors.first().is_none_or(|anchor| anchor.row != 0) {
         Some("the time of the first trace is not known".into())

@@ -124,8 +124,10 @@ fn describe_group(file: &H5, path: &Path, group: String) -> Result<Lines, Source
         stamps: stamps.as_ref().map(|stamps| stamps.stamps(UNIT_NS, &mut pass)),
     })
     .map_err(|error| error.into_source(|why| wrong(format!("FbeDataTime, OutputDataRate: {why}"))))?;
-    let dx_m =
-        length_of(file, &acq, "SpatialSamplingInterval")?.ok_or_else(|| wrong("no SpatialSamplingInterval".into()))?;
+    // What the group of the lines says stands above what the acquisition says, by the standard.
+    let own = length_of(file, &attrs, "SpatialSamplingInterval")?;
+    let dx_m = own.map_or_else(|| length_of(file, &acq, "SpatialSamplingInterval"), |own| Ok(Some(own)))?;
+    let dx_m = dx_m.ok_or_else(|| wrong("no SpatialSamplingInterval".into()))?;
     // Loci of the lines count within those of the acquisition.
     let first = acq.number("StartLocusIndex").unwrap_or(0.0) + attrs.number("StartLocusIndex").unwrap_or(0.0);
     let last = timing

@@ -23,6 +23,8 @@ use crate::units::Rational;
 const MOST_NOTES: usize = 10;
 /// Bytes that are searched at once.
 const SEARCHED_BYTES: usize = 1 << 20;
+/// The same, at first.
+const FIRST_SEARCHED_BYTES: usize = 4096;
 
 /// Rows that belong together, and where they are.
 pub(super) struct Located {
@@ -150,12 +152,14 @@ impl Walk {
 
     /// The next byte behind `at` where a head stands that can be one of this file, or the file's end.
     fn search(&self, path: &Path, file: &File, (at, size): (u64, u64)) -> Result<u64, SourceError> {
-        let mut bytes = vec![0; SEARCHED_BYTES];
+        // The next head is near as a rule; where damage is long, more is read at once.
+        let (mut bytes, mut window) = (Vec::new(), FIRST_SEARCHED_BYTES);
         let mut from = at + ALIGN as u64;
         while size.saturating_sub(from) >= CHUNK_HEAD as u64 {
-            let len = usize::try_from(size - from).unwrap_or(usize::MAX).min(SEARCHED_BYTES) / ALIGN * ALIGN;
-            let bytes = &mut bytes[..len];
-            file.read_exact_at(bytes, from).map_err(|e| io_error(path, "look for a chunk", e))?;
+            let len = usize::try_from(size - from).unwrap_or(usize::MAX).min(window) / ALIGN * ALIGN;
+            window = (2 * window).min(SEARCHED_BYTES);
+            bytes.resize(len, 0);
+            file.read_exact_at(&mut bytes, from).map_err(|e| io_error(path, "look for a chunk", e))?;
             let (heads, _) = bytes.as_chunks::<CHUNK_HEAD>();
             let found = heads.iter().position(|head| match decode_head(head) {
                 Some(Head::Chunk(chunk)) => self.follows(&chunk) && self.makes_sense(&chunk),
@@ -178,7 +182,12 @@ impl Walk {
             // Nothing was lost, whatever the header says.
             None if self.damaged_bytes == 0 => self.first_trace = Some(first),
             None => {
-                let begins = if self.declared_first <= first { self.declared_first } else { first };
+                // Older files do not say with which trace they begin: then it is what the damaged bytes can have held.
+                let held = self.damaged_bytes / self.row_bytes.max(1) as u64;
+                let begins = match self.declared_first {
+                    0 => first.saturating_sub(held),
+                    declared => declared.min(first),
+                };
                 self.first_trace = Some(begins);
                 gap = first - begins;
             }

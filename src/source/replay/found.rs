@@ -4,6 +4,7 @@ use super::capture::Capture;
 use super::h5::H5;
 use super::h5rows::Table;
 use super::timing::{Stamps, Statements, Timing, work_out};
+use super::words::is_spectral;
 pub(super) use crate::acquisition::Places;
 use crate::acquisition::{Acquisition, ClockQuality, Quantity, SourceKind, places_at};
 use crate::source::{Finding, SourceError};
@@ -167,6 +168,9 @@ pub(super) fn is_series(unit: &str, description: &str) -> Result<(), String> {
         if plain.starts_with("db") {
             return Err(format!("`{words}` is a logarithmic scale, of which there are no samples to play"));
         }
+    }
+    if is_spectral(unit) {
+        return Err(format!("`{unit}` is the unit of a spectrum: there are no samples in time to play"));
     }
     Ok(())
 }

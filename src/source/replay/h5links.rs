@@ -238,7 +238,9 @@ impl Groups<'_> {
                 let body = self.read(node.checked_add(8 + 2 * children)?, count * (keys + children))?;
                 let mut reader = Reader(&body);
                 while let (Some(_), Some(child)) = (reader.take(self.length_bytes), reader.number(self.address_bytes)) {
-                    nodes.push(child);
+                    if nodes.len() < MOST_NODES {
+                        nodes.push(child);
+                    }
                 }
             } else if head.starts_with(b"SNOD") {
                 let entry = 2 * self.address_bytes + 24;

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::capture::{Rows, RowsError, SLAB_BYTES};
+use super::capture::{MAX_TRACES, Rows, RowsError, SLAB_BYTES};
+use super::format::MAX_CHANNELS;
 use super::h5::Samples;
 use super::stored::Area;
 use crate::acquisition::SampleFormat;
@@ -38,8 +39,13 @@ impl Windows {
             let why = format!("samples have the shape {:?}; it should have two dimensions", samples.shape);
             return Err(samples.unusable(why));
         };
-        samples.take_levels_off(usize::from(!channel_first))?;
         let (traces, channels) = if channel_first { (second, first) } else { (first, second) };
+        if channels > MAX_CHANNELS as u64 || traces > MAX_TRACES {
+            return Err(samples.unusable(format!(
+                "{traces} traces of {channels} channels; at most {MAX_TRACES} of {MAX_CHANNELS} make sense"
+            )));
+        }
+        samples.take_levels_off(usize::from(!channel_first))?;
         let time = usize::from(channel_first);
         let row_bytes = channels.saturating_mul(samples.format.bytes() as u64).max(1);
         let together = samples.decoded_together().map_or(1, |edges| edges[time]).clamp(1, traces.max(1));
@@ -126,6 +132,10 @@ impl Rows for Windows {
     fn note(&self) -> Option<String> {
         self.samples.note()
     }
+
+    fn counts_from_levels(&self) -> bool {
+        self.samples.counts_from_levels()
+    }
 }
 
 /// A dataset stored `[block][time][channel]`, of which each block overlaps its neighbours: only rows `keep` of each
@@ -165,6 +175,14 @@ impl Rows for Blocks {
             row += count;
         }
         Ok(())
+    }
+
+    fn written(&self) -> Option<u64> {
+        Some(self.samples.written(0).saturating_mul(self.keep.end - self.keep.start))
+    }
+
+    fn note(&self) -> Option<String> {
+        self.samples.note()
     }
 }
 

@@ -60,12 +60,24 @@ impl Samples {
 
     /// What was done to samples, in an operator's words.
     pub(super) fn note(&self) -> Option<String> {
-        let (_, levels) = self.levels.as_ref()?;
-        let most = levels.iter().fold(0f64, |most, level| if level.abs() > most.abs() { *level } else { most });
-        Some(format!(
-            "samples stand far from zero (up to {most:e}): what each channel has in the first trace is taken off, so that \
-             single precision holds the signal"
-        ))
+        let above = self.levels.as_ref().map(|(_, levels)| {
+            let most = levels.iter().fold(0f64, |most, level| if level.abs() > most.abs() { *level } else { most });
+            format!(
+                "samples stand far from zero (up to {most:e}): what each channel has in the first trace is taken off, so \
+                 that single precision holds the signal"
+            )
+        });
+        let never = self.numbers.stored().never_written();
+        let holes = (never > 0).then(|| {
+            format!("{never} chunks before the end were never written: the file's fill value stands there as samples")
+        });
+        let all: Vec<String> = above.into_iter().chain(holes).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+
+    /// Whether samples are counted from what the first trace has.
+    pub(super) const fn counts_from_levels(&self) -> bool {
+        self.levels.is_some()
     }
 
     /// What is taken off the value of this index in a window.

@@ -178,6 +178,11 @@ impl Walk {
         }
         let head_coding = head.coding.map_err(|code| format!("samples as {}, which are not read", name_of(code)))?;
         let Some(rate) = head.rate else { return Ok(()) };
+        // No coding has more than two samples a byte: Steim-2 has seven in four.
+        if u64::from(head.samples) > 2 * u64::from(head.data_bytes) || !(1e-3..=1e6).contains(&rate.to_f64()) {
+            let (samples, bytes) = (head.samples, head.data_bytes);
+            return Err(format!("{samples} samples at {rate} Hz in {bytes} bytes make no sense"));
+        }
         match &self.rate {
             None => {
                 self.rate = Some((rate, head.id.clone()));

@@ -2,7 +2,8 @@
 //! on the fiber, the first. Pure.
 
 use super::capture::{Anchor, Capture, Rows, RowsError};
-use crate::acquisition::Acquisition;
+use super::playlist::is_same_acquisition;
+use super::times::missing_traces;
 use crate::source::Finding;
 
 /// Pieces that overlap by less than this follow each other.
@@ -62,13 +63,20 @@ pub struct OtherPiece {
     pub prr_hz: f64,
 }
 
+/// Whether a piece goes on where another ended.
+fn is_sequel(whole: &Capture, piece: &Capture) -> bool {
+    let is_measured = whole.rate_is_measured || piece.rate_is_measured;
+    is_same_acquisition(&whole.acquisition, &piece.acquisition, is_measured)
+        && !whole.rows.counts_from_levels()
+        && !piece.rows.counts_from_levels()
+}
+
 /// The pieces of a file that are one acquisition, as one capture: the first, and those behind it that are alike. Of others
 /// it is said that they are there, and what they are.
 pub(super) fn joined(played: InTurn) -> Option<(Capture, Vec<OtherPiece>)> {
     let mut pieces = played.into_iter().map(|(_, piece)| piece);
     let mut whole = pieces.next()?;
-    let is_alike = |a: &Acquisition, b: &Acquisition| *a == Acquisition { epoch: a.epoch, ..b.clone() };
-    let (alike, others): (Vec<_>, Vec<_>) = pieces.partition(|piece| is_alike(&whole.acquisition, &piece.acquisition));
+    let (alike, others): (Vec<_>, Vec<_>) = pieces.partition(|piece| is_sequel(&whole, piece));
     let other = |Capture { piece, acquisition: a, total_rows, .. }: Capture| OtherPiece {
         name: piece,
         traces: total_rows,
@@ -83,10 +91,19 @@ pub(super) fn joined(played: InTurn) -> Option<(Capture, Vec<OtherPiece>)> {
     if alike.is_empty() {
         return Some((whole, others));
     }
+    let mut ends = whole.span_ns().1;
     let mut rows = vec![(0, whole.total_rows, whole.rows)];
     for piece in alike {
         let begin = whole.total_rows;
-        whole.anchors.extend(piece.anchors.into_iter().map(|anchor| Anchor { row: anchor.row + begin, ..anchor }));
+        let (start_ns, end_ns) = piece.span_ns();
+        let missing = missing_traces(whole.acquisition.prr, ends, start_ns, piece.jitter_ns);
+        ends = end_ns;
+        let later = piece.anchors.into_iter().enumerate().map(|(nth, anchor)| Anchor {
+            row: anchor.row + begin,
+            gap_before: if nth == 0 { u64::try_from(missing).ok() } else { anchor.gap_before },
+            ..anchor
+        });
+        whole.anchors.extend(later);
         whole.total_rows += piece.total_rows;
         whole.notes.extend(piece.notes);
         rows.push((begin, whole.total_rows, piece.rows));

@@ -155,6 +155,9 @@ impl Axes {
         if let (None, Some((column, len))) = (&time, one_of(TIMES, &beside)) {
             return Err(file.unusable(format!("{column} has {len} times for samples of the shape {shape:?}")));
         }
+        if let (None, Some((column, len))) = (&distance, one_of(DISTANCES, &beside).filter(|_| !on_map)) {
+            return Err(file.unusable(format!("{column} has {len} distances for samples of the shape {shape:?}")));
+        }
         let (time, rows) = time.unzip();
         let (distance, channels) = distance.unzip();
         Ok(Self { time, rows, distance, is_number, channels })

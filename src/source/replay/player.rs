@@ -33,6 +33,8 @@ pub struct Replay {
     slab: Option<Slab>,
     /// Traces of `slab` that were delivered.
     taken: usize,
+    /// Damaged traces before those that were delivered.
+    damaged: u64,
     first: Acquisition,
     timetable: Timetable,
     /// The epoch that the last probe returned.
@@ -107,6 +109,7 @@ impl Replay {
             ahead,
             slab: None,
             taken: 0,
+            damaged: 0,
             first,
             timetable,
             announced: None,
@@ -194,6 +197,8 @@ impl Replay {
             block.row_mut(block.traces).copy_from_slice(row);
             block.traces += 1;
         }
+        // Counted where the gap is told: a replay that is stopped before it has lost nothing.
+        self.damaged += if self.taken == 0 && due > 0 { slab.damaged } else { 0 };
         self.taken += due;
         if due > 0 {
             block.captured_at = Instant::now();
@@ -263,7 +268,7 @@ impl Interrogator for Replay {
     }
 
     fn damaged_traces(&self) -> u64 {
-        self.ahead.damaged()
+        self.damaged + self.ahead.damaged()
     }
 }
 

@@ -54,6 +54,8 @@ pub(super) struct Epoch {
     pub(super) parts: Vec<Part>,
     /// Whether the rate is that of the first file's stamps.
     rate_is_measured: bool,
+    /// Whether samples are counted from what the first trace has.
+    counts_from_levels: bool,
 }
 
 /// What an acquisition in captured files holds.
@@ -275,7 +277,12 @@ impl Playlist {
             gap_before,
             anchors: vec![anchor],
         };
-        if let Some(epoch) = self.epochs.last_mut().filter(|epoch| agree(epoch, capture))
+        let counts_from_levels = capture.rows.counts_from_levels();
+        // Where samples are counted from the first trace of a file, the next file would be a step in the data.
+        let is_sequel = |epoch: &&mut Epoch| {
+            agree(epoch, capture) && !(new_file && (epoch.counts_from_levels || counts_from_levels))
+        };
+        if let Some(epoch) = self.epochs.last_mut().filter(is_sequel)
             && let Ok(gap) = u64::try_from(missing_since(epoch, capture, anchor, new_file))
         {
             match epoch.parts.last_mut() {
@@ -297,7 +304,7 @@ impl Playlist {
         let number = if at_start && acquisition.epoch <= MAX_EPOCH_US { acquisition.epoch } else { utc_us };
         acquisition.epoch = number.max(self.epochs.last().map_or(0, |before| before.acquisition.epoch + 1));
         let rate_is_measured = capture.rate_is_measured;
-        self.epochs.push(Epoch { acquisition, parts: vec![part(0, 0)], rate_is_measured });
+        self.epochs.push(Epoch { acquisition, parts: vec![part(0, 0)], rate_is_measured, counts_from_levels });
     }
 
     /// Nanoseconds from one round of a loop to the next: what everything spans, and one sample period.
@@ -308,13 +315,18 @@ impl Playlist {
     }
 }
 
-/// Whether a capture is of this acquisition but for when. A measured rate may differ by the scatter of its stamps.
 fn agree(epoch: &Epoch, capture: &Capture) -> bool {
-    let (acquisition, other) = (&epoch.acquisition, &capture.acquisition);
     let is_measured = epoch.rate_is_measured || capture.rate_is_measured;
+    is_same_acquisition(&epoch.acquisition, &capture.acquisition, is_measured)
+}
+
+/// Whether two acquisitions are one but for when, and for free text, which may say when. A measured rate may differ by the
+/// scatter of its stamps.
+pub(super) fn is_same_acquisition(acquisition: &Acquisition, other: &Acquisition, is_measured: bool) -> bool {
     let rates_differ = (acquisition.prr.to_f64() / other.prr.to_f64() - 1.0).abs();
     let prr = if is_measured && rates_differ < 2e-3 { acquisition.prr } else { other.prr };
-    *acquisition == Acquisition { epoch: acquisition.epoch, prr, ..other.clone() }
+    let description = acquisition.description.clone();
+    *acquisition == Acquisition { epoch: acquisition.epoch, prr, description, ..other.clone() }
 }
 
 /// Traces missing between the end of `epoch` and the row at `anchor`; negative when that lies before the end.

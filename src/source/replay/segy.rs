@@ -104,7 +104,7 @@ fn walk(path: &Path, file: &File, heads: &Heads, number: Number) -> Result<Walk,
         let cut =
             || format!("cut off within trace {} (a file that is being written, or whose recorder died)", trace + 1);
         if size - at < TRACE_HEAD as u64 {
-            walk.notes.push(Finding::note(cut()));
+            walk.notes.push(Finding::warning(cut()));
             break;
         }
         file.read_exact_at(&mut bytes, at).map_err(|e| io_error(path, "read the header of a trace", e))?;
@@ -120,7 +120,7 @@ fn walk(path: &Path, file: &File, heads: &Heads, number: Number) -> Result<Walk,
             ));
         }
         if size - at - (TRACE_HEAD as u64) < trace_bytes {
-            walk.notes.push(Finding::note(cut()));
+            walk.notes.push(Finding::warning(cut()));
             break;
         }
         if let Err(why) = walk.add(at, head, samples) {

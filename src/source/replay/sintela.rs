@@ -88,7 +88,7 @@ struct Located {
 
 struct SintelaRows {
     path: PathBuf,
-    file: File,
+    file: Arc<File>,
     packets: Vec<Located>,
     channels: usize,
     /// The packet that `samples` holds.
@@ -99,18 +99,16 @@ struct SintelaRows {
 
 /// Opens a recorded stream: a piece for each layout of its packets.
 pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
-    let file = File::open(path).map_err(|e| io_error(path, "open", e))?;
+    let file = Arc::new(File::open(path).map_err(|e| io_error(path, "open", e))?);
     let pieces = indices(path, &file)?.into_iter().map(|index| {
         let name = index.packets.first().map_or_else(String::new, |packet| format!("from byte {} on", packet.at));
-        let same_file = file.try_clone().map_err(|e| io_error(path, "open", e));
-        let opened = same_file.and_then(|file| open_index(path, file, index));
-        (name, opened)
+        (name, open_index(path, Arc::clone(&file), index))
     });
     let none = || Err(unusable(path, "no time series in it: looked for records with the tag TS05"));
     Capture::of_pieces(pieces).unwrap_or_else(none)
 }
 
-fn open_index(path: &Path, file: File, index: Index) -> Result<Capture, SourceError> {
+fn open_index(path: &Path, file: Arc<File>, index: Index) -> Result<Capture, SourceError> {
     let first = &index.first;
     let timing = timing(path, &index)?;
     let common = first.common.clone().unwrap_or_default();
@@ -288,7 +286,10 @@ fn header(path: &Path, file: &File, at: u64, bytes: u32) -> Result<Header, Sourc
 fn checked(header: Header) -> Result<Header, String> {
     let channels = header.common.as_ref().map_or(0, |common| common.channels);
     // Four bytes a sample must fit into a record.
-    if header.num_samples == 0 || u64::from(channels) * u64::from(header.num_samples) * 4 > u64::from(MAX_RECORD) {
+    if channels == 0
+        || header.num_samples == 0
+        || u64::from(channels) * u64::from(header.num_samples) * 4 > u64::from(MAX_RECORD)
+    {
         return Err(format!("{} lines of {channels} channels", header.num_samples));
     }
     Ok(header)

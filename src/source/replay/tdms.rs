@@ -140,15 +140,18 @@ fn walk(path: &Path, file: &File) -> Result<Walk, SourceError> {
         walk.version = segment.version;
         let is_first = walk.number.is_none();
         let taken = if segment.contents & HAS_METADATA == 0 {
-            Ok(())
+            Ok(false)
         } else {
             metadata.resize(segment.metadata as usize, 0);
             file.read_exact_at(&mut metadata, at + LEAD_IN).map_err(|e| io_error(path, "read metadata", e))?;
-            layout = None;
             let anew = segment.contents & LISTS_ALL_OBJECTS != 0;
             walk.objects.take(&metadata, segment.contents & IS_BIG_ENDIAN != 0, anew)
         };
-        match taken.and_then(|()| walk.add(&segment, &mut layout)) {
+        // Segments that list nothing new are as the one before.
+        if taken != Ok(false) {
+            layout = None;
+        }
+        match taken.and_then(|_| walk.add(&segment, &mut layout)) {
             Ok(()) => {}
             Err(why) if is_first => return Err(unusable(path, format!("segment at byte {at}: {why}"))),
             Err(why) => {

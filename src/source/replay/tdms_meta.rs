@@ -56,13 +56,14 @@ impl Objects {
     ///
     /// # Errors
     /// What is wrong, in words.
-    pub(super) fn take(&mut self, metadata: &[u8], big_endian: bool, anew: bool) -> Result<(), String> {
+    pub(super) fn take(&mut self, metadata: &[u8], big_endian: bool, anew: bool) -> Result<bool, String> {
         if anew {
             self.list.clear();
             self.places.clear();
         }
         let mut bytes = Bytes { rest: metadata, big_endian };
-        for _ in 0..bytes.u32()? {
+        let count = bytes.u32()?;
+        for _ in 0..count {
             let path = bytes.text()?;
             let index = bytes.index(self.known.get(&path).copied(), &path)?;
             // Channels have none that matter here, and there may be very many of them.
@@ -83,7 +84,7 @@ impl Objects {
                 self.list.push(Object { path, index });
             }
         }
-        Ok(())
+        Ok(anew || count > 0)
     }
 }
 

@@ -59,7 +59,7 @@ const UNITS: [Row; 37] = [
 ];
 
 /// How signs and names are written in the table, in the order in which they are replaced.
-const SPELLINGS: [(&str, &str); 36] = [
+const SPELLINGS: [(&str, &str); 41] = [
     (" ", ""),
     ("_", ""),
     ("µ", "u"),
@@ -93,6 +93,11 @@ const SPELLINGS: [(&str, &str); 36] = [
     ("s^-1", "/s"),
     ("*m^-1", "/m"),
     ("m^-1", "/m"),
+    ("*s-1", "/s"),
+    ("s-1", "/s"),
+    ("*m-1", "/m"),
+    ("m-1", "/m"),
+    ("(m/m)", "m/m"),
     ("(nm/m)", "nm/m"),
     ("(um/m)", "um/m"),
     (".m)", "*m)"),

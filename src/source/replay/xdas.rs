@@ -188,7 +188,13 @@ fn length(file: &H5, coordinate: &Coordinate) -> Result<u64, SourceError> {
 fn times(file: &H5, time: &Coordinate, rows: u64, notes: &mut Vec<Finding>) -> Result<Timing, SourceError> {
     let unit = file.dataset_attrs(&time.values)?.and_then(|attrs| unit_of(&attrs)).unwrap_or_default();
     let seconds = Counts { unit_ns: 1_000_000_000, from_ns: None };
-    let counts = Counts::of(&unit).unwrap_or(seconds);
+    let counts = match Counts::of(&unit) {
+        Some(counts) => counts,
+        None if unit.contains(" since ") => {
+            return Err(file.unusable(format!("xdas netCDF: times are in `{unit}`, of which the date cannot be read")));
+        }
+        None => seconds,
+    };
     let points = file.column_len(&time.values)?.unwrap_or(0);
     if points > MAX_POINTS {
         return Err(file.unusable(format!("xdas netCDF: {points} tie points; at most {MAX_POINTS} make sense")));

@@ -125,6 +125,13 @@ impl Chunks {
         ends.max().unwrap_or(0)
     }
 
+    /// Chunks up to the last one that is there, along each dimension, that are not.
+    pub(super) fn never_written(&self) -> u64 {
+        let along = |dimension: usize| self.written(dimension).div_ceil(self.shape[dimension].max(1));
+        let cells = (0..self.shape.len()).map(along).fold(1, u64::saturating_mul);
+        cells.saturating_sub(self.table.len() as u64)
+    }
+
     /// Hands the values of a window, which is within the dataset and not empty, on.
     pub(super) fn read(&self, file: &File, element: usize, window: &Area, each: &mut Each<'_>) -> Result<(), String> {
         // The chunks that the window touches, as a window of the grid.

@@ -100,6 +100,14 @@ impl Stored {
         }
     }
 
+    /// Chunks before the last ones that were never written.
+    pub(super) fn never_written(&self) -> u64 {
+        match &self.place {
+            Place::Chunks(chunks) => chunks.never_written(),
+            _ => 0,
+        }
+    }
+
     /// Hands the values of a window on, in pieces, each value once and in no particular order.
     ///
     /// # Errors
