@@ -81,6 +81,7 @@ fn conditioning(c: &mut Criterion) {
         quantity: Quantity::OpticalField,
         ..base.clone()
     };
+    let long = Acquisition { sample_format: SampleFormat::I32, scale: 1e-6, ..base.clone() };
     let float = Acquisition { sample_format: SampleFormat::F32, ..base.clone() };
     let plain = ConditionSpec::default();
     let rate = ConditionSpec { strain_rate: true, spatial_difference_channels: 10, ..plain };
@@ -89,10 +90,12 @@ fn conditioning(c: &mut Criterion) {
         ("int16", &base, plain),
         ("int16 to strain rate over 10 channels", &base, rate),
         ("int16, high-pass", &base, high_pass),
+        ("int32", &long, plain),
         ("float32", &float, plain),
         ("iq16 to strain rate over 10 channels", &iq, rate),
     ];
     let floats: Vec<f32> = recording.samples.iter().map(|&x| f32::from(x)).collect();
+    let longs: Vec<i32> = recording.samples.iter().map(|&x| i32::from(x) * 1000).collect();
     for (name, acquisition, spec) in cases {
         let channels = Conditioner::output_channels(&spec, acquisition).expect("channels");
         let tile =
@@ -104,6 +107,7 @@ fn conditioning(c: &mut Criterion) {
                 let at = number % BLOCKS * BLOCK * recording.stride..;
                 let raw = match acquisition.sample_format {
                     SampleFormat::I16 => recording.block(number),
+                    SampleFormat::I32 => Raw::new(Samples::I32(&longs[at]), recording.stride, BLOCK, 2337),
                     SampleFormat::F32 => Raw::new(Samples::F32(&floats[at]), recording.stride, BLOCK, 2337),
                     SampleFormat::Iq16 => {
                         let pairs = bytemuck::cast_slice(&recording.samples[at]);

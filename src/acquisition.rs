@@ -17,6 +17,8 @@ use crate::units::Rational;
 pub enum SampleFormat {
     /// Signed 16-bit counts.
     I16,
+    /// Signed 32-bit counts.
+    I32,
     /// 32-bit floats.
     F32,
     /// Interleaved complex 16-bit: the raw optical field, demodulated by the DSP stage.
@@ -24,11 +26,24 @@ pub enum SampleFormat {
 }
 
 impl SampleFormat {
+    /// Every format, in the order of their codes in the ring and in captures, which begin with 1.
+    const ALL: [Self; 4] = [Self::I16, Self::F32, Self::Iq16, Self::I32];
+
+    /// Stable code in the ring header and in captures: 1 `i16`, 2 `f32`, 3 `iq16`, 4 `i32`.
+    pub fn code(self) -> u32 {
+        Self::ALL.iter().zip(1..).find_map(|(&format, code)| (format == self).then_some(code)).unwrap_or(0)
+    }
+
+    /// The format with this code.
+    pub fn from_code(code: u32) -> Option<Self> {
+        Self::ALL.get((code as usize).checked_sub(1)?).copied()
+    }
+
     /// Bytes of one sample.
     pub const fn bytes(self) -> usize {
         match self {
             Self::I16 => 2,
-            Self::F32 | Self::Iq16 => 4,
+            Self::I32 | Self::F32 | Self::Iq16 => 4,
         }
     }
 
@@ -36,6 +51,7 @@ impl SampleFormat {
     pub const fn dtype(self) -> &'static str {
         match self {
             Self::I16 => "int16",
+            Self::I32 => "int32",
             Self::F32 => "float32",
             Self::Iq16 => "iq16",
         }
@@ -200,6 +216,9 @@ pub struct Acquisition {
     pub quantity: Quantity,
     /// Physical value of one count, in [`unit`](Self::unit).
     pub scale: f64,
+    /// Counts that were taken off the samples of each channel, because single precision would lose the signal on them; to
+    /// be added before the scale. None where samples are whole.
+    pub levels: Arc<[f64]>,
     /// Unit of a scaled sample, e.g. `rad` or `nstrain/s`.
     pub unit: String,
     /// Trust in the timestamps.
@@ -226,6 +245,7 @@ impl Acquisition {
             sample_format: SampleFormat::I16,
             quantity: Quantity::Phase,
             scale: 1e-3,
+            levels: Arc::default(),
             unit: "rad".into(),
             clock: ClockQuality::FreeRunning,
             description: "example fiber".into(),

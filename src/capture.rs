@@ -373,6 +373,7 @@ fn optical_power(block: &RawBlock) -> f64 {
     let step = block.layout().channels.div_ceil(POWER_SAMPLES).max(1);
     match block.layout().format {
         SampleFormat::I16 => variance(block.row_as::<i16>(last).iter().step_by(step).map(|&x| f64::from(x))),
+        SampleFormat::I32 => variance(block.row_as::<i32>(last).iter().step_by(step).map(|&x| f64::from(x))),
         SampleFormat::F32 => variance(block.row_as::<f32>(last).iter().step_by(step).map(|&x| f64::from(x))),
         SampleFormat::Iq16 => {
             let pairs = block.row_as::<[i16; 2]>(last).iter().step_by(step);

@@ -1,6 +1,7 @@
 //! Conditioning against the definition, and a raw optical field with a known strain in it.
 
 use std::f64::consts::{PI, TAU};
+use std::sync::Arc;
 
 use fiberd::acquisition::{Acquisition, Quantity, Region, SampleFormat};
 use fiberd::dsp::{CommonMode, ConditionError, ConditionSpec, Conditioner, Raw, Rows, Samples, common_mode, naive};
@@ -10,6 +11,7 @@ use proptest::prelude::*;
 /// Raw traces in memory as a block holds them, with padding that must not be read.
 enum Memory {
     I16(Vec<i16>),
+    I32(Vec<i32>),
     F32(Vec<f32>),
     Iq16(Vec<[i16; 2]>),
 }
@@ -26,6 +28,7 @@ impl Recording {
         let skip = first * self.stride;
         let samples = match &self.memory {
             Memory::I16(m) => Samples::I16(&m[skip..]),
+            Memory::I32(m) => Samples::I32(&m[skip..]),
             Memory::F32(m) => Samples::F32(&m[skip..]),
             Memory::Iq16(m) => Samples::Iq16(&m[skip..]),
         };
@@ -41,6 +44,7 @@ impl Recording {
         let traces = 0..self.traces;
         match &self.memory {
             Memory::I16(m) => traces.map(|t| self.row(m, t).iter().map(|&x| f64::from(x)).collect()).collect(),
+            Memory::I32(m) => traces.map(|t| self.row(m, t).iter().map(|&x| f64::from(x)).collect()).collect(),
             Memory::F32(m) => traces
                 .map(|t| self.row(m, t).iter().map(|&x| if x.is_finite() { f64::from(x) } else { 0.0 }).collect())
                 .collect(),
@@ -137,25 +141,35 @@ proptest! {
     #[test]
     fn real_samples_are_conditioned_as_defined(
         spec in spec(), channels in 13usize..90, padding in 0usize..20, traces in 1usize..300, tile in 1usize..70,
-        cuts in prop::collection::vec(1usize..65, 1..5), seed: u64, float: bool, bad in prop::option::of(0usize..50),
+        cuts in prop::collection::vec(1usize..65, 1..5), seed: u64,
+        (format, level) in prop::sample::select(vec![
+            (SampleFormat::I16, 0.0), (SampleFormat::I32, 0.0), (SampleFormat::F32, 0.0), (SampleFormat::F32, 1e9),
+        ]),
+        bad in prop::option::of(0usize..50),
     ) {
         let noise = |t: usize, c: usize| (seed ^ (t * 7919 + c) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48;
         let stride = channels + padding;
+        let float = format == SampleFormat::F32;
+        let levels: Arc<[f64]> = (0..if level > 0.0 { channels } else { 0 }).map(|c| level * (c as f64).cos()).collect();
         let memory = if float {
             let sample = |t, c| match bad {
                 Some(b) if t == b && c % 3 == 0 => [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][c % 9 / 3],
                 _ => noise(t, c) as f32 - 3e4 + 0.1,
             };
             Memory::F32(fill(channels, stride, traces, f32::NAN, sample))
+        } else if format == SampleFormat::I32 {
+            let sample = |t, c| (noise(t, c) as i16 as i32) * 65_536 + 7;
+            Memory::I32(fill(channels, stride, traces, i32::MIN, sample))
         } else {
             Memory::I16(fill(channels, stride, traces, i16::MIN, |t, c| noise(t, c) as i16))
         };
         let recording = Recording { memory, channels, stride, traces };
-        let format = if float { SampleFormat::F32 } else { SampleFormat::I16 };
-        let acquisition = phase_acquisition(channels, format);
+        let scale = if float { 1e-3 } else { 1e-6 };
+        let acquisition = Acquisition { scale, levels: Arc::clone(&levels), ..phase_acquisition(channels, format) };
 
         let (got, nonfinite) = condition(&spec, &acquisition, &recording, tile, &cuts);
-        let exact = recording.exact(spec.spatial_difference_channels);
+        let mut exact = recording.exact(spec.spatial_difference_channels);
+        exact.iter_mut().for_each(|row| row.iter_mut().zip(&levels[..]).for_each(|(x, level)| *x += level));
         let expected = naive::condition(&spec, &acquisition, &exact).unwrap();
         let factor = if spec.strain_rate { fiberd::dsp::calibration::strain_rate_factor(&spec, &acquisition).unwrap() } else { 1.0 };
         let error = worst_error(&got, &expected, 65536.0 * acquisition.scale * factor);

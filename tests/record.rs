@@ -70,6 +70,7 @@ fn golden_acquisition() -> Acquisition {
         sample_format: SampleFormat::I16,
         quantity: Quantity::StrainRate,
         scale: 0.5,
+        levels: Arc::default(),
         unit: "nstrain/s".into(),
         clock: ClockQuality::Ptp,
         description: "Faser 7 – süd".into(),
@@ -158,16 +159,30 @@ fn each_epoch_has_its_file_and_no_trace_is_lost_on_a_live_source() {
     let folder = tempfile::tempdir().unwrap();
     let first = golden_acquisition();
     let second = Acquisition { epoch: 78, channels: 2, sample_format: SampleFormat::Iq16, ..golden_acquisition() };
-    let blocks = vec![(0, 5, 0, vec![vec![1; 6]; 4]), (0, 12, 3, vec![vec![2; 6]; 2]), (1, 0, 0, vec![vec![3; 8]; 7])];
-    let source = Scripted { acquisitions: vec![first, second], blocks, next: 0, announced: None, live: true };
+    let third = Acquisition { epoch: 79, channels: 1, sample_format: SampleFormat::I32, ..golden_acquisition() };
+    let levels: Arc<[f64]> = Arc::from([1e9 + 0.25, -7.0, 0.0]);
+    let float = SampleFormat::F32;
+    let fourth = Acquisition { epoch: 80, sample_format: float, levels: Arc::clone(&levels), ..golden_acquisition() };
+    let blocks = vec![
+        (0, 5, 0, vec![vec![1; 6]; 4]),
+        (0, 12, 3, vec![vec![2; 6]; 2]),
+        (1, 0, 0, vec![vec![3; 8]; 7]),
+        (2, 0, 0, vec![vec![0xFF, 0xFF, 0xFF, 0x7F]; 2]),
+        (3, 0, 0, vec![vec![5; 12]; 2]),
+    ];
+    let source =
+        Scripted { acquisitions: vec![first, second, third, fourth], blocks, next: 0, announced: None, live: true };
     let recorded = recorded(source, &folder.path().join("x.fdas"), Limits::default()).unwrap();
-    assert_eq!(recorded.files, [folder.path().join("x.fdas"), folder.path().join("x-2.fdas")]);
-    assert_eq!((recorded.progress.traces, recorded.progress.gap_traces, recorded.progress.dropped_traces), (13, 3, 0));
+    let names = ["x.fdas", "x-2.fdas", "x-3.fdas", "x-4.fdas"];
+    assert_eq!(recorded.files, names.map(|name| folder.path().join(name)));
+    assert_eq!((recorded.progress.traces, recorded.progress.gap_traces, recorded.progress.dropped_traces), (17, 3, 0));
     let epochs = replayed(&recorded.files, 37).unwrap();
     assert_eq!(
         epochs.iter().map(|e| e.samples.clone()).collect::<Vec<_>>(),
-        [[vec![1; 24], vec![2; 12]].concat(), vec![3; 56]]
+        [[vec![1; 24], vec![2; 12]].concat(), vec![3; 56], [0xFF, 0xFF, 0xFF, 0x7F].repeat(2), vec![5; 24]]
     );
+    assert_eq!(epochs[2].acquisition.sample_format, SampleFormat::I32);
+    assert_eq!(epochs[3].acquisition.levels, levels, "what was taken off travels with the recording");
     assert_eq!(epochs[0].gaps, [(7, 3)]);
     assert_eq!(
         epochs[0].acquisition.epoch,

@@ -39,7 +39,7 @@ class Cases:
         path.write_bytes(np.ascontiguousarray(array).tobytes())
         return str(path)
 
-    def epoch(self, data, times, distances, prr, **known):
+    def epoch(self, data, times, distances, prr, levels=None, **known):
         assert data.shape == (len(times), len(distances)), (data.shape, len(times), len(distances))
         dtype = {"<i2": "int16", "<f4": "float32"}[data.dtype.str]
         return dict(
@@ -48,6 +48,7 @@ class Cases:
             distances=self.put(np.asarray(distances, "f8")),
             dtype=dtype,
             prr=prr,
+            levels=None if levels is None else [self.put(np.asarray(levels, "f8"))],
             known=known,
         )
 
@@ -577,7 +578,7 @@ def pieces_cases(cases):
     for part in (slice(0, 300), slice(300, 600)):
         when = grid(START, 600, 1000)[part]
         files.append(prodml(out / f"far-{part.start}.h5", far[part], times=when))
-        epochs.append(cases.epoch((far[part] - far[part][0]).astype("<f4"), when, 2.5 * (np.arange(7) - 4), 1000, **told))
+        epochs.append(cases.epoch((far[part] - far[part][0]).astype("<f4"), when, 2.5 * (np.arange(7) - 4), 1000, levels=far[part][0], **told))
     cases.good("PRODML, two files far from zero", files, *epochs)
     with h5py.File(prodml(out / "terabyte.h5", a), "a") as file:
         attrs = dict(file["Acquisition/Raw[0]/RawData"].attrs)
@@ -667,6 +668,7 @@ def golden(out):
     unit, text = "nstrain/s".encode(), "Faser 7 – süd".encode()
     head = b"FDAS\r\n\x1a\n" + struct.pack("<II", 1, 192) + struct.pack("<QQQ", 77, 16089, 5) + struct.pack("<II", 3, 1)
     head += struct.pack("<6d", 1.25, -10.0, 10.0, float("nan"), 1.4682, 0.5) + struct.pack("<IIII", 5, 2, len(unit), len(text))
+    head += struct.pack("<II", 0, 1)
     head = head.ljust(128, b"\0") + unit + text
     head = head.ljust(188, b"\0")
     out_bytes = head + struct.pack("<I", zlib.crc32(head))

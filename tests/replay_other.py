@@ -27,6 +27,12 @@ def noise(rows, channels, dtype="<i2", seed=1):
 # --- real captures -------------------------------------------------------------------------------------------------
 
 
+def far_from_zero(cases, name, path, values, times, distances, rate, **told):
+    """Single precision would lose what is on 10^9: the first trace is taken off, and told."""
+    single = (values - values[0].astype("f8")).astype("<f4")
+    cases.good(name, [path], cases.epoch(single, times, distances, rate, levels=values[0], **told))
+
+
 def captures(cases, folder):
     import nptdms
     import obspy
@@ -149,6 +155,10 @@ def tdms_cases(cases):
     for dtype in ("<i1", "<i4", "<f4", "<f8"):
         values = (data // 256).astype(dtype) if dtype == "<i1" else noise(120, 6, dtype)
         made(f"of {dtype[1:]}", tdms_segment(values), values)
+    for dtype in ("<i4", "<f8"):
+        far = 10**9 - data.astype(dtype)
+        path = made(f"far from zero, {dtype[1:]}", tdms_segment(far))
+        far_from_zero(cases, f"TDMS, far from zero, {dtype[1:]}", path, far, grid(START, 120, 500), distances, 500, **told)
     made("one channel", tdms_segment(data[:, :1]), data[:, :1])
     whole = tdms_segment(half, chunks=4) + tdms_segment(rest, chunks=4, metadata=None, length=2**64 - 1)
     made("being written", whole, data)
@@ -227,6 +237,10 @@ def mseed_cases(cases):
         values = noise(3000, channels, dtype)
         made(f"of {dtype[1:]}", mixed(each(values, encoding=encoding)), (values, times))
         made(f"of {dtype[1:]}, little-endian", mixed(each(values, encoding=encoding, byteorder=0)), (values, times))
+    for encoding, dtype in [("INT32", "<i4"), ("STEIM1", "<i4"), ("FLOAT64", "<f8")]:
+        far = 10**9 - small.astype(dtype)
+        path = made(f"far from zero, {encoding}", mixed(each(far, encoding=encoding)))
+        far_from_zero(cases, f"miniSEED, far from zero, {encoding}", path, far, times, distances, 500, **told)
     made("in any order", [mixed(each())[i] for i in np.random.default_rng(5).permutation(len(mixed(each())))], (data, times))
 
     # One channel has a gap, another begins later, a third has some samples twice.
@@ -342,6 +356,8 @@ def segy_cases(cases):
     made("a third of a kilohertz", segy(floats, revision=(2, 1), interval=3000), floats, when=grid(start, 500, 1e6 / 3000), rate=1e6 / 3000, check=False)
     longs = noise(500, 5, "<i4")
     made("of i4", segy(longs, code=2), longs)
+    far = 10**9 - data.astype("<i4")
+    far_from_zero(cases, "SEG-Y, far from zero", made("far from zero", segy(far, code=2)), far, times, np.arange(5), 500, **told)
     made("of i1", segy((data // 256).astype("i1"), code=8), (data // 256).astype("i1"), check=False)
     made("of f8", segy(noise(500, 5, "<f8"), code=6), noise(500, 5, "<f8"), check=False)
     made("two more texts", segy(data, code=3, extra_texts=2), data, check=False)

@@ -41,12 +41,13 @@ fn busy(format: Format, quantity: OutputQuantity) -> Scene {
     scene
 }
 
-const OUTPUTS: [(Format, OutputQuantity); 5] = [
+const OUTPUTS: [(Format, OutputQuantity); 6] = [
     (Format::I16, OutputQuantity::Phase),
     (Format::I16, OutputQuantity::StrainRate),
     (Format::F32, OutputQuantity::Phase),
     (Format::F32, OutputQuantity::StrainRate),
     (Format::Iq16, OutputQuantity::Phase),
+    (Format::I32, OutputQuantity::Phase),
 ];
 
 proptest! {
@@ -55,7 +56,7 @@ proptest! {
     /// However the traces are split, in whatever order the pieces are asked for, after whatever else.
     #[test]
     fn traces_do_not_depend_on_how_they_are_asked_for(
-        output in 0usize..5, seed in 0u64..1000, first in 0u64..2000, cuts in prop::collection::vec(1usize..60, 1..8),
+        output in 0usize..6, seed in 0u64..1000, first in 0u64..2000, cuts in prop::collection::vec(1usize..60, 1..8),
         backwards: bool, elsewhere in 0u64..3000,
     ) {
         let (format, quantity) = OUTPUTS[output];
@@ -87,7 +88,7 @@ proptest! {
 /// fixture with it.
 #[test]
 fn known_scenes_have_known_checksums() {
-    let golden = [0x4e7a_9510, 0x3f3c_029b, 0x6e79_b8ca, 0x9192_2764, 0x8af5_c80e];
+    let golden = [0x4e7a_9510, 0x3f3c_029b, 0x6e79_b8ca, 0x9192_2764, 0x8af5_c80e, 0x7c66_4461];
     let found = OUTPUTS.map(|(format, quantity)| {
         let scene = busy(format, quantity);
         [0, 400, 1490]
@@ -98,6 +99,15 @@ fn known_scenes_have_known_checksums() {
     assert_eq!(found, golden, "{found:#010x?}");
     let other = Scene { seed: 12, ..busy(Format::I16, OutputQuantity::Phase) };
     assert_ne!(samples::<u8>(&other, 0, 64), samples::<u8>(&busy(Format::I16, OutputQuantity::Phase), 0, 64));
+}
+
+#[test]
+fn counts_of_32_bits_are_those_of_16_with_more_digits() {
+    let [short, long] = [Format::I16, Format::I32].map(|format| busy(format, OutputQuantity::Phase));
+    let counts = (samples::<i16>(&short, 7, 64).into_iter()).zip(samples::<i32>(&long, 7, 64));
+    let worst =
+        counts.map(|(a, b)| (f64::from(a) * short.scale() - f64::from(b) * long.scale()).abs()).fold(0.0, f64::max);
+    assert!((1e-6..=0.5 * short.scale() + 0.5 * long.scale() + 1e-6).contains(&worst), "{worst:e}");
 }
 
 /// One-sided power density at `frequency_hz`, averaged over segments, periodic Hann window, straight from the definition.

@@ -1,6 +1,8 @@
 //! What conditioning makes of an acquisition: which quantity in which unit, on which channels, by which factor; or why
 //! it cannot be done. Facts only, no samples.
 
+use std::sync::Arc;
+
 use super::common_mode::CommonMode;
 use super::condition::Conditioner;
 use crate::acquisition::{Acquisition, Quantity, SampleFormat};
@@ -115,6 +117,7 @@ impl Conditioner {
             sample_format: SampleFormat::F32,
             quantity,
             scale: 1.0,
+            levels: Arc::default(),
             unit,
             ..acquisition.clone()
         })
@@ -149,6 +152,7 @@ pub(super) fn factor(spec: &ConditionSpec, acquisition: &Acquisition) -> Result<
     let factor = if spec.strain_rate { scale * strain_rate_factor(spec, acquisition)? } else { scale };
     let largest_sample = match acquisition.sample_format {
         SampleFormat::I16 => 32768.0,
+        SampleFormat::I32 => 2_147_483_648.0,
         SampleFormat::F32 | SampleFormat::Iq16 => 1.0,
     };
     if !(factor as f32).is_normal() || 4.0 * largest_sample * factor.abs() > LARGEST {

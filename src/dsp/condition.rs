@@ -3,7 +3,7 @@
 //! output channel `channels.start + c`. Single precision would not do: a phase may run away for weeks, and counts may
 //! stand far from zero, while what is looked for is small.
 //!
-//! In this order: unpack (NaN, infinity and absurd values become 0 and are counted), first difference in time (strain
+//! In this order: unpack (NaN, infinity and absurd values become 0 and are counted), add what a reader has taken off, first difference in time (strain
 //! rate), difference over `g` channels, scale; then, by the pipeline's call, common mode and high-pass. Of `iq16` the
 //! difference over `g` channels comes first, as a product of samples, and what follows in time is the phase of that.
 //!
@@ -35,6 +35,8 @@ pub struct Conditioner {
     factor: f64,
     /// Raw floats beyond this are taken for nonsense.
     largest: f32,
+    /// What was taken off the raw samples of each channel before they came; none where nothing was.
+    levels: Vec<f64>,
     now: Vec<f64>,
     before: Vec<f64>,
     primed: bool,
@@ -67,6 +69,7 @@ impl Conditioner {
             return Err(ConditionError::Channels { start, end, channels: output.channels });
         }
         let factor = factor(spec, acquisition)?;
+        let largest = LARGEST / (4.0 * factor.abs());
         let gauge = spec.spatial_difference_channels;
         let inputs = channels.start..channels.end + gauge;
         let stride = channels.len().next_multiple_of(ROW_SAMPLES);
@@ -78,7 +81,10 @@ impl Conditioner {
             difference_in_time: spec.strain_rate,
             factor,
             // Two differences can each double a sample.
-            largest: (LARGEST / (4.0 * factor.abs())) as f32,
+            largest: largest as f32,
+            levels: (acquisition.levels.get(inputs.clone()).unwrap_or_default().iter())
+                .map(|&level| if level.abs() <= largest { level } else { 0.0 })
+                .collect(),
             now: vec![0.0; inputs.len()],
             before: vec![0.0; inputs.len()],
             primed: false,
@@ -125,7 +131,8 @@ impl Conditioner {
         for trace in 0..self.traces {
             let range = raw.range(trace, &self.inputs);
             match (raw.samples(), &mut self.unwrapper) {
-                (Samples::I16(samples), None) => unpack_i16(&samples[range], &mut self.now),
+                (Samples::I16(samples), None) => unpack(&samples[range], &mut self.now),
+                (Samples::I32(samples), None) => unpack(&samples[range], &mut self.now),
                 (Samples::F32(samples), None) => {
                     let replaced = unpack_f32(&samples[range], self.largest, &mut self.now);
                     self.nonfinite += replaced;
@@ -135,6 +142,7 @@ impl Conditioner {
                 (Samples::Iq16(samples), Some(unwrapper)) => unwrapper.take(&samples[range], self.gauge),
                 _ => panic!("raw samples come in the format of the acquisition"),
             }
+            self.now.iter_mut().zip(&self.levels).for_each(|(now, level)| *now += level);
             self.differences(trace);
         }
     }
@@ -237,8 +245,8 @@ fn flush(x: f64) -> f64 {
 }
 
 #[inline(always)]
-fn unpack_i16(samples: &[i16], out: &mut [f64]) {
-    out.iter_mut().zip(samples).for_each(|(out, &x)| *out = f64::from(x));
+fn unpack<T: Copy + Into<f64>>(samples: &[T], out: &mut [f64]) {
+    out.iter_mut().zip(samples).for_each(|(out, &x)| *out = x.into());
 }
 
 /// Returns how many samples were replaced.

@@ -71,6 +71,8 @@ impl<'a, T: Copy> Rows<'a, T> {
 pub enum Samples<'a> {
     /// Counts.
     I16(&'a [i16]),
+    /// Counts of 32 bits.
+    I32(&'a [i32]),
     /// Floats.
     F32(&'a [f32]),
     /// Complex counts, `[re, im]`.
@@ -81,6 +83,7 @@ impl Samples<'_> {
     const fn len(&self) -> usize {
         match self {
             Self::I16(s) => s.len(),
+            Self::I32(s) => s.len(),
             Self::F32(s) => s.len(),
             Self::Iq16(s) => s.len(),
         }
@@ -112,6 +115,7 @@ impl<'a> Raw<'a> {
         // Blocks are aligned to 64 bytes and their rows padded to 64 bytes, so these casts always fit.
         let samples = match layout.format {
             SampleFormat::I16 => Samples::I16(bytemuck::cast_slice(block.bytes())),
+            SampleFormat::I32 => Samples::I32(bytemuck::cast_slice(block.bytes())),
             SampleFormat::F32 => Samples::F32(bytemuck::cast_slice(block.bytes())),
             SampleFormat::Iq16 => Samples::Iq16(bytemuck::cast_slice(block.bytes())),
         };

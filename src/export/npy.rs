@@ -25,7 +25,8 @@ impl Kind {
             (SampleFormat::I16, true) => ("<i2", ""),
             (SampleFormat::Iq16, true) => ("<i2", ", 2"),
             (SampleFormat::Iq16, false) => ("<c8", ""),
-            (SampleFormat::F32, _) | (SampleFormat::I16, false) => ("<f4", ""),
+            (SampleFormat::I32, true) => ("<i4", ""),
+            (SampleFormat::F32, _) | (SampleFormat::I16 | SampleFormat::I32, false) => ("<f4", ""),
         };
         Self { descr, raw: start.raw, shape: format!("{}{complex_parts}", a.channels) }
     }

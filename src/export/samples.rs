@@ -72,6 +72,7 @@ impl Rows<'_> {
             SampleFormat::I16 | SampleFormat::Iq16 => {
                 self.bytes.as_chunks().0.iter().for_each(|&b| put(f64::from(i16::from_ne_bytes(b))));
             }
+            SampleFormat::I32 => self.bytes.as_chunks().0.iter().for_each(|&b| put(f64::from(i32::from_ne_bytes(b)))),
             SampleFormat::F32 => self.bytes.as_chunks().0.iter().for_each(|&b| put(f64::from(f32::from_ne_bytes(b)))),
         }
     }
@@ -81,7 +82,7 @@ impl Rows<'_> {
         out.clear();
         match self.acquisition.sample_format {
             _ if cfg!(target_endian = "little") => out.extend_from_slice(self.bytes),
-            SampleFormat::F32 => {
+            SampleFormat::F32 | SampleFormat::I32 => {
                 out.extend(self.bytes.as_chunks::<4>().0.iter().flat_map(|&[a, b, c, d]| [d, c, b, a]));
             }
             _ => out.extend(self.bytes.as_chunks::<2>().0.iter().flat_map(|&[a, b]| [b, a])),

@@ -125,6 +125,9 @@ fn check_epoch(name: &str, found: &Epoch, expected: &Value) {
         found.samples.len(),
         samples.len()
     );
+    let levels =
+        expected["levels"].as_array().map_or(Vec::new(), |_| column(&expected["levels"][0], f64::from_le_bytes));
+    assert_eq!(a.levels[..], levels, "{name}: levels");
     let distances = column(&expected["distances"], f64::from_le_bytes);
     assert_eq!(a.channels, distances.len(), "{name}: channels");
     for (channel, expected) in distances.iter().enumerate() {
@@ -169,7 +172,11 @@ fn check_description(name: &str, file: &Path, epoch: &Epoch) {
     assert!(info.damaged_traces > 0 || info.end_utc_ns.abs_diff(epoch.times[epoch.times.len() - 1].0) <= 1, "{name}");
     assert_eq!(info.gap_traces, epoch.gaps.iter().map(|gap| gap.1).sum::<u64>(), "{name}");
     let values: Vec<f64> = match epoch.acquisition.sample_format {
-        SampleFormat::F32 => epoch.samples.as_chunks().0.iter().map(|&b| f64::from(f32::from_le_bytes(b))).collect(),
+        SampleFormat::F32 => {
+            let levels = epoch.acquisition.levels.iter().copied().cycle().chain(std::iter::repeat(0.0));
+            let samples = epoch.samples.as_chunks().0.iter().zip(levels);
+            samples.map(|(&b, level)| f64::from(f32::from_le_bytes(b)) + level).collect()
+        }
         _ => epoch.samples.as_chunks().0.iter().map(|&b| f64::from(i16::from_le_bytes(b))).collect(),
     };
     let finite: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use super::format::MAX_CHANNELS;
+use super::levels::narrowed;
 use super::timing::{Kind, Segment, Timing};
 use crate::acquisition::Acquisition;
 use crate::block::InstrumentState;
@@ -166,8 +167,8 @@ pub(super) trait Rows: Send {
         None
     }
 
-    /// Whether samples are counted from what the first trace of this file has, so that another file is no sequel.
-    fn counts_from_levels(&self) -> bool {
+    /// Whether rows come as `f64` and not yet in the acquisition's format, which is `f32`: they are to be narrowed.
+    fn is_wide(&self) -> bool {
         false
     }
 }
@@ -190,8 +191,21 @@ pub(super) fn checked(path: &Path, capture: Capture) -> Result<Capture, SourceEr
 
 fn checked_piece(path: &Path, mut capture: Capture) -> Result<Capture, SourceError> {
     only_written(&mut capture);
+    within_bounds(path, &mut capture)?;
+    let mut capture = narrowed(capture)?;
+    let a = &mut capture.acquisition;
+    if a.epoch == 0 {
+        a.epoch = (capture.anchors[0].utc_ns / 1000).max(1) as u64;
+    }
+    let stored_together = capture.slab_rows.max(1);
+    let row_bytes = a.channels * a.sample_format.bytes();
+    capture.slab_rows = (SLAB_BYTES / row_bytes / stored_together).max(1) * stored_together;
     capture.notes.extend(capture.rows.note().map(Finding::warning));
     capture.notes.extend(regions_told(&capture.acquisition));
+    Ok(capture)
+}
+
+fn within_bounds(path: &Path, capture: &mut Capture) -> Result<(), SourceError> {
     let a = &mut capture.acquisition;
     let wrong = if a.channels == 0 || a.channels > MAX_CHANNELS {
         Some(format!("{} channels; 1 to {MAX_CHANNELS} make sense", a.channels))
@@ -218,13 +232,7 @@ fn checked_piece(path: &Path, mut capture: Capture) -> Result<Capture, SourceErr
     for value in [&mut a.gauge_length_m, &mut a.wavelength_m, &mut a.refractive_index] {
         *value = value.filter(|v| v.is_finite() && *v > 0.0);
     }
-    if a.epoch == 0 {
-        a.epoch = (capture.anchors[0].utc_ns / 1000).max(1) as u64;
-    }
-    let stored_together = capture.slab_rows.max(1);
-    let row_bytes = a.channels * a.sample_format.bytes();
-    capture.slab_rows = (SLAB_BYTES / row_bytes / stored_together).max(1) * stored_together;
-    Ok(capture)
+    Ok(())
 }
 
 /// Regions make every picture over distance another one than it seems: whoever opens such a file should know.

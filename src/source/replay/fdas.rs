@@ -55,7 +55,7 @@ pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
     })
 }
 
-fn read_header(path: &Path, file: &File, size: u64) -> Result<(Acquisition, u64, u64), SourceError> {
+fn read_header(path: &Path, file: &File, size: u64) -> Result<(Acquisition, Option<u64>, u64), SourceError> {
     let mut start = [0; 16];
     file.read_exact_at(&mut start, 0).map_err(|e| io_error(path, "read the header", e))?;
     let len = header_len(&start).map_err(|why| unusable(path, why))?;

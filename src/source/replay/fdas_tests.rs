@@ -19,7 +19,8 @@ fn acquisition() -> Acquisition {
     let regions = [Region { first_channel: 1, start_m: 500.0, dx_m: 0.5 }];
     let prr = Rational::new(16089, 5).expect("positive");
     let source = crate::acquisition::SourceKind::Replay;
-    Acquisition { channels: 3, prr, regions: Arc::from(regions), source, ..Acquisition::example() }
+    let levels = Arc::from([1e9, -2.5, 0.0]);
+    Acquisition { channels: 3, prr, regions: Arc::from(regions), levels, source, ..Acquisition::example() }
 }
 
 /// A chunk and where its bytes are.
@@ -70,7 +71,8 @@ type Came = (u64, i64, Option<i64>, InstrumentState, Vec<u8>);
 /// All that comes, trace by trace, and how many were missing in gaps.
 fn play(replay: &mut Replay) -> (Vec<Came>, u64) {
     let Probe::Ready(found) = replay.probe().unwrap() else { panic!("a file is ready") };
-    assert_eq!(found.regions, acquisition().regions, "regions travel with the header");
+    let told = |a: &Acquisition| (a.regions.clone(), a.levels.clone());
+    assert_eq!(told(&found), told(&acquisition()), "regions and levels travel with the header");
     let found = Arc::new(found);
     let layout = BlockLayout { channels: 3, format: found.sample_format, capacity_traces: 1 };
     let mut block = RawBlock::new(layout, Arc::clone(&found));
@@ -98,9 +100,17 @@ proptest! {
         first in prop_oneof![Just(0u64), 1u64..1000],
         chunks in prop::collection::vec((prop_oneof![3 => Just(0u64), 1 => 1u64..50], 1u32..40, -1_000_000i64..1_000_000, 0u8..8), 1..30),
         damages in prop::collection::vec((any::<prop::sample::Index>(), 1usize..700, 1u8..=255), 0..8),
+        told in any::<bool>(),
     ) {
         let (mut bytes, pieces, end) = capture(first, &chunks);
         let header = pieces[0].bytes.start;
+        if !told {
+            // As older files are: they say nothing of the first trace, and know no levels.
+            bytes[116] &= !1;
+            bytes[120..128].fill(0);
+            let crc = crc32fast::hash(&bytes[..header - 4]);
+            bytes[header - 4..header].copy_from_slice(&crc.to_le_bytes());
+        }
         let mut damaged = vec![false; bytes.len()];
         for (at, len, by) in damages {
             let from = header + at.index(bytes.len() - header);
@@ -122,12 +132,16 @@ proptest! {
         }
         let mut replay = opened.unwrap();
         let (mut came, gaps) = play(&mut replay);
+        // Where nothing tells the first trace, it is reckoned from what the damaged bytes can have held.
+        let begins_told = told || is_whole(header..header + CHUNK_HEAD);
+        let reckoned = whole.first().zip(came.first()).map(|(piece, came)| piece.chunk.first_trace - came.0);
+        let begins = if begins_told { first } else { reckoned.unwrap_or(first) };
         let mut right: Vec<Came> = Vec::new();
         for Piece { chunk, samples, .. } in &whole {
             for (row, samples) in samples.chunks_exact(ROW_BYTES).enumerate() {
                 let utc_ns = chunk.utc_ns + acquisition().prr.traces_to_ns(row as u64);
                 let stamp_ns = (chunk.is_stamped && row == 0).then_some(chunk.utc_ns);
-                right.push((chunk.first_trace - first + row as u64, utc_ns, stamp_ns, chunk.state, samples.to_vec()));
+                right.push((chunk.first_trace - begins + row as u64, utc_ns, stamp_ns, chunk.state, samples.to_vec()));
             }
         }
         // Between stamps a time is reckoned from a chunk before, which may round it the other way.
@@ -139,7 +153,7 @@ proptest! {
         let lost: u64 = end.traces - whole.iter().map(|piece| u64::from(piece.chunk.traces)).sum::<u64>();
         let told = describe(&file).unwrap();
         prop_assert_eq!(told.damaged_traces, replay.damaged_traces());
-        if is_whole(bytes.len() - CHUNK_HEAD..bytes.len()) && !came.is_empty() {
+        if begins_told && is_whole(bytes.len() - CHUNK_HEAD..bytes.len()) && !came.is_empty() {
             let all = end.traces + end.gap_traces;
             prop_assert_eq!(came.len() as u64 + gaps + replay.missing_at_ends(), all, "each trace came or is missing");
             // Gaps between two damaged chunks cannot be told from them.

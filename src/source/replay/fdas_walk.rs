@@ -40,8 +40,8 @@ pub(super) struct Walk {
     prr: Rational,
     row_bytes: usize,
     header_bytes: u64,
-    /// The trace with which the recording begins, by its header.
-    declared_first: u64,
+    /// The trace with which the recording begins, by its header; older ones do not tell it.
+    declared_first: Option<u64>,
     /// The same, once it is known.
     pub(super) first_trace: Option<u64>,
     pub(super) chunks: Vec<Located>,
@@ -60,7 +60,7 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    pub(super) fn new(acquisition: &Acquisition, declared_first: u64, header_bytes: u64) -> Self {
+    pub(super) fn new(acquisition: &Acquisition, declared_first: Option<u64>, header_bytes: u64) -> Self {
         Self {
             prr: acquisition.prr,
             row_bytes: acquisition.channels * acquisition.sample_format.bytes(),
@@ -182,12 +182,9 @@ impl Walk {
             // Nothing was lost, whatever the header says.
             None if self.damaged_bytes == 0 => self.first_trace = Some(first),
             None => {
-                // Older files do not say with which trace they begin: then it is what the damaged bytes can have held.
+                // Where it is not told, so many traces are lost as the damaged bytes can have held.
                 let held = self.damaged_bytes / self.row_bytes.max(1) as u64;
-                let begins = match self.declared_first {
-                    0 => first.saturating_sub(held),
-                    declared => declared.min(first),
-                };
+                let begins = self.declared_first.unwrap_or(first.saturating_sub(held)).min(first);
                 self.first_trace = Some(begins);
                 gap = first - begins;
             }

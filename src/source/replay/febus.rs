@@ -105,6 +105,7 @@ fn open_zone(file: &H5, zone: &Zone) -> Result<Capture, SourceError> {
         sample_format: format,
         quantity,
         scale: 1.0,
+        levels: Arc::default(),
         unit: unit_in(name),
         clock: ClockQuality::FreeRunning,
         description: attrs.text("Hostname").unwrap_or_default(),

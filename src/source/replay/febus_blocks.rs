@@ -92,7 +92,7 @@ pub(super) fn kept_rows(samples: &Samples, said: &Said) -> Result<(Range<u64>, O
 /// Rows from block to block near `expected`, by samples that stand in both; `None` when no two blocks share any there.
 fn step_of_samples(samples: &Samples, padded: u64, expected: u64) -> Result<Option<u64>, SourceError> {
     let blocks = samples.shape.first().copied().unwrap_or(0);
-    let row_bytes = samples.shape.get(2).map_or(0, |&channels| channels as usize) * samples.format.bytes();
+    let row_bytes = samples.shape.get(2).map_or(0, |&channels| channels as usize) * samples.bytes();
     if blocks < 2 || row_bytes == 0 || expected as f64 > (1.0 - SHARED) * padded as f64 {
         return Ok(None);
     }

@@ -22,8 +22,10 @@ pub(crate) const VERSION: u32 = 1;
 pub(crate) const ALIGN: usize = 64;
 /// Bytes of the header before its two texts.
 const FIXED_HEADER: usize = 128;
-/// Bytes of the header at most: nobody describes a fiber in more than this.
-pub(crate) const MAX_HEADER: usize = 1 << 20;
+/// Bytes of the header at most: the levels of all channels, and nobody describes a fiber in more than what is left.
+pub(crate) const MAX_HEADER: usize = 10 << 20;
+/// Bytes of the description at most.
+const MAX_DESCRIPTION: usize = 1 << 19;
 /// Bytes of the head of a chunk, and of the end mark.
 pub(crate) const CHUNK_HEAD: usize = 64;
 /// Bytes of samples in one chunk at most, so that a hostile file costs no memory.
@@ -58,6 +60,9 @@ const FLAG_OVERLOADED: u32 = 4;
 const FLAG_CALIBRATING: u32 = 8;
 /// Bytes of a region in the header.
 const REGION_BYTES: usize = 24;
+/// Bits of the header's flags: the first trace is told; levels stand behind the regions.
+const HAS_FIRST_TRACE: u32 = 1;
+const HAS_LEVELS: u32 = 2;
 
 /// What the end mark says about the whole file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,32 +89,16 @@ pub(crate) const fn padded(bytes: usize) -> usize {
     bytes.div_ceil(ALIGN) * ALIGN
 }
 
-const fn format_code(format: SampleFormat) -> u32 {
-    match format {
-        SampleFormat::I16 => 1,
-        SampleFormat::F32 => 2,
-        SampleFormat::Iq16 => 3,
-    }
-}
-
-const fn format_from_code(code: u32) -> Option<SampleFormat> {
-    match code {
-        1 => Some(SampleFormat::I16),
-        2 => Some(SampleFormat::F32),
-        3 => Some(SampleFormat::Iq16),
-        _ => None,
-    }
-}
-
 /// The header of a capture of `acquisition` that begins with its trace `first_trace`.
 pub(crate) fn encode_header(acquisition: &Acquisition, first_trace: u64) -> Vec<u8> {
     let (unit, description) = (acquisition.unit.as_bytes(), acquisition.description.as_bytes());
     // Texts longer than the header may be are cut, at worst inside a character: they are text for people.
     let unit = &unit[..unit.len().min(1024)];
-    let description = &description[..description.len().min(MAX_HEADER / 2)];
+    let description = &description[..description.len().min(MAX_DESCRIPTION)];
     let regions = &acquisition.regions[..acquisition.regions.len().min(MAX_REGIONS)];
     let texts = FIXED_HEADER + unit.len() + description.len();
-    let mut out = Vec::with_capacity(padded(texts + regions.len() * REGION_BYTES + 4));
+    let levels = &acquisition.levels[..];
+    let mut out = Vec::with_capacity(padded(texts + regions.len() * REGION_BYTES + size_of_val(levels) + 4));
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
     out.extend_from_slice(&(out.capacity() as u32).to_le_bytes());
@@ -117,7 +106,7 @@ pub(crate) fn encode_header(acquisition: &Acquisition, first_trace: u64) -> Vec<
         out.extend_from_slice(&word.to_le_bytes());
     }
     out.extend_from_slice(&(acquisition.channels as u32).to_le_bytes());
-    out.extend_from_slice(&format_code(acquisition.sample_format).to_le_bytes());
+    out.extend_from_slice(&acquisition.sample_format.code().to_le_bytes());
     for value in [
         acquisition.dx_m,
         acquisition.fiber_start_m,
@@ -128,8 +117,9 @@ pub(crate) fn encode_header(acquisition: &Acquisition, first_trace: u64) -> Vec<
     ] {
         out.extend_from_slice(&value.to_le_bytes());
     }
-    let sizes = [unit.len(), description.len(), regions.len(), 0].map(|size| size as u32);
-    for word in [acquisition.quantity.code(), acquisition.clock.code()].into_iter().chain(sizes) {
+    let sizes = [unit.len(), description.len(), regions.len()].map(|size| size as u32);
+    let flags = HAS_FIRST_TRACE | if levels.is_empty() { 0 } else { HAS_LEVELS };
+    for word in [acquisition.quantity.code(), acquisition.clock.code()].into_iter().chain(sizes).chain([flags]) {
         out.extend_from_slice(&word.to_le_bytes());
     }
     out.extend_from_slice(&first_trace.to_le_bytes());
@@ -139,6 +129,9 @@ pub(crate) fn encode_header(acquisition: &Acquisition, first_trace: u64) -> Vec<
         out.extend_from_slice(&(region.first_channel as u64).to_le_bytes());
         out.extend_from_slice(&region.start_m.to_le_bytes());
         out.extend_from_slice(&region.dx_m.to_le_bytes());
+    }
+    for level in levels {
+        out.extend_from_slice(&level.to_le_bytes());
     }
     out.resize(out.capacity() - 4, 0);
     out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
@@ -164,11 +157,11 @@ pub(crate) fn header_len(start: &[u8]) -> Result<usize, String> {
     Ok(len)
 }
 
-/// The acquisition that a whole header describes, and the first trace of the recording.
+/// The acquisition that a whole header describes, and the first trace of the recording where it tells that.
 ///
 /// # Errors
 /// What is wrong, in words, and at which byte.
-pub(crate) fn decode_header(header: &[u8]) -> Result<(Acquisition, u64), String> {
+pub(crate) fn decode_header(header: &[u8]) -> Result<(Acquisition, Option<u64>), String> {
     let len = header_len(header)?;
     if header.len() != len || u32_at(header, len - 4) != crc32fast::hash(&header[..len - 4]) {
         return Err("the header's checksum is wrong: it is damaged".into());
@@ -179,13 +172,16 @@ pub(crate) fn decode_header(header: &[u8]) -> Result<(Acquisition, u64), String>
         return Err("the texts of the header are longer than the header (bytes 104 and 108)".into());
     }
     let channels = u32_at(header, 40) as usize;
-    let regions = decode_regions(&texts[unit_len + text_len..], u32_at(header, 112) as usize, channels)?;
+    let (tables, flags) = (&texts[unit_len + text_len..], u32_at(header, 116));
+    let regions = decode_regions(tables, u32_at(header, 112) as usize, channels)?;
+    let levels = if flags & HAS_LEVELS == 0 { 0 } else { channels };
+    let levels = decode_levels(&tables[regions.len() * REGION_BYTES..], levels)?;
     let known = |value: f64| (!value.is_nan()).then_some(value);
     let acquisition = Acquisition {
         epoch: u64_at(header, 16),
         prr: Rational::new(u64_at(header, 24), u64_at(header, 32)).ok_or("the PRR at byte 24 is zero")?,
         channels,
-        sample_format: format_from_code(u32_at(header, 44)).ok_or("unknown sample format at byte 44")?,
+        sample_format: SampleFormat::from_code(u32_at(header, 44)).ok_or("unknown sample format at byte 44")?,
         dx_m: f64_at(header, 48),
         fiber_start_m: f64_at(header, 56),
         regions,
@@ -193,13 +189,26 @@ pub(crate) fn decode_header(header: &[u8]) -> Result<(Acquisition, u64), String>
         wavelength_m: known(f64_at(header, 72)),
         refractive_index: known(f64_at(header, 80)),
         scale: f64_at(header, 88),
+        levels,
         quantity: Quantity::from_code(u32_at(header, 96)).ok_or("unknown quantity at byte 96")?,
         clock: ClockQuality::from_code(u32_at(header, 100)).ok_or("unknown clock quality at byte 100")?,
         unit: String::from_utf8_lossy(&texts[..unit_len]).into_owned(),
         description: String::from_utf8_lossy(&texts[unit_len..unit_len + text_len]).into_owned(),
         source: SourceKind::Replay,
     };
-    Ok((acquisition, u64_at(header, 120)))
+    // Older files say nothing, and have 0 there.
+    Ok((acquisition, (flags & HAS_FIRST_TRACE != 0).then(|| u64_at(header, 120))))
+}
+
+/// The table of levels behind the regions.
+fn decode_levels(table: &[u8], count: usize) -> Result<Arc<[f64]>, String> {
+    let levels = table.as_chunks().0.get(..count);
+    let levels = levels.ok_or_else(|| format!("the header has no room for the levels of {count} channels"))?;
+    let levels: Arc<[f64]> = levels.iter().map(|&level| f64::from_le_bytes(level)).collect();
+    match levels.iter().position(|level| !level.is_finite()) {
+        Some(channel) => Err(format!("the level of channel {} is not a number", channel + 1)),
+        None => Ok(levels),
+    }
 }
 
 /// The table of regions behind the texts.

@@ -1,5 +1,7 @@
 //! What the readers of plain vendor layouts find, and the capture that follows from it.
 
+use std::sync::Arc;
+
 use super::capture::Capture;
 use super::h5::H5;
 use super::h5rows::Table;
@@ -92,6 +94,7 @@ impl Found {
             sample_format: table.format,
             quantity: self.quantity,
             scale: self.scale,
+            levels: Arc::default(),
             unit: self.unit,
             clock: self.clock,
             description: self.description,

@@ -34,7 +34,7 @@ pub(super) struct Windows {
 }
 
 impl Windows {
-    fn new(mut samples: Samples, channel_first: bool) -> Result<Self, SourceError> {
+    fn new(samples: Samples, channel_first: bool) -> Result<Self, SourceError> {
         let [first, second] = samples.shape[..] else {
             let why = format!("samples have the shape {:?}; it should have two dimensions", samples.shape);
             return Err(samples.unusable(why));
@@ -45,9 +45,8 @@ impl Windows {
                 "{traces} traces of {channels} channels; at most {MAX_TRACES} of {MAX_CHANNELS} make sense"
             )));
         }
-        samples.take_levels_off(usize::from(!channel_first))?;
         let time = usize::from(channel_first);
-        let row_bytes = channels.saturating_mul(samples.format.bytes() as u64).max(1);
+        let row_bytes = channels.saturating_mul(samples.bytes() as u64).max(1);
         let together = samples.decoded_together().map_or(1, |edges| edges[time]).clamp(1, traces.max(1));
         let wanted = if channel_first { TURNED_BYTES } else { SLAB_BYTES as u64 };
         let window_rows = window_rows(row_bytes, together, wanted).min(traces.max(1));
@@ -60,7 +59,7 @@ impl Windows {
     fn load(&mut self, row: u64) -> Result<(), SourceError> {
         let first = row / self.window_rows * self.window_rows;
         let rows = self.window_rows.min(self.traces - first);
-        let (size, stride) = (self.samples.format.bytes(), self.stride);
+        let (size, stride) = (self.samples.bytes(), self.stride);
         self.loaded = 0..0;
         self.held.resize(rows as usize * stride * size, 0);
         let held = &mut self.held;
@@ -68,6 +67,7 @@ impl Windows {
             let window = Area { from: vec![0, first], count: vec![self.channels, rows] };
             self.samples.read(&window, &mut |index, bytes| match size {
                 2 => turn::<2>(bytes, index, rows as usize, stride, held),
+                8 => turn::<8>(bytes, index, rows as usize, stride, held),
                 _ => turn::<4>(bytes, index, rows as usize, stride, held),
             })?;
         } else {
@@ -109,7 +109,7 @@ fn turn<const SIZE: usize>(bytes: &[u8], index: usize, rows: usize, stride: usiz
 impl Rows for Windows {
     fn read(&mut self, first: u64, rows: usize, out: &mut Vec<u8>) -> Result<(), RowsError> {
         out.clear();
-        let row_bytes = self.channels as usize * self.samples.format.bytes();
+        let row_bytes = self.channels as usize * self.samples.bytes();
         let (mut row, end) = (first, first + rows as u64);
         while row < end {
             if !self.loaded.contains(&row) {
@@ -117,7 +117,7 @@ impl Rows for Windows {
             }
             let (from, to) = (row - self.loaded.start, end.min(self.loaded.end) - self.loaded.start);
             for row in from as usize..to as usize {
-                let at = row * self.stride * self.samples.format.bytes();
+                let at = row * self.stride * self.samples.bytes();
                 out.extend_from_slice(&self.held[at..at + row_bytes]);
             }
             row = self.loaded.start + to;
@@ -133,8 +133,8 @@ impl Rows for Windows {
         self.samples.note()
     }
 
-    fn counts_from_levels(&self) -> bool {
-        self.samples.counts_from_levels()
+    fn is_wide(&self) -> bool {
+        self.samples.is_wide()
     }
 }
 
@@ -158,7 +158,7 @@ impl Blocks {
 impl Rows for Blocks {
     fn read(&mut self, first: u64, rows: usize, out: &mut Vec<u8>) -> Result<(), RowsError> {
         out.clear();
-        let row_bytes = self.samples.shape[2] as usize * self.samples.format.bytes();
+        let row_bytes = self.samples.shape[2] as usize * self.samples.bytes();
         let kept = self.keep.end - self.keep.start;
         let (mut row, end) = (first, first + rows as u64);
         while row < end {
@@ -181,6 +181,10 @@ impl Rows for Blocks {
         Some(self.samples.written(0).saturating_mul(self.keep.end - self.keep.start))
     }
 
+    fn is_wide(&self) -> bool {
+        self.samples.is_wide()
+    }
+
     fn note(&self) -> Option<String> {
         self.samples.note()
     }
@@ -192,11 +196,11 @@ impl Rows for Blocks {
 /// # Errors
 /// When there are not two dimensions, or the order cannot be read.
 pub(super) fn table(samples: Samples, channel_first: bool) -> Result<Table, SourceError> {
-    let format = samples.format;
+    let (format, bytes) = (samples.format, samples.bytes());
     let windows = Windows::new(samples, channel_first)?;
     let (traces, channels) = (windows.traces, windows.channels as usize);
     // Windows that are larger than a slab are read slab by slab.
-    let window_bytes = (windows.window_rows as usize).saturating_mul(channels * format.bytes());
+    let window_bytes = (windows.window_rows as usize).saturating_mul(channels * bytes);
     let slab_rows = if window_bytes <= SLAB_BYTES { windows.window_rows as usize } else { 1 };
     Ok(Table { traces, channels, format, slab_rows, rows: Box::new(windows) })
 }

@@ -1,16 +1,94 @@
-//! Samples that stand so far from zero that single precision would lose the signal on them: what each channel has in its
-//! first trace is taken off before they are narrowed.
+//! Rows that come in double precision are narrowed to `f32`. Where they stand so far from zero that single precision would
+//! lose the signal on it, what each channel has in its first trace is taken off before, and stands in the acquisition's
+//! [`levels`](crate::acquisition::Acquisition::levels): the DSP stage adds it again in double precision.
 //!
-//! Pure. It is decided by the first traces of a file, once: a level that changed on the way would be a step in the data.
+//! It is decided by the first traces of a file, once: a level that changed on the way would be a step in the data.
+
+use std::sync::Arc;
+
+use super::capture::{Capture, Rows, RowsError};
+use crate::source::{Finding, SourceError};
 
 /// Traces that are looked at.
-pub(super) const LOOKED_AT: usize = 64;
+const LOOKED_AT: usize = 64;
+/// Bytes of these at most, but for two traces.
+const LOOKED_AT_BYTES: usize = 16 << 20;
+/// So many damaged places are passed over to find them.
+const MOST_DAMAGES: usize = 64;
 
 /// By so much of the spread of a channel samples may be off before its level is taken off: 12 bits of them are kept.
 const MOST_OFF: f64 = 1.0 / 4096.0;
 
+/// The capture with rows of the acquisition's own format.
+///
+/// # Errors
+/// When the first traces cannot be read.
+pub(super) fn narrowed(capture: Capture) -> Result<Capture, SourceError> {
+    if !capture.rows.is_wide() {
+        return Ok(capture);
+    }
+    let Capture { mut rows, mut acquisition, mut notes, total_rows, .. } = capture;
+    let first = first_traces(&mut *rows, acquisition.channels, total_rows)?;
+    if let Some(levels) = levels(&first, acquisition.channels) {
+        let most = levels.iter().fold(0f64, |most, level| if level.abs() > most.abs() { *level } else { most });
+        notes.push(Finding::note(format!(
+            "samples stand far from zero (up to {most:e}): what each channel has in the first trace is taken off, so that \
+             single precision holds the signal, and is put back where lines are computed"
+        )));
+        acquisition.levels = levels.into();
+    }
+    let rows = Box::new(Narrowed { levels: Arc::clone(&acquisition.levels), rows, wide: Vec::new() });
+    Ok(Capture { rows, acquisition, notes, ..capture })
+}
+
+/// Some of the first traces that can be read, `[trace][channel]`.
+fn first_traces(rows: &mut dyn Rows, channels: usize, total: u64) -> Result<Vec<f64>, SourceError> {
+    let most = LOOKED_AT.min((LOOKED_AT_BYTES / size_of::<f64>() / channels).max(2));
+    let (mut bytes, mut from) = (Vec::new(), 0);
+    for _ in 0..MOST_DAMAGES {
+        let count = total.saturating_sub(from).min(most as u64) as usize;
+        match rows.read(from, count, &mut bytes) {
+            _ if count == 0 => break,
+            Ok(()) => return Ok(bytes.as_chunks().0.iter().map(|&value| f64::from_ne_bytes(value)).collect()),
+            Err(RowsError::Damaged { good_from, .. }) => from = good_from.max(from + 1),
+            Err(RowsError::Fatal(error)) => return Err(error),
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// Rows of `f32` out of those of `f64`.
+struct Narrowed {
+    rows: Box<dyn Rows>,
+    levels: Arc<[f64]>,
+    wide: Vec<u8>,
+}
+
+impl Rows for Narrowed {
+    fn read(&mut self, first: u64, rows: usize, out: &mut Vec<u8>) -> Result<(), RowsError> {
+        out.clear();
+        self.rows.read(first, rows, &mut self.wide)?;
+        let values = self.wide.as_chunks().0.iter().map(|&value| f64::from_ne_bytes(value));
+        if self.levels.is_empty() {
+            out.extend(values.flat_map(|value| (value as f32).to_ne_bytes()));
+        } else {
+            let levels = self.levels.iter().cycle();
+            out.extend(values.zip(levels).flat_map(|(value, level)| ((value - level) as f32).to_ne_bytes()));
+        }
+        Ok(())
+    }
+
+    fn written(&self) -> Option<u64> {
+        self.rows.written()
+    }
+
+    fn note(&self) -> Option<String> {
+        self.rows.note()
+    }
+}
+
 /// The level of each channel, from its first traces, `[trace][channel]`; `None` when narrowing loses nothing that matters.
-pub(super) fn levels(values: &[f64], channels: usize) -> Option<Vec<f64>> {
+fn levels(values: &[f64], channels: usize) -> Option<Vec<f64>> {
     let traces = values.len().checked_div(channels).filter(|traces| *traces > 1)?;
     let is_off = |channel: usize| {
         let (mut smallest, mut largest, mut off) = (f64::INFINITY, f64::NEG_INFINITY, 0f64);

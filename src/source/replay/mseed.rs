@@ -55,6 +55,8 @@ struct Series {
     weave: Weave,
     codings: Vec<Coding>,
     format: SampleFormat,
+    /// Whether single precision may lose something of samples.
+    wide: bool,
     bytes: Vec<u8>,
     values: Vec<f64>,
 }
@@ -83,6 +85,7 @@ pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
     let timing = timing(path, &weave, rate, walk.precision_ns)?;
     let is_i16 = walk.codings.iter().all(|coding| coding.encoding == Encoding::I16);
     let format = if is_i16 { SampleFormat::I16 } else { SampleFormat::F32 };
+    let wide = walk.codings.iter().any(|coding| !matches!(coding.encoding, Encoding::I16 | Encoding::F32));
     let together = MAX_TOGETHER / (names.len() * format.bytes());
     let description = match &names[..] {
         [only] => only.clone(),
@@ -94,6 +97,7 @@ pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
         weave,
         codings: walk.codings,
         format,
+        wide,
         bytes: Vec::new(),
         values: Vec::new(),
     };
@@ -260,6 +264,11 @@ fn natural(name: &str) -> Vec<(u64, String)> {
 }
 
 impl Series {
+    /// Bytes of a sample as it is handed on.
+    const fn size(&self) -> usize {
+        if self.wide { size_of::<f64>() } else { self.format.bytes() }
+    }
+
     /// Puts one channel's samples of the traces from `number` on into its column of `rows` rows. Damage: from which
     /// row on,
     /// up to which, and what.
@@ -270,7 +279,7 @@ impl Series {
         rows: usize,
         out: &mut [u8],
     ) -> Result<Option<(i64, i64, String)>, RowsError> {
-        let (end, channels, size) = (number + rows as i64, self.weave.spans.len(), self.format.bytes());
+        let (end, channels, size) = (number + rows as i64, self.weave.spans.len(), self.size());
         let spans = &self.weave.spans[channel];
         let first = spans.partition_point(|span| span.to <= number);
         for span in spans[first..].iter().take_while(|span| span.from < end) {
@@ -290,6 +299,7 @@ impl Series {
                 let at = (row * channels + channel) * size;
                 match self.format {
                     SampleFormat::I16 => out[at..at + size].copy_from_slice(&(*value as i16).to_ne_bytes()),
+                    _ if self.wide => out[at..at + size].copy_from_slice(&value.to_ne_bytes()),
                     _ => out[at..at + size].copy_from_slice(&(*value as f32).to_ne_bytes()),
                 }
             }
@@ -303,7 +313,7 @@ impl Series {
         let stretch = self.weave.stretches[at];
         let number = stretch.from + (first - stretch.row) as i64;
         let rows = most.min((stretch.to - number) as u64) as usize;
-        let (before, row_bytes) = (out.len(), self.weave.spans.len() * self.format.bytes());
+        let (before, row_bytes) = (out.len(), self.weave.spans.len() * self.size());
         out.resize(before + rows * row_bytes, 0);
         let mut good = rows;
         let mut damage = None;
@@ -336,5 +346,9 @@ impl Rows for Series {
             }
         }
         Ok(())
+    }
+
+    fn is_wide(&self) -> bool {
+        self.wide
     }
 }

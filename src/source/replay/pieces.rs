@@ -67,8 +67,6 @@ pub struct OtherPiece {
 fn is_sequel(whole: &Capture, piece: &Capture) -> bool {
     let is_measured = whole.rate_is_measured || piece.rate_is_measured;
     is_same_acquisition(&whole.acquisition, &piece.acquisition, is_measured)
-        && !whole.rows.counts_from_levels()
-        && !piece.rows.counts_from_levels()
 }
 
 /// The pieces of a file that are one acquisition, as one capture: the first, and those behind it that are alike. Of others

@@ -54,8 +54,6 @@ pub(super) struct Epoch {
     pub(super) parts: Vec<Part>,
     /// Whether the rate is that of the first file's stamps.
     rate_is_measured: bool,
-    /// Whether samples are counted from what the first trace has.
-    counts_from_levels: bool,
 }
 
 /// What an acquisition in captured files holds.
@@ -277,12 +275,7 @@ impl Playlist {
             gap_before,
             anchors: vec![anchor],
         };
-        let counts_from_levels = capture.rows.counts_from_levels();
-        // Where samples are counted from the first trace of a file, the next file would be a step in the data.
-        let is_sequel = |epoch: &&mut Epoch| {
-            agree(epoch, capture) && !(new_file && (epoch.counts_from_levels || counts_from_levels))
-        };
-        if let Some(epoch) = self.epochs.last_mut().filter(is_sequel)
+        if let Some(epoch) = self.epochs.last_mut().filter(|epoch| agree(epoch, capture))
             && let Ok(gap) = u64::try_from(missing_since(epoch, capture, anchor, new_file))
         {
             match epoch.parts.last_mut() {
@@ -304,7 +297,7 @@ impl Playlist {
         let number = if at_start && acquisition.epoch <= MAX_EPOCH_US { acquisition.epoch } else { utc_us };
         acquisition.epoch = number.max(self.epochs.last().map_or(0, |before| before.acquisition.epoch + 1));
         let rate_is_measured = capture.rate_is_measured;
-        self.epochs.push(Epoch { acquisition, parts: vec![part(0, 0)], rate_is_measured, counts_from_levels });
+        self.epochs.push(Epoch { acquisition, parts: vec![part(0, 0)], rate_is_measured });
     }
 
     /// Nanoseconds from one round of a loop to the next: what everything spans, and one sample period.

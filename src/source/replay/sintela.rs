@@ -129,6 +129,7 @@ fn open_index(path: &Path, file: Arc<File>, index: Index) -> Result<Capture, Sou
         sample_format: SampleFormat::F32,
         quantity,
         scale: 1.0,
+        levels: Arc::default(),
         unit: unit.into(),
         clock: ClockQuality::FreeRunning,
         description: String::new(),

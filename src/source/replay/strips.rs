@@ -49,12 +49,22 @@ impl Number {
         }
     }
 
-    /// How it is handed on: small integers as `i16`, everything else as `f32`.
+    /// How it comes into blocks: small integers as `i16`, everything else as `f32`.
     pub(super) const fn format(self) -> SampleFormat {
         match self {
             Self::I8 | Self::I16 => SampleFormat::I16,
             Self::I32 | Self::F32 | Self::F64 | Self::Ibm => SampleFormat::F32,
         }
+    }
+
+    /// Whether single precision may lose something of it: it is then handed on as `f64`, for others to narrow.
+    const fn is_wide(self) -> bool {
+        matches!(self, Self::I32 | Self::F64)
+    }
+
+    /// Bytes of one as it is handed on.
+    const fn handed_on(self) -> usize {
+        if self.is_wide() { size_of::<f64>() } else { self.format().bytes() }
     }
 
     /// Puts the number that stands at the beginning of `from` into all of `to`, which holds one sample as it is
@@ -63,9 +73,9 @@ impl Number {
         match self {
             Self::I8 => to.copy_from_slice(&i16::from(i8::from_ne_bytes(ordered(from, big_endian))).to_ne_bytes()),
             Self::I16 => to.copy_from_slice(&i16::from_ne_bytes(ordered(from, big_endian)).to_ne_bytes()),
-            Self::I32 => single(to, i32::from_ne_bytes(ordered(from, big_endian)) as f32),
+            Self::I32 => to.copy_from_slice(&f64::from(i32::from_ne_bytes(ordered(from, big_endian))).to_ne_bytes()),
             Self::F32 => single(to, f32::from_ne_bytes(ordered(from, big_endian))),
-            Self::F64 => single(to, f64::from_ne_bytes(ordered(from, big_endian)) as f32),
+            Self::F64 => to.copy_from_slice(&ordered::<8>(from, big_endian)),
             Self::Ibm => single(to, ibm(u32::from_ne_bytes(ordered(from, big_endian)))),
         }
     }
@@ -205,7 +215,7 @@ impl Strips {
         let from = window.at + low + window.row * piece.row_step;
         self.buffer.resize(span as usize, 0);
         self.file.read_exact_at(&mut self.buffer, from).map_err(|e| io_error(&self.path, "read samples", e))?;
-        let out_bytes = self.number.format().bytes();
+        let out_bytes = self.number.handed_on();
         for channel in channels {
             let first = (piece.channels.place(channel) - low) as usize;
             for row in 0..window.rows as usize {
@@ -221,7 +231,7 @@ impl Strips {
 impl Rows for Strips {
     fn read(&mut self, first: u64, rows: usize, out: &mut Vec<u8>) -> Result<(), RowsError> {
         out.clear();
-        out.resize(rows * self.channels * self.number.format().bytes(), 0);
+        out.resize(rows * self.channels * self.number.handed_on(), 0);
         let (mut row, end) = (first, first + rows as u64);
         while row < end {
             let index = self.pieces.partition_point(|piece| piece.row <= row).saturating_sub(1);
@@ -234,6 +244,10 @@ impl Rows for Strips {
             row += rows;
         }
         Ok(())
+    }
+
+    fn is_wide(&self) -> bool {
+        self.number.is_wide()
     }
 }
 

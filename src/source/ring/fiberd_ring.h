@@ -15,7 +15,7 @@
 #define FIBERD_RING_HEADER_BYTES 4096u
 #define FIBERD_RING_SLOT_HEADER_BYTES 64u
 
-enum fiberd_sample_format { FIBERD_I16 = 1, FIBERD_F32 = 2, FIBERD_IQ16 = 3 };
+enum fiberd_sample_format { FIBERD_I16 = 1, FIBERD_F32 = 2, FIBERD_IQ16 = 3, FIBERD_I32 = 4 };
 
 enum fiberd_quantity {
   FIBERD_COUNTS = 0,

@@ -96,12 +96,9 @@ pub(super) struct SlotLayout {
 
 /// Checks what an epoch declares. The [`Acquisition`] comes back with `epoch` 0, to be numbered by the consumer.
 pub(super) fn check(d: &Declared, geometry: &Geometry) -> Result<(SlotLayout, Acquisition), String> {
-    let sample_format = match d.sample_format {
-        1 => SampleFormat::I16,
-        2 => SampleFormat::F32,
-        3 => SampleFormat::Iq16,
-        other => return Err(format!("the ring declares sample format {other}; 1 is i16, 2 f32, 3 iq16")),
-    };
+    let sample_format = SampleFormat::from_code(d.sample_format).ok_or_else(|| {
+        format!("the ring declares sample format {}; 1 is i16, 2 f32, 3 iq16, 4 i32", d.sample_format)
+    })?;
     if d.channels == 0 || d.channels > MAX_CHANNELS {
         return Err(format!("the ring declares {} channels, 1 to {MAX_CHANNELS} are possible", d.channels));
     }
@@ -146,6 +143,7 @@ pub(super) fn check(d: &Declared, geometry: &Geometry) -> Result<(SlotLayout, Ac
         sample_format,
         quantity: Quantity::from_code(d.quantity).ok_or_else(|| known("quantity", d.quantity))?,
         scale: d.scale,
+        levels: Arc::default(),
         unit: text("unit", &d.unit)?,
         clock: ClockQuality::from_code(d.clock_quality).ok_or_else(|| known("clock quality", d.clock_quality))?,
         description: text("description", &d.description)?,
@@ -195,11 +193,7 @@ pub(super) fn describe(spec: &RingSpec, instance: u64) -> Result<(Identity, Decl
         instance,
         channels: small(spec.channels)?,
         traces_per_slot: small(spec.traces_per_slot)?,
-        sample_format: match spec.sample_format {
-            SampleFormat::I16 => 1,
-            SampleFormat::F32 => 2,
-            SampleFormat::Iq16 => 3,
-        },
+        sample_format: spec.sample_format.code(),
         quantity: spec.quantity.code(),
         prr_hz: spec.prr_hz,
         dx_m: spec.dx_m,

@@ -187,11 +187,11 @@ proptest! {
     fn declarations_survive(
         channels in 1usize..5000, prr_hz in 1.0f64..10_000.0, dx_m in 0.1f64..20.0, start in -1e3f64..1e5,
         gauge in prop::option::of(0.5f64..50.0), scale in prop_oneof![-1e3f64..-1e-9, 1e-9f64..1e3],
-        quantity in 0u32..7, clock in 0u32..4, source in 0u32..3, description in "[a-zA-Z äöü·→0-9]{0,100}",
+        quantity in 0u32..7, clock in 0u32..4, source in 0u32..3, whole: bool, description in "[a-zA-Z äöü·→0-9]{0,100}",
     ) {
         let quantity = Quantity::from_code(quantity).unwrap();
-        let sample_format =
-            if quantity == Quantity::OpticalField { SampleFormat::Iq16 } else { SampleFormat::F32 };
+        let real = if whole { SampleFormat::I32 } else { SampleFormat::F32 };
+        let sample_format = if quantity == Quantity::OpticalField { SampleFormat::Iq16 } else { real };
         let spec = RingSpec {
             sample_format, channels, prr_hz, dx_m, fiber_start_m: start, gauge_length_m: gauge, scale, quantity,
             clock: ClockQuality::from_code(clock).unwrap(), source: SourceKind::from_code(source).unwrap(), description, unit: "nstrain/s".into(),

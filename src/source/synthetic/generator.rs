@@ -157,6 +157,12 @@ impl Generator {
                     self.write_values(trace, lit);
                     row.copy_from_slice(bytemuck::cast_slice(&self.values));
                 }
+                Format::I32 => {
+                    self.write_values(trace, lit);
+                    // A cast saturates.
+                    let counts = row.as_chunks_mut().0.iter_mut().zip(&self.values);
+                    counts.for_each(|(count, &value)| *count = (value.round_ties_even() as i32).to_ne_bytes());
+                }
                 Format::I16 => {
                     self.write_values(trace, lit);
                     let channels = self.values.len();

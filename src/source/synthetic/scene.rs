@@ -90,7 +90,7 @@ pub struct InterrogatorSpec {
     pub sample_format: Format,
     /// What samples measure; not for `iq16`, which is always the optical field.
     pub quantity: OutputQuantity,
-    /// One count of phase in radians; default 0.001 for `i16`, 1 for `f32`.
+    /// One count of phase in radians; default 0.001 for `i16`, 10⁻⁶ for `i32`, 1 for `f32`.
     pub count_rad: Option<f64>,
     /// One count of strain rate in nanostrain per second; default 1.
     pub count_nstrain_per_s: Option<f64>,
@@ -107,6 +107,8 @@ pub enum Format {
     /// Signed 16-bit counts.
     #[default]
     I16,
+    /// Signed 32-bit counts.
+    I32,
     /// 32-bit floats.
     F32,
     /// The complex optical field as interleaved 16-bit counts.
@@ -334,7 +336,11 @@ impl Scene {
         let i = &self.interrogator;
         match (i.sample_format, i.quantity) {
             (Format::Iq16, _) => 1.0,
-            (format, OutputQuantity::Phase) => i.count_rad.unwrap_or(if format == Format::I16 { 1e-3 } else { 1.0 }),
+            (format, OutputQuantity::Phase) => i.count_rad.unwrap_or(match format {
+                Format::I16 => 1e-3,
+                Format::I32 => 1e-6,
+                Format::F32 | Format::Iq16 => 1.0,
+            }),
             (_, OutputQuantity::StrainRate) => i.count_nstrain_per_s.unwrap_or(1.0),
         }
     }
@@ -343,6 +349,7 @@ impl Scene {
     pub const fn sample_format(&self) -> SampleFormat {
         match self.interrogator.sample_format {
             Format::I16 => SampleFormat::I16,
+            Format::I32 => SampleFormat::I32,
             Format::F32 => SampleFormat::F32,
             Format::Iq16 => SampleFormat::Iq16,
         }
@@ -389,6 +396,7 @@ impl Scene {
             sample_format: self.sample_format(),
             quantity: self.quantity(),
             scale: self.scale(),
+            levels: Arc::default(),
             unit: self.unit().into(),
             clock: ClockQuality::FreeRunning,
             description: self.fiber.description.clone(),

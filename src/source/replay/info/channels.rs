@@ -106,14 +106,16 @@ impl Channels {
         }
     }
 
-    /// One trace of `iq16` or `int16`, as it was stored: whether a part stands at the limit of the type.
+    /// One trace, as it was stored: whether a sample, or a part of a complex one, stands at the limit of its type.
     pub(super) fn add_limits(&mut self, trace: &[u8]) {
-        if self.format == SampleFormat::F32 {
-            return;
-        }
-        let at_limit = |pair: &[u8; 2]| matches!(i16::from_ne_bytes(*pair), i16::MIN | i16::MAX);
+        let of_16 = |pair: &[u8; 2]| matches!(i16::from_ne_bytes(*pair), i16::MIN | i16::MAX);
+        let of_32 = |four: &[u8; 4]| matches!(i32::from_ne_bytes(*four), i32::MIN | i32::MAX);
         for (channel, sample) in self.all.iter_mut().zip(trace.chunks_exact(self.format.bytes())) {
-            channel.at_limit |= sample.as_chunks().0.iter().any(at_limit);
+            channel.at_limit |= match self.format {
+                SampleFormat::F32 => return,
+                SampleFormat::I32 => sample.as_chunks().0.iter().any(of_32),
+                SampleFormat::I16 | SampleFormat::Iq16 => sample.as_chunks().0.iter().any(of_16),
+            };
         }
     }
 

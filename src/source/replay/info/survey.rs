@@ -2,6 +2,7 @@
 //! longer than a small one.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::channels::Channels;
 use super::noise::Noise;
@@ -69,6 +70,7 @@ pub(super) fn survey(
     let longest = windows.iter().map(|window| window.end - window.start).max().unwrap_or(0);
     // The magnitude of a complex field has no spectrum that means anything.
     let noise = if format == SampleFormat::Iq16 { None } else { Noise::new(channels, longest) };
+    let levels = Arc::clone(&capture.acquisition.levels);
     let channels = Channels::new(channels, format);
     let mut found =
         Survey { samples: Samples::default(), channels, noise, traces: 0, damaged: 0, findings: Vec::new() };
@@ -85,7 +87,7 @@ pub(super) fn survey(
             for at in 0..rows.good {
                 let stored = &reader.bytes[at * rows.bytes..][..rows.bytes];
                 decode(stored, format, &mut trace);
-                sums.add(stored, format, &trace);
+                sums.add(stored, format, (&trace, &levels));
                 reader.found.add(stored, &trace);
                 if let Some(picture) = &mut picture {
                     picture.add(utc_ns(parts, row + at as u64), &trace);
@@ -169,6 +171,7 @@ pub(crate) fn decode(stored: &[u8], format: SampleFormat, out: &mut Vec<f32>) {
     out.clear();
     match format {
         SampleFormat::I16 => out.extend(stored.as_chunks().0.iter().map(|&b| f32::from(i16::from_ne_bytes(b)))),
+        SampleFormat::I32 => out.extend(stored.as_chunks().0.iter().map(|&b| i32::from_ne_bytes(b) as f32)),
         SampleFormat::F32 => out.extend(stored.as_chunks().0.iter().map(|&b| f32::from_ne_bytes(b))),
         SampleFormat::Iq16 => {
             out.extend(stored.as_chunks().0.iter().map(|&[a, b, c, d]| {
@@ -189,10 +192,17 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, stored: &[u8], format: SampleFormat, trace: &[f32]) {
+    /// One trace, and what was taken off its samples.
+    fn add(&mut self, stored: &[u8], format: SampleFormat, (trace, levels): (&[f32], &[f64])) {
         match format {
             SampleFormat::Iq16 => {
                 stored.as_chunks().0.iter().for_each(|&b| self.one(f64::from(i16::from_ne_bytes(b))));
+            }
+            SampleFormat::I32 => {
+                stored.as_chunks().0.iter().for_each(|&b| self.one(f64::from(i32::from_ne_bytes(b))));
+            }
+            SampleFormat::F32 if !levels.is_empty() => {
+                trace.iter().zip(levels).for_each(|(&value, level)| self.one(f64::from(value) + level));
             }
             SampleFormat::I16 | SampleFormat::F32 => trace.iter().for_each(|&value| self.one(value.into())),
         }
