@@ -13,7 +13,7 @@ use common::{captures, must_succeed, python};
 use fiberd::export::{ExportError, Exported, Format, Request, export};
 use fiberd::record::{self, Limits};
 use fiberd::source::replay::{Depth, Replay, describe, look};
-use fiberd::source::synthetic::{Scene, SceneSource};
+use fiberd::source::synthetic::{self, Scene, SceneSource};
 use fiberd::source::{ReplaySpeed, Severity};
 use proptest::prelude::*;
 
@@ -40,9 +40,9 @@ fn run(request: &Request) -> Result<Exported, ExportError> {
     export(request, &AtomicBool::new(false), &mut |_| {})
 }
 
-/// A recording of the built-in scene, `int16` with a scale of its own.
-fn scene(path: &Path, traces: u64) {
-    let source = Box::new(SceneSource::new(&Scene::default()).unwrap());
+/// A recording of a scene, whose counts have a scale of their own.
+fn scene(path: &Path, scene: &Scene, traces: u64) {
+    let source = Box::new(SceneSource::new(scene).unwrap());
     let limits = Limits { duration: None, traces: Some(traces) };
     record::record(source, path, limits, &AtomicBool::new(false), &mut |_| {}).unwrap();
 }
@@ -70,6 +70,11 @@ fn independent_readers_find_what_was_captured() {
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/capture-v1.fdas");
     run(&Request { raw: true, ..request(&ours, Format::Npy, out("raw.npy")) }).unwrap();
     run(&request(&ours, Format::Npy, out("scaled.npy"))).unwrap();
+    let (long, mut counts) = (out("long.fdas"), Scene::default());
+    counts.interrogator.sample_format = synthetic::Format::I32;
+    scene(&long, &counts, 50);
+    run(&Request { raw: true, ..request(&long, Format::Npy, out("long.npy")) }).unwrap();
+    run(&Request { raw: true, ..request(&long, Format::Prodml, out("long.h5")) }).unwrap();
     let idas = captures().join("iDAS005_hdf5_example.626.h5");
     run(&Request { channels: Some((100, 300)), ..request(&idas, Format::Prodml, out("idas.h5")) }).unwrap();
     check(&["check".as_ref(), folder.path(), &captures()]);
@@ -81,7 +86,7 @@ fn independent_readers_find_what_was_captured() {
 fn nothing_is_written_over_and_nothing_is_left_of_what_fails() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("scene.fdas");
-    scene(&file, 300);
+    scene(&file, &Scene::default(), 300);
     let there = || {
         let mut names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
@@ -171,7 +176,7 @@ proptest! {
 fn damage_is_a_gap_and_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("scene.fdas");
-    scene(&file, 6000);
+    scene(&file, &Scene::default(), 6000);
     let mut bytes = fs::read(&file).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0xff;

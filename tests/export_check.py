@@ -106,6 +106,10 @@ def check(folder, captures):
     ours, physical = np.load(folder / "raw.npy"), np.load(folder / "scaled.npy")
     assert ours.dtype == "i2" and physical.dtype == "f4"
     assert np.array_equal((ours * 0.5).astype("f4"), physical) and ours.any()
+    counts = np.load(folder / "long.npy")
+    with h5py.File(folder / "long.h5") as file:
+        raw = file["Acquisition/Raw[0]/RawData"]
+        assert raw.dtype == counts.dtype == "i4" and np.array_equal(raw[...], counts) and np.abs(counts).max() > 2**16
     with h5py.File(captures / "iDAS005_hdf5_example.626.h5") as file:
         raw = file["Acquisition/Raw[0]"]
         original, stamps = raw["RawData"][...], raw["RawDataTime"][...] * 1000

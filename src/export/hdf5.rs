@@ -24,6 +24,7 @@ pub(super) enum Value {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Type {
     I16,
+    I32,
     I64,
     F32,
 }
@@ -48,7 +49,7 @@ impl Type {
         match self {
             Self::I16 => 2,
             Self::I64 => 8,
-            Self::F32 => 4,
+            Self::I32 | Self::F32 => 4,
         }
     }
 
@@ -57,6 +58,7 @@ impl Type {
         let integer = |bytes: u8| vec![0x10, 0x08, 0, 0, bytes, 0, 0, 0, 0, 0, bytes * 8, 0];
         match self {
             Self::I16 => integer(2),
+            Self::I32 => integer(4),
             Self::I64 => integer(8),
             Self::F32 => float(4, 31, (23, 8, 0, 23), 127),
         }

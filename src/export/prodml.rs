@@ -177,7 +177,11 @@ fn part(start: &Start, layout: &Layout, count: u64) -> Vec<(&'static str, Value)
 
 fn samples(start: &Start, stored: bool, layout: &Layout) -> Node {
     let channels = start.acquisition.channels as u64;
-    let kind = if stored && start.acquisition.sample_format == SampleFormat::I16 { Type::I16 } else { Type::F32 };
+    let kind = match start.acquisition.sample_format {
+        SampleFormat::I16 if stored => Type::I16,
+        SampleFormat::I32 if stored => Type::I32,
+        _ => Type::F32,
+    };
     let mut attributes = part(start, layout, layout.rows * channels);
     attributes.push(("Dimensions", Value::Texts(vec!["time".into(), "locus".into()])));
     Node::Dataset(Dataset { kind, shape: vec![layout.rows, channels], at: layout.samples_at, attributes })
