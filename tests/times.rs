@@ -78,13 +78,14 @@ fn write_all(producer: &mut Producer) {
     producer.heartbeat();
 }
 
-/// All frames that come of a source in blocks of so many ms; its blocks are recorded as well when there is a recorder.
+/// All frames that come of a source in blocks of so many ms, and how many steps of the clock and stamps in doubt there were; its
+/// blocks are recorded as well when there is a recorder.
 fn frames_of(
     source: &mut dyn Interrogator,
     producer: Option<&Producer>,
     block_ms: u64,
     recorder: Option<&Recorder>,
-) -> (Vec<Frame>, u64) {
+) -> (Vec<Frame>, (u64, u64)) {
     let acquisition = loop {
         match source.probe().unwrap() {
             Probe::Ready(acquisition) => break Arc::new(acquisition),
@@ -124,10 +125,11 @@ fn frames_of(
         engine.process(lease);
     }
     engine.finish();
-    (std::iter::from_fn(|| outlet.take_within(Duration::ZERO)).collect(), counters.clock_steps.get())
+    let clock = (counters.clock_steps.get(), counters.stamps_doubted.get());
+    (std::iter::from_fn(|| outlet.take_within(Duration::ZERO)).collect(), clock)
 }
 
-fn live_and_recorded(folder: &Path) -> ((Vec<Frame>, u64), std::path::PathBuf) {
+fn live_and_recorded(folder: &Path) -> ((Vec<Frame>, (u64, u64)), std::path::PathBuf) {
     let ring = folder.join("ring");
     let mut producer = Producer::create(&ring, &spec()).unwrap();
     write_all(&mut producer);
@@ -141,8 +143,8 @@ fn live_and_recorded(folder: &Path) -> ((Vec<Frame>, u64), std::path::PathBuf) {
 #[test]
 fn frames_carry_the_times_and_the_flags_of_their_slots() {
     let folder = tempfile::tempdir().unwrap();
-    let ((frames, steps), _) = live_and_recorded(folder.path());
-    assert_eq!(steps, 1);
+    let ((frames, clock), _) = live_and_recorded(folder.path());
+    assert_eq!(clock, (1, 2), "the bad stamp is in doubt, and the first one behind the step");
     let lines: Vec<_> = frames.iter().filter(|frame| frame.stream.name != "many").collect();
     assert!(lines.len() > 100, "{}", lines.len());
     let seen_at = STEP + SLOT;
@@ -175,10 +177,11 @@ fn frames_carry_the_times_and_the_flags_of_their_slots() {
 #[test]
 fn a_recording_gives_the_frames_of_the_live_ring() {
     let folder = tempfile::tempdir().unwrap();
-    let ((live, _), file) = live_and_recorded(folder.path());
+    let ((live, clock), file) = live_and_recorded(folder.path());
     for block_ms in [7, 20, 333] {
         let mut replay = Replay::open(std::slice::from_ref(&file), ReplaySpeed::Unpaced, false).unwrap();
-        let (again, _) = frames_of(&mut replay, None, block_ms, None);
+        let (again, clock_again) = frames_of(&mut replay, None, block_ms, None);
+        assert_eq!(clock_again, clock);
         let essence = |frame: &Frame| {
             let values: Vec<_> = frame.values.flat().iter().map(|value| value.to_bits()).collect();
             let times = (frame.utc_first_ns, frame.utc_end_ns, frame.utc_uncertainty_ns);
