@@ -156,6 +156,24 @@ fn regions_that_make_no_sense_are_refused() {
     let texts = acquisition().unit.len() + acquisition().description.len();
     let table = 128 + texts;
     let cases = [
+/// Times that were rounded from other traces than the reader's are no news, or a reader would hold one for each chunk.
+#[test]
+fn chunks_that_count_on_share_one_anchor_and_stay_on_its_line() {
+    let chunks: Vec<_> = (0..5000u64).map(|n| (0, 37, [0, -1, 1, 0, 1][n as usize % 5], u8::from(n > 0))).collect();
+    let (bytes, pieces, _) = capture(0, &chunks);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("long.fdas");
+    std::fs::write(&file, &bytes).unwrap();
+    let opened = super::fdas::open(&file).unwrap();
+    assert_eq!(opened.anchors.len(), 1);
+    let playlist = super::playlist::Playlist::of(&file, &opened).unwrap();
+    let epoch = &playlist.epochs[0];
+    for Piece { chunk, .. } in &pieces {
+        let utc_ns = epoch.parts[0].utc_ns(&epoch.acquisition, chunk.first_trace);
+        assert!(utc_ns.abs_diff(chunk.utc_ns) <= 1, "trace {}", chunk.first_trace);
+    }
+}
+
         ("600 regions", 112, &600u32.to_le_bytes()[..]),
         ("more than the header holds", 112, &9u32.to_le_bytes()),
         ("begins with the first channel", table, &0u64.to_le_bytes()),

@@ -212,15 +212,12 @@ impl Walk {
         self.next_trace = first.saturating_add(u64::from(chunk.traces));
     }
 
-    /// Whether an anchor is what follows from the one before.
+    /// Whether an anchor is what follows from the one before: chunks that only count on lie on one straight line. The whole
+    /// nanoseconds of a chunk may be rounded from another one than the anchor that is kept.
     fn is_no_news(&self, anchor: &Anchor) -> bool {
-        let counted_on = |last: &Anchor| last.utc_ns.checked_add(self.prr.traces_to_ns(anchor.row - last.row));
-        !anchor.is_stamped
-            && anchor.gap_before == Some(0)
-            && self
-                .anchors
-                .last()
-                .is_some_and(|last| (last.state, counted_on(last)) == (anchor.state, Some(anchor.utc_ns)))
+        let counted_on = |last: &Anchor| last.utc_ns.saturating_add(self.prr.traces_to_ns(anchor.row - last.row));
+        let follows = |last: &Anchor| last.state == anchor.state && counted_on(last).abs_diff(anchor.utc_ns) <= 1;
+        !anchor.is_stamped && anchor.gap_before == Some(0) && self.anchors.last().is_some_and(follows)
     }
 
     /// Of `missing` traces before a good chunk, those that damaged bytes can have held become rows that cannot be read. At
