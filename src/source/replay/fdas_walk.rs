@@ -84,7 +84,8 @@ impl Walk {
         while at < size {
             let mut head = [0; CHUNK_HEAD];
             if size - at < CHUNK_HEAD as u64 {
-                self.notes.push(Finding::damaged(format!("cut off within the head of a chunk at byte {at}")));
+                // Nothing says that a trace is lost: who records writes a head before its samples.
+                self.notes.push(Finding::warning(format!("cut off within the head of a chunk at byte {at}")));
                 break;
             }
             file.read_exact_at(&mut head, at).map_err(|e| io_error(path, "read a chunk's head", e))?;
@@ -94,12 +95,16 @@ impl Walk {
                     let (samples_at, payload) = (at + CHUNK_HEAD as u64, chunk.payload_bytes as usize);
                     if size - samples_at < payload as u64 {
                         let lost = chunk.traces;
+                        // Where nothing came before, there is nothing to be played either.
+                        if self.rows > 0 {
+                            self.add(&chunk, None);
+                        }
                         self.notes.push(Finding::damaged(format!(
                             "cut off within the chunk at byte {at}: its {lost} traces are lost"
                         )));
                         break;
                     }
-                    self.add(&chunk, samples_at);
+                    self.add(&chunk, Some(samples_at));
                     at = samples_at + padded(payload) as u64;
                 }
                 Some(Head::End(end)) => {
@@ -174,8 +179,8 @@ impl Walk {
         Ok(size)
     }
 
-    /// A whole chunk, whose samples begin at a byte.
-    fn add(&mut self, chunk: &Chunk, samples_at: u64) {
+    /// A chunk with a whole head, whose samples begin at a byte; `None` where they are cut off.
+    fn add(&mut self, chunk: &Chunk, samples_at: Option<u64>) {
         let (first, mut gap) = (chunk.first_trace, 0);
         match self.first_trace {
             Some(_) => gap = first - self.next_trace,
@@ -185,7 +190,7 @@ impl Walk {
                 // Older files do not say with which trace they begin: then it is what the damaged bytes can have held.
                 let held = self.damaged_bytes / self.row_bytes.max(1) as u64;
                 let begins = match self.declared_first {
-                    0 => first.saturating_sub(held),
+                    0 => first.saturating_sub(chunk.gap_before).saturating_sub(held),
                     declared => declared.min(first),
                 };
                 self.first_trace = Some(begins);
@@ -207,7 +212,7 @@ impl Walk {
         if !self.is_no_news(&anchor) {
             self.anchors.push(anchor);
         }
-        let samples = Some((samples_at, chunk.payload_bytes, chunk.payload_crc));
+        let samples = samples_at.map(|at| (at, chunk.payload_bytes, chunk.payload_crc));
         self.push(u64::from(chunk.traces), samples);
         self.next_trace = first.saturating_add(u64::from(chunk.traces));
     }
