@@ -14,6 +14,14 @@ pub struct InstrumentState {
     pub overloaded: bool,
     /// A calibration is running.
     pub calibrating: bool,
+impl InstrumentState {
+    /// What either says.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self { overloaded: self.overloaded || other.overloaded, calibrating: self.calibrating || other.calibrating }
+    }
+}
+
 }
 
 /// What holds from one row on, up to the next mark.
