@@ -21,6 +21,7 @@ mod missing;
 pub mod plan;
 mod planned;
 mod planner;
+mod ranges;
 mod replan;
 mod silent;
 mod stream_out;
@@ -297,7 +298,7 @@ impl Engine {
             if nonfinite > 0 {
                 counters.nonfinite_samples.add(nonfinite as u64);
                 let rows = plans.tiles.iter().flat_map(|tile| tile.replaced_rows().iter().copied());
-                self.marked.replaced.add_rows(lease.first_trace.0, rows);
+                self.marked.replace(lease.first_trace.0, rows);
             }
             let output = Arc::clone(&plans.output);
             let context = LineContext {

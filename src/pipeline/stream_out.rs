@@ -9,8 +9,8 @@ use crate::acquisition::Acquisition;
 use crate::dsp::{Line, traces_seen};
 use crate::egress::Egress;
 use crate::frame::{
-    FLAG_CLOCK_STEP, FLAG_GAP_BEFORE, FLAG_PARTIAL_LINE, FLAG_SHORT_WINDOW, Frame, SharedStream, Stream, Values,
-    ValuesPool, View,
+    FLAG_CLOCK_STEP, FLAG_GAP_BEFORE, FLAG_PARTIAL_LINE, FLAG_SHORT_WINDOW, Frame, SharedRanges, SharedStream, Stream,
+    Values, ValuesPool, View,
 };
 use crate::pipeline::clock::TimeBase;
 use crate::pipeline::marked::Marked;
@@ -318,7 +318,7 @@ impl StreamOut {
             utc_uncertainty_ns: 0,
             utc_end_ns: 0,
             gap_traces,
-            missing: Arc::default(),
+            missing: SharedRanges::default(),
             flags,
             running_min: 0.0,
             running_max: 0.0,
