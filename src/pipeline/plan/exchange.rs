@@ -186,7 +186,8 @@ impl Plans {
                 }
             }
         }
-        self.tiles[number].settle((self.later, self.max_block_traces), self.needs_all, now.next_trace, stock);
+        let needed = self.is_needed(number);
+        self.tiles[number].settle((self.later, self.max_block_traces), needed, now.next_trace, stock);
     }
 
     fn remove_lane(&mut self, transform: &mut Transform, tile: usize, stock: &mut Stock) {
