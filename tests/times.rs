@@ -212,7 +212,9 @@ fn captured(source: Box<dyn Interrogator>, until: usize, producer: Option<&Produ
     let begun = Instant::now();
     let mut traces = 0;
     while traces < until && begun.elapsed() < Duration::from_secs(60) {
-        producer.iter().for_each(|producer| producer.heartbeat());
+        if let Some(producer) = producer {
+            producer.heartbeat();
+        }
         traces += filled_rx.recv_timeout(Duration::from_millis(50)).map_or(0, |lease| lease.traces);
     }
     drop((stop_tx, filled_rx));
