@@ -161,6 +161,12 @@ pub(super) trait Rows: Send {
         None
     }
 
+    /// Traces behind the last row that are known to be lost because the file ends too early: its recorder died, or goes on.
+    /// That is no damage of what is there.
+    fn cut_off(&self) -> u64 {
+        0
+    }
+
     /// What was done to the samples, when they are not as they stand in the file.
     fn note(&self) -> Option<String> {
         None

@@ -48,6 +48,8 @@ pub(super) struct Walk {
     /// Times; without those that are only counted on.
     pub(super) anchors: Vec<Anchor>,
     pub(super) rows: u64,
+    /// Traces behind the last row that are lost with the end of the file, by the head of the chunk that was cut off.
+    pub(super) cut_off: u64,
     pub(super) notes: Vec<Finding>,
     /// Behind the last trace.
     next_trace: u64,
@@ -70,6 +72,7 @@ impl Walk {
             chunks: Vec::new(),
             anchors: Vec::new(),
             rows: 0,
+            cut_off: 0,
             notes: Vec::new(),
             next_trace: 0,
             counted: End::default(),
@@ -95,16 +98,13 @@ impl Walk {
                     let (samples_at, payload) = (at + CHUNK_HEAD as u64, chunk.payload_bytes as usize);
                     if size - samples_at < payload as u64 {
                         let lost = chunk.traces;
-                        // Where nothing came before, there is nothing to be played either.
-                        if self.rows > 0 {
-                            self.add(&chunk, None);
-                        }
-                        self.notes.push(Finding::damaged(format!(
+                        self.cut_off = chunk.first_trace.saturating_add(lost.into()).saturating_sub(self.next_trace);
+                        self.notes.push(Finding::warning(format!(
                             "cut off within the chunk at byte {at}: its {lost} traces are lost"
                         )));
                         break;
                     }
-                    self.add(&chunk, Some(samples_at));
+                    self.add(&chunk, samples_at);
                     at = samples_at + padded(payload) as u64;
                 }
                 Some(Head::End(end)) => {
@@ -179,8 +179,8 @@ impl Walk {
         Ok(size)
     }
 
-    /// A chunk with a whole head, whose samples begin at a byte; `None` where they are cut off.
-    fn add(&mut self, chunk: &Chunk, samples_at: Option<u64>) {
+    /// A whole chunk, whose samples begin at a byte.
+    fn add(&mut self, chunk: &Chunk, samples_at: u64) {
         let (first, mut gap) = (chunk.first_trace, 0);
         match self.first_trace {
             Some(_) => gap = first - self.next_trace,
@@ -212,7 +212,7 @@ impl Walk {
         if !self.is_no_news(&anchor) {
             self.anchors.push(anchor);
         }
-        let samples = samples_at.map(|at| (at, chunk.payload_bytes, chunk.payload_crc));
+        let samples = Some((samples_at, chunk.payload_bytes, chunk.payload_crc));
         self.push(u64::from(chunk.traces), samples);
         self.next_trace = first.saturating_add(u64::from(chunk.traces));
     }
