@@ -190,7 +190,7 @@ impl Walk {
                 // Older files do not say with which trace they begin: then it is what the damaged bytes can have held.
                 let held = self.damaged_bytes / self.row_bytes.max(1) as u64;
                 let begins = match self.declared_first {
-                    0 => first.saturating_sub(chunk.gap_before).saturating_sub(held),
+                    0 => first.saturating_sub(held),
                     declared => declared.min(first),
                 };
                 self.first_trace = Some(begins);
