@@ -85,7 +85,6 @@ def captures(folder, out):
         "decimated_optodas.hdf5": dict(prr=500, gauge=10.213001907746815, quantity="strain_rate", unit="strain/s", shape=(5000, 51)),
         "terra15_v5_test_file.hdf5": dict(prr=3217.8043, gauge=2.4502857212913773, quantity="velocity", unit="m/s", shape=(2060, 43)),
         "gdr_1.h5": dict(prr=1000, gauge=10.0, quantity="counts", unit="", shape=(10000, 10)),
-        "febus_2.h5": dict(prr=1050, gauge=2.0, quantity="counts", unit="dB re 1 nStrain/sqrt(Hz)", shape=(1050, 101)),
     }
     for name, told in known.items():
         patch = dascore.read(folder / name)[0].transpose("time", "distance")
@@ -101,6 +100,8 @@ def captures(folder, out):
         )
         cases.good(name, [folder / name], epoch)
 
+    # Decibels over frequency, 3001 of them, that DASCore takes for 1050 samples in time.
+    cases.bad("febus_2.h5", [folder / "febus_2.h5"], "PSD [dB re 1 nStrain|sqrt(Hz)]: `dB re 1 nStrain/sqrt(Hz)` is a logarithmic scale")
     cases.bad("prodml_fbe_1.h5", [folder / "prodml_fbe_1.h5"], "FBE: lines of band energy")
     (cases.out / "lines.json").write_text(json.dumps(lines(folder / "prodml_fbe_1.h5")))
 
@@ -277,7 +278,7 @@ def prodml_cases(cases):
     with h5py.File(both, "a") as file:
         file["Acquisition/Processed/Fbe[0]/FbeData[0]"] = np.ones((4, 7))
     cases.good("samples beside lines of band energy", [both], expected)
-    cases.bad("a spectrum", [prodml(out / "psd.h5", data, raw={"RawDataUnit": b"rad^2/Hz"})], "spectra")
+    cases.bad("a spectrum", [prodml(out / "psd.h5", data, raw={"RawDataUnit": b"rad^2/Hz"})], "spectrum")
     with h5py.File(prodml(out / "freq.h5", data), "a") as file:
         file["Acquisition/Raw[0]/RawData"].attrs["Dimensions"] = [b"time", b"frequency"]
     cases.bad("a dimension of frequencies", [out / "freq.h5"], "spectra")
@@ -364,6 +365,10 @@ def optodas_cases(cases):
     cases.good("OptoDAS without channels", [optodas(out / "o2.h5", data, numbers, scale=0.25, drop=("header/channels",))], expected)
     cases.bad("OptoDAS, wrong channels", [optodas(out / "o3.h5", data, numbers[:4])], "header/channels")
     cases.bad("OptoDAS, no time", [optodas(out / "o4.h5", data, numbers, drop=("header/time",))], "header/time")
+    for name, words in (("unit", b"dB re 1 rad"), ("name", b"Power spectral density")):
+        with h5py.File(optodas(out / f"of{name}.h5", data, numbers, drop=(f"header/{name}",)), "a") as file:
+            file[f"header/{name}"] = words
+        cases.bad(f"OptoDAS, a spectrum by its {name}", [out / f"of{name}.h5"], words.decode())
     cases.bad("OptoDAS, dt not a number", [optodas(out / "o5.h5", data, numbers, dt=np.nan)], "header/dt")
 
 
@@ -404,10 +409,13 @@ def terra15_cases(cases):
     half = [terra15(out / "ta.h5", data[:200], seconds[:200]), terra15(out / "tb.h5", data[200:], seconds[200:])]
     cases.good("Terra15, two files", half, expected)
     cases.bad("Terra15, times that stand still", [terra15(out / "ts.h5", data, np.full(400, START / NS))], "rate")
+    with h5py.File(terra15(out / "tp.h5", data, seconds), "a") as file:
+        file.attrs["data_product"] = "frequency_band_energy"
+    cases.bad("Terra15, a spectrum", [out / "tp.h5"], "spectrum")
     cases.bad("Terra15, too few times", [terra15(out / "tf.h5", data, seconds[:399])], "399")
 
 
-def febus(path, blocks, stamps, *, version=True, extent=(10, 14, 0, 0), overlap=100):
+def febus(path, blocks, stamps, *, version=True, extent=(10, 14, 0, 0), overlap=100, name="StrainRate"):
     with h5py.File(path, "w") as file:
         zone = file.create_group("fa1-x/Source1/Zone1")
         for group in (zone, zone.parent):
@@ -417,7 +425,7 @@ def febus(path, blocks, stamps, *, version=True, extent=(10, 14, 0, 0), overlap=
                                     BlockOverlap=np.array([overlap], "i4"), PulseRateFreq=np.array([1000], "i4")))
             if version:
                 group.attrs["Version"] = b"2.1.0"
-        zone["StrainRate"] = blocks
+        zone[name] = blocks
         zone.parent["time"] = np.asarray(stamps, "f8")
     return path
 
@@ -452,6 +460,7 @@ def febus_cases(cases):
         path = febus(out / f"fw{overlap}.h5", whole, START / NS + 2.0 * np.arange(3), extent=(10, 14, 0, 999), overlap=overlap)
         cases.good(f"Febus, nothing overlaps, {overlap} % said", [path],
                    cases.epoch(signal, START - NS // 5 + np.arange(3000) * (NS // 500), distances, 500, **told))
+    cases.bad("Febus, a spectrum", [febus(out / "fp.h5", blocks, stamps, extent=(10, 14, 0, 999), name="FFT [nStrain]")], "spectrum")
     cases.bad("Febus, too few times", [febus(out / "ft.h5", blocks, stamps[:2], extent=(10, 14, 0, 999))], "4 blocks")
     cases.bad("Febus, blocks shorter than their step", [febus(out / "fs.h5", blocks[:, :100], stamps, extent=(10, 14, 5, 104))], "count")
 
@@ -472,6 +481,9 @@ def dasrcn_cases(cases):
     expected = cases.epoch(data, grid(START, 300, 1000), 1.5 * np.arange(6), 1000, gauge=None, quantity="counts", unit="", scale=1.0)
     cases.good("DAS-RCN, locus first", [dasrcn(out / "r.h5", data, grid(START, 300, 1000), turned=True)], expected)
     cases.good("DAS-RCN, rate from the times", [dasrcn(out / "rn.h5", data, grid(START, 300, 1000), rate="NaN")], expected)
+    with h5py.File(dasrcn(out / "rp.h5", data, grid(START, 300, 1000)), "a") as file:
+        file["DasMetadata/Interrogator/Acquisition"].attrs["UnitOfMeasure"] = "nstrain^2/Hz"
+    cases.bad("DAS-RCN, a spectrum", [out / "rp.h5"], "spectrum")
     cases.bad("DAS-RCN, too few times", [dasrcn(out / "rt.h5", data, grid(START, 299, 1000))], "299")
 
 
