@@ -102,7 +102,15 @@ def captures(folder, out):
 
     # Decibels over frequency, 3001 of them, that DASCore takes for 1050 samples in time.
     cases.bad("febus_2.h5", [folder / "febus_2.h5"], "PSD [dB re 1 nStrain|sqrt(Hz)]: `dB re 1 nStrain/sqrt(Hz)` is a logarithmic scale")
-    cases.bad("prodml_fbe_1.h5", [folder / "prodml_fbe_1.h5"], "FBE: lines of band energy")
+    fbe = folder / "prodml_fbe_1.h5"
+    with h5py.File(fbe) as file:
+        group = file["Acquisition/Processed/Fbe[0]"]
+        times = group["FbeDataTime"][...] * 1000
+        told = dict(gauge=4.0838094, quantity="band_energy", unit="rad2/Hz", scale=1.0)
+        for band, name in [(0, fbe), (0, f"{fbe}#FbeData[0]"), (3, f"{fbe}#FbeData[3]")]:
+            epoch = cases.epoch(group[f"FbeData[{band}]"][...], times, 1.0209523 * np.arange(301), 1 / 5.12, **told)
+            cases.good(f"{name}: band {band}", [name], epoch)
+    cases.bad("a band that is not there", [f"{fbe}#FbeData[5]"], "there is FbeData[0], FbeData[1], FbeData[2], FbeData[3], FbeData[4]")
     (cases.out / "lines.json").write_text(json.dumps(lines(folder / "prodml_fbe_1.h5")))
 
     data, times = sintela_by_hand((folder / "sintela_protobuf_1.pb").read_bytes())
@@ -302,6 +310,41 @@ def prodml_cases(cases):
         path.write_bytes(whole[:part])
         cases.bad(f"cut at {part}", [path], "")
     cases.bad("a good and a bad file", [first, out / "cut-900.h5"], "cut-900.h5")
+
+
+def fbe(path, bands, times, *, unit=b"rad2/Hz", turned=False, edges=((1.0, 10.0), (10.0, 50.0))):
+    with h5py.File(path, "w") as file:
+        file.create_group("Acquisition").attrs.update(dict(schemaVersion=b"2.0", NumberOfLoci=50, StartLocusIndex=3, SpatialSamplingInterval=2.0,
+                                                           SpatialSamplingIntervalUnit=b"m", GaugeLength=8.0, GaugeLengthUnit=b"m"))
+        group = file.create_group("Acquisition/Processed/Fbe[0]")
+        group.attrs.update(dict(FbeDataUnit=unit, OutputDataRate=2.0, StartLocusIndex=10, NumberOfLoci=bands[0].shape[1]))
+        for number, (band, edge) in enumerate(zip(bands, edges)):
+            dataset = group.create_dataset(f"FbeData[{number}]", data=band.T if turned else band)
+            dataset.attrs["Dimensions"] = [b"locus", b"time"] if turned else [b"time", b"locus"]
+            if edge:
+                dataset.attrs["StartFrequency"], dataset.attrs["EndFrequency"] = edge
+        group["FbeDataTime"] = np.asarray(times) // 1000
+    return path
+
+
+def fbe_cases(cases):
+    """Lines of band energy: two bands of 40 lines at 2 Hz, of 7 loci."""
+    out = cases.out
+    bands = [np.abs(noise(40, 7, "<f4", seed)) ** 3 for seed in (5, 6)]
+    times, distances = grid(START, 40, 2), 2.0 * (13 + np.arange(7))
+    told = dict(gauge=8.0, quantity="band_energy", unit="rad2/Hz", scale=1.0)
+    epochs = [cases.epoch(band, times, distances, 2, **told) for band in bands]
+    cases.good("FBE", [fbe(out / "e.h5", bands, times)], epochs[0])
+    cases.good("FBE, the second band", [f"{out / 'e.h5'}#FbeData[1]"], epochs[1])
+    cases.good("FBE, locus first", [f"{fbe(out / 'et.h5', bands, times, turned=True)}#FbeData[1]"], epochs[1])
+    cases.good("FBE, doubles", [fbe(out / "ed.h5", [band.astype("f8") for band in bands], times)], epochs[0])
+    gap = np.where(np.arange(40) < 15, times, times + 6 * NS)
+    cases.good("FBE, twelve lines lost", [fbe(out / "eg.h5", bands, gap)], cases.epoch(bands[0], gap, distances, 2, **told))
+    cases.good("FBE, a band of which nobody knows which it is", [fbe(out / "ee.h5", bands, times, edges=(None, (10.0, 50.0)))], epochs[1])
+    cases.bad("FBE, no band is known", [fbe(out / "en.h5", bands, times, edges=(None, (50.0, 10.0)))], "which band")
+    cases.bad("FBE in dB", [fbe(out / "eb.h5", bands, times, unit=b"dB re 1 rad2/Hz")], "logarithmic")
+    cases.bad("FBE, amplitudes", [fbe(out / "ea.h5", bands, times, unit=b"nstrain/s")], "amplitude")
+    cases.bad("FBE, whole numbers", [fbe(out / "ei.h5", [band.astype("i2") for band in bands], times)], "floats")
 
 
 def prodml_times(cases, data, distances, told):
@@ -653,7 +696,7 @@ def variants(out):
     import replay_vendors
 
     cases = Cases(out)
-    ours = (prodml_cases, optodas_cases, terra15_cases, febus_cases, dasrcn_cases, sintela_cases, pieces_cases, unknown_cases)
+    ours = (prodml_cases, fbe_cases, optodas_cases, terra15_cases, febus_cases, dasrcn_cases, sintela_cases, pieces_cases, unknown_cases)
     others = (replay_other.tdms_cases, replay_other.mseed_cases, replay_other.segy_cases)
     for make in ours + others + replay_vendors.VARIANTS:
         make(cases)

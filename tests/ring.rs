@@ -48,6 +48,7 @@ fn what_the_c_producer_writes_comes_through_exactly() {
         quantity: Quantity::Phase,
         scale: 1e-3,
         unit: "rad".into(),
+        band: None,
         clock: ClockQuality::Ptp,
         description: "a fiber written in C".into(),
         source: SourceKind::Ring,

@@ -51,6 +51,7 @@ use execute::{KnownJob, Next, Opening};
 use job_unit::JobUnit;
 use kept::KeptBlocks;
 pub use load::Budget;
+pub(crate) use planned::{NO_SAMPLES, line_period_of_energies};
 use load::{Guard, Look};
 use marked::Marked;
 use missing::Missing;

@@ -108,6 +108,7 @@ fn open_zone(file: &H5, zone: &Zone) -> Result<Capture, SourceError> {
         quantity,
         scale: 1.0,
         unit,
+        band: None,
         clock: ClockQuality::FreeRunning,
         description: attrs.text("Hostname").unwrap_or_default(),
         source: SourceKind::Replay,

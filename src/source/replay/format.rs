@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use crate::acquisition::{Acquisition, ClockQuality, MAX_REGIONS, Quantity, Region, SampleFormat, SourceKind};
+use crate::acquisition::{
+    Acquisition, Band, ClockQuality, MAX_REGIONS, Quantity, Region, SampleFormat, SourceKind,
+};
 use crate::block::InstrumentState;
 use crate::units::Rational;
 
@@ -58,6 +60,8 @@ const FLAG_OVERLOADED: u32 = 4;
 const FLAG_CALIBRATING: u32 = 8;
 /// Bytes of a region in the header.
 const REGION_BYTES: usize = 24;
+/// Bytes of a band in the header.
+const BAND_BYTES: usize = 16;
 
 /// What the end mark says about the whole file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,7 +113,9 @@ pub(crate) fn encode_header(acquisition: &Acquisition, first_trace: u64) -> Vec<
     let description = &description[..description.len().min(MAX_HEADER / 2)];
     let regions = &acquisition.regions[..acquisition.regions.len().min(MAX_REGIONS)];
     let texts = FIXED_HEADER + unit.len() + description.len();
-    let mut out = Vec::with_capacity(padded(texts + regions.len() * REGION_BYTES + 4));
+    let bands = usize::from(acquisition.band.is_some());
+    let tables = regions.len() * REGION_BYTES + bands * BAND_BYTES;
+    let mut out = Vec::with_capacity(padded(texts + tables + 4));
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
     out.extend_from_slice(&(out.capacity() as u32).to_le_bytes());
@@ -128,7 +134,7 @@ pub(crate) fn encode_header(acquisition: &Acquisition, first_trace: u64) -> Vec<
     ] {
         out.extend_from_slice(&value.to_le_bytes());
     }
-    let sizes = [unit.len(), description.len(), regions.len(), 0].map(|size| size as u32);
+    let sizes = [unit.len(), description.len(), regions.len(), bands].map(|size| size as u32);
     for word in [acquisition.quantity.code(), acquisition.clock.code()].into_iter().chain(sizes) {
         out.extend_from_slice(&word.to_le_bytes());
     }
@@ -139,6 +145,9 @@ pub(crate) fn encode_header(acquisition: &Acquisition, first_trace: u64) -> Vec<
         out.extend_from_slice(&(region.first_channel as u64).to_le_bytes());
         out.extend_from_slice(&region.start_m.to_le_bytes());
         out.extend_from_slice(&region.dx_m.to_le_bytes());
+    }
+    for edge in acquisition.band.iter().flat_map(|band| [band.low_hz, band.high_hz]) {
+        out.extend_from_slice(&edge.to_le_bytes());
     }
     out.resize(out.capacity() - 4, 0);
     out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
@@ -179,7 +188,10 @@ pub(crate) fn decode_header(header: &[u8]) -> Result<(Acquisition, u64), String>
         return Err("the texts of the header are longer than the header (bytes 104 and 108)".into());
     }
     let channels = u32_at(header, 40) as usize;
-    let regions = decode_regions(&texts[unit_len + text_len..], u32_at(header, 112) as usize, channels)?;
+    let tables = &texts[unit_len + text_len..];
+    let regions = decode_regions(tables, u32_at(header, 112) as usize, channels)?;
+    let quantity = Quantity::from_code(u32_at(header, 96)).ok_or("unknown quantity at byte 96")?;
+    let band = decode_band(&tables[regions.len() * REGION_BYTES..], u32_at(header, 116), quantity)?;
     let known = |value: f64| (!value.is_nan()).then_some(value);
     let acquisition = Acquisition {
         epoch: u64_at(header, 16),
@@ -193,7 +205,8 @@ pub(crate) fn decode_header(header: &[u8]) -> Result<(Acquisition, u64), String>
         wavelength_m: known(f64_at(header, 72)),
         refractive_index: known(f64_at(header, 80)),
         scale: f64_at(header, 88),
-        quantity: Quantity::from_code(u32_at(header, 96)).ok_or("unknown quantity at byte 96")?,
+        quantity,
+        band,
         clock: ClockQuality::from_code(u32_at(header, 100)).ok_or("unknown clock quality at byte 100")?,
         unit: String::from_utf8_lossy(&texts[..unit_len]).into_owned(),
         description: String::from_utf8_lossy(&texts[unit_len..unit_len + text_len]).into_owned(),
@@ -226,6 +239,19 @@ fn decode_regions(table: &[u8], count: usize, channels: usize) -> Result<Arc<[Re
         before = region.first_channel;
     }
     Ok(regions)
+}
+
+/// The band of band energy behind the regions, and of nothing else.
+fn decode_band(table: &[u8], count: u32, quantity: Quantity) -> Result<Option<Band>, String> {
+    let is_energy = quantity == Quantity::BandEnergy;
+    if count != u32::from(is_energy) || is_energy && table.len() < BAND_BYTES {
+        return Err(format!("{count} bands at byte 116 of samples that are {}: band energy has one", quantity.name()));
+    }
+    if !is_energy {
+        return Ok(None);
+    }
+    let band = Band { low_hz: f64_at(table, 0), high_hz: f64_at(table, 8) };
+    band.is_one().then_some(Some(band)).ok_or_else(|| format!("a band of {} to {} Hz", band.low_hz, band.high_hz))
 }
 
 /// The head that goes before a chunk's samples.

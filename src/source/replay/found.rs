@@ -92,6 +92,7 @@ impl Found {
             quantity: self.quantity,
             scale: self.scale,
             unit: self.unit,
+            band: None,
             clock: self.clock,
             description: self.description,
             source: SourceKind::Replay,

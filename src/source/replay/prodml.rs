@@ -1,7 +1,7 @@
 //! PRODML 2.0 and 2.1 in HDF5: `Acquisition/Raw[0]`, as Silixa, OptaSense and others write it.
 //!
 //! The distance of channel 0 is `StartLocusIndex · SpatialSamplingInterval`; the times are in `RawDataTime`, int64 µs.
-//! Either order of dimensions; `Dimensions` says which.
+//! Either order of dimensions; `Dimensions` says which. Files without samples may have lines of band energy: [`fbe`].
 
 use super::capture::Capture;
 use super::fbe;
@@ -41,9 +41,14 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
                 capture
             })
         }
-        (None, Some(lines)) => Err(file.unusable(format!(
-            "PRODML FBE: lines of band energy in {lines}, no samples that could be played; `fiberd info` shows them"
-        ))),
+        (None, Some(group)) => {
+            let mut capture = fbe::open(file, group)?;
+            if lines.len() > 1 {
+                let text = format!("{} groups with lines: only {group} is read", lines.len());
+                capture.notes.push(Finding::note(text));
+            }
+            Ok(capture)
+        }
         (None, None) => Err(missing("Acquisition/Raw[0]/RawData")),
     }
 }
@@ -221,7 +226,8 @@ fn timing(
     .map_err(|error| error.into_source(|why| file.unusable(format!("{column}, OutputDataRate, PartStartTime: {why}"))))
 }
 
-fn refractive_index(file: &H5) -> Result<Option<f64>, SourceError> {
+/// The refractive index of the fiber, where vendors write it.
+pub(super) fn refractive_index(file: &H5) -> Result<Option<f64>, SourceError> {
     let places = [
         ("Acquisition/Custom", "Fibre Refractive Index"),
         ("Acquisition/Custom", "FibreRefractiveIndex"),

@@ -130,6 +130,7 @@ fn open_index(path: &Path, file: Arc<File>, index: Index) -> Result<Capture, Sou
         quantity,
         scale: 1.0,
         unit: unit.into(),
+        band: None,
         clock: ClockQuality::FreeRunning,
         description: String::new(),
         source: SourceKind::Replay,

@@ -147,6 +147,21 @@ pub(super) fn is_series(unit: &str, description: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Refuses what cannot be band energy: a power, of which lines can be averaged.
+///
+/// # Errors
+/// For decibels, and for units of amplitudes.
+pub(super) fn is_energy(unit: &str) -> Result<(), String> {
+    let word = plain(unit);
+    if word.starts_with("db") {
+        return Err(format!("`{unit}` is a logarithmic scale: band energies that can be shown are powers"));
+    }
+    if UNITS.iter().any(|(known, ..)| *known == word) || word.ends_with("sqrt(hz)") {
+        return Err(format!("`{unit}` is the unit of an amplitude: band energies that can be shown are powers"));
+    }
+    Ok(())
+}
+
 /// A unit as the table writes it.
 fn plain(unit: &str) -> String {
     let replace = |word: String, (from, to): &(&str, &str)| word.replace(from, to);
@@ -261,6 +276,16 @@ mod tests {
         for (unit, description) in samples.map(|unit| (unit, "")).into_iter().chain([("", "Strain rate"), ("m / s", "velocity")])
         {
             assert_eq!(is_series(unit, description), Ok(()), "{unit} {description}");
+        }
+    }
+
+    #[test]
+    fn band_energies_are_powers() {
+        for unit in ["rad2/Hz", "rad^2", "(nstrain/s)^2", "", "counts²"] {
+            assert_eq!(is_energy(unit), Ok(()), "{unit}");
+        }
+        for unit in ["dB", "dB re 1 rad", "rad", "nstrain / s", "rad/sqrt(Hz)"] {
+            assert!(is_energy(unit).unwrap_err().contains("powers"), "{unit}");
         }
     }
 

@@ -390,6 +390,7 @@ impl Scene {
             quantity: self.quantity(),
             scale: self.scale(),
             unit: self.unit().into(),
+            band: None,
             clock: ClockQuality::FreeRunning,
             description: self.fiber.description.clone(),
             source: SourceKind::Synthetic,
