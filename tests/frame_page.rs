@@ -170,7 +170,12 @@ fn lines_of_band_energy_are_what_the_page_says_of_them() {
     };
     let decibel = ValueKind::Decibel { reference: 0.01 };
     let half = ViewConfig { dtype: Dtype::F16, ..lines("half", (61, 2), ValueKind::Amplitude) };
-    let views = vec![lines("all", (1, 10), ValueKind::Power), lines("mean", (37, 1), ValueKind::Power), half, lines("db", (12, 1), decibel)];
+    let views = vec![
+        lines("all", (1, 10), ValueKind::Power),
+        lines("mean", (37, 1), ValueKind::Power),
+        half,
+        lines("db", (12, 1), decibel),
+    ];
     let missing: [(u64, u64); 2] = [(350, 353), (590, 620)];
     let (frames, end) = in_a_thread(|| {
         let mut rig = EngineRig::new(views, ConditionSpec::default(), acquisition.clone().into(), BLOCK, energy);
@@ -191,7 +196,10 @@ fn lines_of_band_energy_are_what_the_page_says_of_them() {
     assert_eq!(said["db.0"]["unit"], "dB re 0.01 rad2/Hz");
     // 37 s are 7.4 lines: 350 to 352 are within line 47, 590 to 619 end in 79 and 83.
     assert_eq!(said["mean.0"]["partial"], json!([47, 79, 83]), "{said}");
-    assert_eq!(frames.iter().map(|frame| wire::decode(&wire::encode_vec(frame, "n")).unwrap().header.computed_by).min(), Some(1));
+    assert_eq!(
+        frames.iter().map(|frame| wire::decode(&wire::encode_vec(frame, "n")).unwrap().header.computed_by).min(),
+        Some(1)
+    );
 }
 
 #[test]

@@ -112,7 +112,11 @@ fn frames_of_the_capture_are_what_h5py_reads() {
             for (line, frame) in frames.iter().enumerate() {
                 let expected = energies[line * LOCI..][..LOCI].iter().map(|&energy| show(energy).to_bits());
                 assert!(frame.values.flat().iter().map(|value| value.to_bits()).eq(expected), "{name}, line {line}");
-                assert!(frame.utc_first_ns.abs_diff(times[line]) <= 1000, "{name}, line {line}: {}", frame.utc_first_ns);
+                assert!(
+                    frame.utc_first_ns.abs_diff(times[line]) <= 1000,
+                    "{name}, line {line}: {}",
+                    frame.utc_first_ns
+                );
                 let stream = &frame.stream;
                 let edges = (stream.frequencies.start_hz, stream.frequencies.start_hz + stream.frequencies.step_hz);
                 assert_eq!((edges, stream.unit.as_str(), frame.flags & FLAG_PARTIAL_LINE), (BANDS[band], unit, 0));
@@ -129,7 +133,10 @@ fn frames_of_the_capture_are_what_h5py_reads() {
             for (locus, value) in frame.values.flat().iter().enumerate() {
                 let sum: f64 = lines.clone().map(|line| f64::from(energies[line * LOCI + locus])).sum();
                 let mean = sum / lines.len() as f64;
-                assert!((f64::from(*value) - mean).abs() <= 1e-6 * mean, "line {number}, locus {locus}: {value}, {mean}");
+                assert!(
+                    (f64::from(*value) - mean).abs() <= 1e-6 * mean,
+                    "line {number}, locus {locus}: {value}, {mean}"
+                );
             }
         }
         let found: Vec<_> = findings.findings().into_keys().collect();

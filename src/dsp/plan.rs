@@ -20,8 +20,8 @@ use super::decibel;
 use super::grid::{LineGrid, windows_of_line};
 use super::lanes::{Form, Schedule, Sliding};
 use super::window::Window;
-pub use spec::Path;
 use crate::units::Rational;
+pub use spec::Path;
 
 /// Longest window, in traces.
 pub const MAX_NFFT: usize = 1 << 20;
@@ -170,7 +170,11 @@ impl Plan {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn for_input(spec: PlanSpec, input: Input) -> Result<Self, PlanError> {
-        if input == Input::Energies { spec.check_energies()? } else { spec.check()? }
+        if input == Input::Energies {
+            spec.check_energies()?
+        } else {
+            spec.check()?
+        }
         let scale = if let Input::Counts(scale) = input { scale } else { 1.0 };
         let exact = spec.window.table(spec.nfft);
         let energy: f64 = exact.iter().map(|w| w * w).sum();

@@ -202,8 +202,7 @@ pub(crate) fn line_period_of_energies(wanted_s: Rational, rate: Rational) -> Rat
 }
 
 /// Why there is no spectrum of lines.
-pub(crate) const NO_SAMPLES: &str =
-    "the capture has lines of band energy and no samples, of which there are no spectra: only a waterfall can show them";
+pub(crate) const NO_SAMPLES: &str = "the capture has lines of band energy and no samples, of which there are no spectra: only a waterfall can show them";
 
 /// A unit that a frame has room for.
 ///

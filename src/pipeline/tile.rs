@@ -3,9 +3,7 @@
 use std::ops::Range;
 
 use crate::acquisition::{Acquisition, SampleFormat};
-use crate::dsp::{
-    CommonMode, ConditionError, ConditionSpec, Conditioner, Energies, Lane, Raw, Store, Traces, Worker,
-};
+use crate::dsp::{CommonMode, ConditionError, ConditionSpec, Conditioner, Energies, Lane, Raw, Store, Traces, Worker};
 use crate::pipeline::load::Stopwatch;
 use crate::pipeline::plan::Stock;
 

@@ -234,7 +234,9 @@ impl Group {
         let table = h5rows::table(samples, turned)?;
         // Energies are shown as they are: nothing is taken off them, and nothing multiplied.
         if table.format != SampleFormat::F32 || table.rows.counts_from_levels() {
-            return Err(wrong("band energies that can be shown are floats, of which float32 holds what matters".into()));
+            return Err(wrong(
+                "band energies that can be shown are floats, of which float32 holds what matters".into(),
+            ));
         }
         let mut capture = Found {
             gauge_length_m: self.gauge_length_m,

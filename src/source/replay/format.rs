@@ -6,9 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::acquisition::{
-    Acquisition, Band, ClockQuality, MAX_REGIONS, Quantity, Region, SampleFormat, SourceKind,
-};
+use crate::acquisition::{Acquisition, Band, ClockQuality, MAX_REGIONS, Quantity, Region, SampleFormat, SourceKind};
 use crate::block::InstrumentState;
 use crate::units::Rational;
 

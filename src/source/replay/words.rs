@@ -266,14 +266,17 @@ mod tests {
 
     #[test]
     fn what_is_no_series_is_named() {
-        let units = ["dB", "dB re 1 rad", "rad2/Hz", "(nstrain)^2/Hz", "nstrain / sqrt(Hz)", "PSD"].map(|unit| (unit, ""));
-        let others = [("dB re 1 nStrain/sqrt(Hz)", "PSD"), ("", "PSD"), ("strain", "frequency band energy"), ("", "dB")];
+        let units =
+            ["dB", "dB re 1 rad", "rad2/Hz", "(nstrain)^2/Hz", "nstrain / sqrt(Hz)", "PSD"].map(|unit| (unit, ""));
+        let others =
+            [("dB re 1 nStrain/sqrt(Hz)", "PSD"), ("", "PSD"), ("strain", "frequency band energy"), ("", "dB")];
         for (unit, description) in units.into_iter().chain(others) {
             let why = is_series(unit, description).unwrap_err();
             assert!(why.contains("spectrum") || why.contains("logarithmic"), "{unit} {description}: {why}");
         }
         let samples = ["rad", "", "(nm/m)/s * Hz/m", "rad/s", "counts", "m / s", "µε"];
-        for (unit, description) in samples.map(|unit| (unit, "")).into_iter().chain([("", "Strain rate"), ("m / s", "velocity")])
+        for (unit, description) in
+            samples.map(|unit| (unit, "")).into_iter().chain([("", "Strain rate"), ("m / s", "velocity")])
         {
             assert_eq!(is_series(unit, description), Ok(()), "{unit} {description}");
         }
