@@ -106,7 +106,7 @@ def captures(folder, out):
     with h5py.File(fbe) as file:
         group = file["Acquisition/Processed/Fbe[0]"]
         times = group["FbeDataTime"][...] * 1000
-        told = dict(gauge=4.0838094, quantity="band_energy", unit="rad2/Hz", scale=1.0)
+        told = dict(gauge=float(file["Acquisition"].attrs["GaugeLength"]), quantity="band_energy", unit="rad2/Hz", scale=1.0)
         for band, name in [(0, fbe), (0, f"{fbe}#FbeData[0]"), (3, f"{fbe}#FbeData[3]")]:
             epoch = cases.epoch(group[f"FbeData[{band}]"][...], times, 1.0209523 * np.arange(301), 1 / 5.12, **told)
             cases.good(f"{name}: band {band}", [name], epoch)
