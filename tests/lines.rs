@@ -9,15 +9,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::daemon::Process;
 use common::engine::EngineRig;
-use common::{captures, must_succeed, python};
+use common::http::{exchange, get};
+use common::{captures, free_port, must_succeed, python, wait_for};
 use fiberd::acquisition::{Acquisition, Band, Quantity, SampleFormat};
 use fiberd::block::{BlockLayout, BlockPool};
 use fiberd::config::{ProcessingConfig, ViewConfig};
 use fiberd::dsp::ConditionSpec;
 use fiberd::egress::fence;
 use fiberd::export;
-use fiberd::frame::{FLAG_GAP_BEFORE, FLAG_PARTIAL_LINE, Frame, ValueKind, View};
+use fiberd::frame::{FLAG_GAP_BEFORE, FLAG_NONFINITE_INPUT, FLAG_PARTIAL_LINE, Frame, ValueKind, View};
 use fiberd::pipeline::Engine;
 use fiberd::refusal::Refusal;
 use fiberd::source::replay::Replay;
@@ -25,6 +27,7 @@ use fiberd::source::{Interrogator, Probe, ReadOutcome, ReplaySpeed};
 use fiberd::status::{FindingKind, FindingReporter};
 use fiberd::units::Rational;
 use proptest::prelude::*;
+use serde_json::json;
 
 const LOCI: usize = 301;
 const BANDS: [(f64, f64); 5] = [
@@ -210,6 +213,69 @@ fn fed(first: u64, blocks: &[(usize, u64)], period: Rational, joins: usize) -> (
         }
     }
     (rig.last_frames(), there)
+}
+
+#[test]
+fn what_is_no_number_is_zero_and_its_lines_say_so() {
+    let with_nan = |trace: u64, channel| if (trace, channel) == (17, 130) { i16::MIN } else { energy(trace, channel) };
+    let frames = std::thread::spawn(move || {
+        let all = waterfall("all", (15, 1), ValueKind::Power);
+        let acquisition = acquisition().into();
+        let mut rig = EngineRig::new(vec![all], ConditionSpec::default(), acquisition, 30, with_nan);
+        rig.feed(10);
+        rig.feed(20);
+        assert_eq!(rig.counters.nonfinite_samples.get(), 1);
+        rig.last_frames()
+    });
+    let frames = frames.join().unwrap();
+    let marked = |frame: &Frame| frame.flags & FLAG_NONFINITE_INPUT != 0;
+    assert_eq!(
+        frames.iter().map(marked).collect::<Vec<_>>(),
+        [false, false, false, false, false, true, false, false, false, false]
+    );
+    let mean = (f32::from(energy(15, 130)) + f32::from(energy(16, 130))) / 3.0;
+    assert_eq!(frames[5].values.flat()[130], mean);
+}
+
+/// The whole way of a job: asked for over HTTP, polled, held against h5py.
+#[test]
+fn a_job_on_lines_lives_and_shows_amplitudes() {
+    let http = format!("127.0.0.1:{}", free_port());
+    let file = format!("{}#FbeData[3]", capture().display());
+    let _daemon = Process::fiberd(["replay", &file, "--speed", "40", "--no-broker", "--plain", "--http", &http]);
+    let address = http.parse().unwrap();
+    let body =
+        json!({ "view_type": 2, "channels": { "min": 1, "max": LOCI }, "displayInfo": { "height": 10 } }).to_string();
+    let head = format!(
+        "POST /configure HTTP/1.1\r\nhost: {http}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let started = || std::net::TcpStream::connect(address).ok();
+    wait_for("the control API", started);
+    let job = wait_for("a job", || {
+        let answer = exchange(address, format!("{head}{body}").as_bytes())?;
+        (answer.status == 200).then(|| answer.json())
+    });
+    assert_eq!((&job["frequencies_list"], &job["lines_dt"]), (&json!([BANDS[3].0, BANDS[3].1]), &json!(5.12)));
+    assert_eq!((&job["sample_unit"], &job["value"]), (&json!("rad/sqrt(Hz)"), &json!("amplitude")));
+    let (energies, times) = by_h5py(3);
+    let path = format!("/waterfall/{}/1", job["job_id"].as_str().unwrap());
+    let unit = job["unit"].as_str().unwrap();
+    let exponent: i32 = unit.strip_prefix("1e").map_or(0, |rest| rest.split(' ').next().unwrap().parse().unwrap());
+    // For longer than it takes to see what does not fit the acquisition.
+    let mut before = None;
+    for round in 0..25 {
+        let answer = wait_for("rows", || Some(get(address, &path)).filter(|answer| answer.status != 200));
+        assert_eq!(answer.status, 201, "round {round}: {}", answer.text());
+        let row = &answer.json()[0]["rows"][0];
+        let line = times.iter().position(|ns| ns / 1_000_000 == row["startTimestamp"].as_i64().unwrap()).unwrap();
+        assert_eq!(before.replace(line).unwrap_or(line - 1) + 1, line);
+        let values = row["sensors"].as_array().unwrap().iter().map(|sensor| sensor["intensity"][0].as_f64().unwrap());
+        for (value, energy) in values.zip(&energies[line * LOCI..]) {
+            let wanted = f64::from(*energy).sqrt() / 10f64.powi(exponent);
+            assert!((value - wanted).abs() <= 1e-3 * wanted, "line {line}: {value} {unit} for {energy} rad2/Hz");
+        }
+    }
 }
 
 proptest! {
