@@ -156,7 +156,7 @@ pub fn recorded(files: &[PathBuf]) -> Result<Recorded, SourceError> {
         channels: contents.iter().map(|epoch| epoch.acquisition.channels).max().unwrap_or(1),
         longest_s: contents.iter().map(longest).max().unwrap_or(0) as f64 / 1e9,
         // The rates of samples hold for views as soon as there are any.
-        band: contents.iter().map(|epoch| epoch.acquisition.band).reduce(|one, other| one.and(other)).flatten(),
+        band: contents.iter().map(|epoch| epoch.acquisition.band).reduce(Option::and).flatten(),
     })
 }
 

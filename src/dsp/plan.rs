@@ -171,9 +171,9 @@ impl Plan {
     /// As [`new`](Self::new).
     pub fn for_input(spec: PlanSpec, input: Input) -> Result<Self, PlanError> {
         if input == Input::Energies {
-            spec.check_energies()?
+            spec.check_energies()?;
         } else {
-            spec.check()?
+            spec.check()?;
         }
         let scale = if let Input::Counts(scale) = input { scale } else { 1.0 };
         let exact = spec.window.table(spec.nfft);

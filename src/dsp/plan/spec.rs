@@ -24,7 +24,8 @@ pub enum Path {
 impl PlanSpec {
     /// Lines of band energy that come as they are, `period_traces` from one to the next: each the mean over its traces.
     pub fn of_energies(period_traces: Rational) -> Self {
-        let outputs = vec![Output::BandEnergy(vec![0..1])];
+        let only_bin = 0..1;
+        let outputs = vec![Output::BandEnergy(vec![only_bin])];
         Self { nfft: ENERGY_NFFT, window: Window::Rectangular, period_traces, outputs }
     }
 
