@@ -75,11 +75,13 @@ pub enum Quantity {
     StrainRate,
     /// Particle velocity.
     Velocity,
+    /// Band energy that the interrogator computed itself: each trace is a line. Captures only, with a [`Band`].
+    BandEnergy,
 }
 
 impl Quantity {
     /// Every quantity, in the order of their codes in the ring and in captures.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Counts,
         Self::OpticalField,
         Self::Phase,
@@ -87,6 +89,7 @@ impl Quantity {
         Self::Strain,
         Self::StrainRate,
         Self::Velocity,
+        Self::BandEnergy,
     ];
 
     /// Stable code in the ring header and in captures.
@@ -109,6 +112,7 @@ impl Quantity {
             Self::Strain => "strain",
             Self::StrainRate => "strain_rate",
             Self::Velocity => "velocity",
+            Self::BandEnergy => "band_energy",
         }
     }
 }
@@ -188,6 +192,22 @@ impl SourceKind {
     }
 }
 
+/// A band of frequencies, Hz.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Band {
+    /// Lower edge.
+    pub low_hz: f64,
+    /// Upper edge.
+    pub high_hz: f64,
+}
+
+impl Band {
+    /// Whether the edges make a band. The lower one may be negative: that of a cell around 0 Hz.
+    pub fn is_one(&self) -> bool {
+        self.low_hz.is_finite() && self.high_hz.is_finite() && self.low_hz <= self.high_hz
+    }
+}
+
 /// Everything that holds for all traces between two epoch changes. Immutable; travels with each block and frame.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Acquisition {
@@ -219,8 +239,10 @@ pub struct Acquisition {
     /// Counts that were taken off the samples of each channel, because single precision would lose the signal on them; to
     /// be added before the scale. None where samples are whole.
     pub levels: Arc<[f64]>,
-    /// Unit of a scaled sample, e.g. `rad` or `nstrain/s`.
+    /// Unit of a scaled sample, e.g. `rad` or `nstrain/s`; of band energy `rad2/Hz` and the like.
     pub unit: String,
+    /// The band, where each trace is a line of band energy ([`Quantity::BandEnergy`]) and no samples; `None` otherwise.
+    pub band: Option<Band>,
     /// Trust in the timestamps.
     pub clock: ClockQuality,
     /// Free text about the fiber.
@@ -247,6 +269,7 @@ impl Acquisition {
             scale: 1e-3,
             levels: Arc::default(),
             unit: "rad".into(),
+            band: None,
             clock: ClockQuality::FreeRunning,
             description: "example fiber".into(),
             source: SourceKind::Ring,

@@ -153,6 +153,7 @@ Examples:
   fiberd replay capture.fdas                   at the speed at which it was taken
   fiberd replay capture.h5 --speed 10 --loop   ten times as fast, again and again
   fiberd replay 'capture.h5#Raw[1]'            one of several pieces that lie side by side in a file
+  fiberd replay 'energy.h5#FbeData[2]'         one band of a file of band energies
   fiberd replay a.h5 b.h5 --speed max          as fast as the pipeline takes it; loses nothing
   fiberd replay /data/2024-12-20               all captures of a folder, in the order of their times
   fiberd replay '/data/*/*.tdms'               a pattern, for when the shell should not look for the files

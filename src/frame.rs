@@ -4,6 +4,7 @@
 //! waterfall has one bin (the band energy), a single-channel spectrogram one channel.
 
 mod ranges;
+mod unit;
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
@@ -14,6 +15,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use ndarray::Array3;
 
 pub use self::ranges::SharedRanges;
+pub use self::unit::{squared, units};
 use crate::acquisition::Acquisition;
 use crate::units::{Rational, TraceIndex};
 
@@ -61,16 +63,6 @@ impl ValueKind {
             Self::Power => "power",
             Self::Decibel { .. } => "db",
         }
-    }
-}
-
-/// The unit of power of samples in this unit: `rad^2`, but `(nstrain/s)^2`; of samples whose unit is not known,
-/// `(unknown)^2`.
-pub fn squared(sample_unit: &str) -> String {
-    match sample_unit.trim() {
-        "" => "(unknown)^2".into(),
-        plain if plain.chars().all(char::is_alphanumeric) => format!("{plain}^2"),
-        other => format!("({other})^2"),
     }
 }
 
@@ -411,27 +403,6 @@ impl Frame {
             running_max: 5.0,
             captured_at: Instant::now(),
             values: (0..6u8).map(f32::from).collect::<Vec<_>>().into(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::squared;
-
-    #[test]
-    fn a_squared_unit_always_has_something_to_be_squared() {
-        let cases = [
-            ("rad", "rad^2"),
-            ("nstrain/s", "(nstrain/s)^2"),
-            ("rad/(s*m)", "(rad/(s*m))^2"),
-            ("dB re 1 rad", "(dB re 1 rad)^2"),
-            ("bananas", "bananas^2"),
-            ("", "(unknown)^2"),
-            (" ", "(unknown)^2"),
-        ];
-        for (unit, expected) in cases {
-            assert_eq!(squared(unit), expected, "{unit:?}");
         }
     }
 }

@@ -42,7 +42,7 @@
 //! | nfft, hop, bin | window length in traces; step between windows; a frequency cell, `prr / nfft` wide |
 //! | sliding window | made from the window before, by what comes and what goes, instead of from all its traces |
 //! | short window | one that reaches back before what is known: zeros stand there, and its frames say so |
-//! | band energy | sum of power over the bins of a band, both ends included |
+//! | band energy | sum of power over the bins of a band, both ends included; that of a capture is the interrogator's own, and each of its traces a line |
 //! | tile, lane | neighbouring channels worked on together; one transform over the channels of a tile (of a vector: one channel) |
 //! | frame, line | what is published; one row of a waterfall or spectrogram |
 //! | view, stream | what is looked at; one sequence of frames of a view (a band, a group of channels) |

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use common::engine::EngineRig;
 use common::{must_succeed, python};
-use fiberd::acquisition::{Acquisition, Region};
+use fiberd::acquisition::{Acquisition, Band, Quantity, Region, SampleFormat};
 use fiberd::config::ViewConfig;
 use fiberd::dsp::{ConditionSpec, Window};
 use fiberd::frame::{Dtype, FLAG_GAP_BEFORE, FLAG_PARTIAL_LINE, Frame, ValueKind, View};
@@ -145,6 +145,61 @@ fn computed_again(frames: &[Frame], samples: &[i16], about: &Value) -> Value {
     std::fs::write(folder.path().join("about.json"), about.to_string()).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/frame_page.py");
     serde_json::from_str(&must_succeed(python().arg(script).arg(folder.path()))).unwrap()
+}
+
+#[test]
+fn lines_of_band_energy_are_what_the_page_says_of_them() {
+    let energy = |trace: u64, channel| sample(trace, channel).saturating_abs();
+    let acquisition = Acquisition {
+        epoch: 1,
+        prr: Rational::new(1, 5).unwrap(),
+        channels: CHANNELS,
+        sample_format: SampleFormat::F32,
+        quantity: Quantity::BandEnergy,
+        scale: 1.0,
+        unit: "rad2/Hz".into(),
+        band: Some(Band { low_hz: -0.5, high_hz: 1.5 }),
+        ..Acquisition::example()
+    };
+    let lines = |name: &str, period: (u64, u64), value| ViewConfig {
+        name: name.into(),
+        line_period_s: Rational::new(period.0, period.1).unwrap(),
+        lines_per_frame: 3,
+        value,
+        ..ViewConfig::waterfall()
+    };
+    let decibel = ValueKind::Decibel { reference: 0.01 };
+    let half = ViewConfig { dtype: Dtype::F16, ..lines("half", (61, 2), ValueKind::Amplitude) };
+    let views = vec![
+        lines("all", (1, 10), ValueKind::Power),
+        lines("mean", (37, 1), ValueKind::Power),
+        half,
+        lines("db", (12, 1), decibel),
+    ];
+    let missing: [(u64, u64); 2] = [(350, 353), (590, 620)];
+    let (frames, end) = in_a_thread(|| {
+        let mut rig = EngineRig::new(views, ConditionSpec::default(), acquisition.clone().into(), BLOCK, energy);
+        for (until, next) in [(350, 353), (590, 620), (1000, 1000)] {
+            while rig.next < until {
+                rig.feed(BLOCK.min((until - rig.next) as usize).min(17));
+            }
+            rig.next = next;
+        }
+        (rig.last_frames(), rig.next)
+    });
+    let samples: Vec<i16> = (0..end).flat_map(|trace| (0..CHANNELS).map(move |c| energy(trace, c))).collect();
+    let distances: Vec<f64> = (0..CHANNELS).map(|channel| acquisition.distance_m(channel)).collect();
+    let about = json!({ "channels": CHANNELS, "scale": 1.0, "missing": missing, "distances_m": distances });
+    let said = computed_again(&frames, &samples, &about);
+    assert_eq!(said["all.0"]["lines"], 1000 - 33, "{said}");
+    assert_eq!((&said["all.0"]["unit"], &said["half.0"]["unit"]), (&json!("rad2/Hz"), &json!("rad/sqrt(Hz)")));
+    assert_eq!(said["db.0"]["unit"], "dB re 0.01 rad2/Hz");
+    // 37 s are 7.4 lines: 350 to 352 are within line 47, 590 to 619 end in 79 and 83.
+    assert_eq!(said["mean.0"]["partial"], json!([47, 79, 83]), "{said}");
+    assert_eq!(
+        frames.iter().map(|frame| wire::decode(&wire::encode_vec(frame, "n")).unwrap().header.computed_by).min(),
+        Some(1)
+    );
 }
 
 #[test]

@@ -72,6 +72,7 @@ fn golden_acquisition() -> Acquisition {
         scale: 0.5,
         levels: Arc::default(),
         unit: "nstrain/s".into(),
+        band: None,
         clock: ClockQuality::Ptp,
         description: "Faser 7 – süd".into(),
         source: SourceKind::Replay,
@@ -111,7 +112,7 @@ fn a_recording_is_byte_for_byte_what_the_page_says() {
 fn the_numpy_reader_on_the_page_reads_what_was_recorded() {
     let folder = tempfile::tempdir().unwrap();
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/source/replay/CAPTURE.md");
-    for (i, name) in ["iDAS005_hdf5_example.626.h5", "sintela_protobuf_1.pb"].iter().enumerate() {
+    for (i, name) in ["iDAS005_hdf5_example.626.h5", "sintela_protobuf_1.pb", "prodml_fbe_1.h5"].iter().enumerate() {
         let (file, out) = (folder.path().join(format!("{i}.fdas")), folder.path().join(i.to_string()));
         let source = Replay::open(&[captures().join(name)], ReplaySpeed::Unpaced, false).unwrap();
         recorded(source, &file, Limits::default()).unwrap();

@@ -43,7 +43,7 @@ fn lines_are(judged: &Value, file: &Path) {
             assert_eq!(found, expected, "{key}");
         }
     }
-    assert_eq!(describe_lines(&captures().join("febus_2.h5")).unwrap(), None, "samples are no lines");
+    assert_eq!(describe_lines(&captures().join("gdr_1.h5")).unwrap(), None, "samples are no lines");
 }
 
 #[test]

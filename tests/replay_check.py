@@ -86,7 +86,6 @@ def captures(folder, out):
         "decimated_optodas.hdf5": dict(prr=500, gauge=10.213001907746815, quantity="strain_rate", unit="strain/s", shape=(5000, 51)),
         "terra15_v5_test_file.hdf5": dict(prr=3217.8043, gauge=2.4502857212913773, quantity="velocity", unit="m/s", shape=(2060, 43)),
         "gdr_1.h5": dict(prr=1000, gauge=10.0, quantity="counts", unit="", shape=(10000, 10)),
-        "febus_2.h5": dict(prr=1050, gauge=2.0, quantity="counts", unit="dB re 1 nStrain/sqrt(Hz)", shape=(1050, 101)),
     }
     for name, told in known.items():
         patch = dascore.read(folder / name)[0].transpose("time", "distance")
@@ -102,7 +101,17 @@ def captures(folder, out):
         )
         cases.good(name, [folder / name], epoch)
 
-    cases.bad("prodml_fbe_1.h5", [folder / "prodml_fbe_1.h5"], "FBE: lines of band energy")
+    # Decibels over frequency, 3001 of them, that DASCore takes for 1050 samples in time.
+    cases.bad("febus_2.h5", [folder / "febus_2.h5"], "PSD [dB re 1 nStrain|sqrt(Hz)]: `dB re 1 nStrain/sqrt(Hz)` is a logarithmic scale")
+    fbe = folder / "prodml_fbe_1.h5"
+    with h5py.File(fbe) as file:
+        group = file["Acquisition/Processed/Fbe[0]"]
+        times = group["FbeDataTime"][...] * 1000
+        told = dict(gauge=float(file["Acquisition"].attrs["GaugeLength"]), quantity="band_energy", unit="rad2/Hz", scale=1.0)
+        for band, name in [(0, fbe), (0, f"{fbe}#FbeData[0]"), (3, f"{fbe}#FbeData[3]")]:
+            epoch = cases.epoch(group[f"FbeData[{band}]"][...], times, 1.0209523 * np.arange(301), 1 / 5.12, **told)
+            cases.good(f"{name}: band {band}", [name], epoch)
+    cases.bad("a band that is not there", [f"{fbe}#FbeData[5]"], "there is FbeData[0], FbeData[1], FbeData[2], FbeData[3], FbeData[4]")
     (cases.out / "lines.json").write_text(json.dumps(lines(folder / "prodml_fbe_1.h5")))
 
     data, times = sintela_by_hand((folder / "sintela_protobuf_1.pb").read_bytes())
@@ -278,7 +287,7 @@ def prodml_cases(cases):
     with h5py.File(both, "a") as file:
         file["Acquisition/Processed/Fbe[0]/FbeData[0]"] = np.ones((4, 7))
     cases.good("samples beside lines of band energy", [both], expected)
-    cases.bad("a spectrum", [prodml(out / "psd.h5", data, raw={"RawDataUnit": b"rad^2/Hz"})], "spectra")
+    cases.bad("a spectrum", [prodml(out / "psd.h5", data, raw={"RawDataUnit": b"rad^2/Hz"})], "spectrum")
     with h5py.File(prodml(out / "freq.h5", data), "a") as file:
         file["Acquisition/Raw[0]/RawData"].attrs["Dimensions"] = [b"time", b"frequency"]
     cases.bad("a dimension of frequencies", [out / "freq.h5"], "spectra")
@@ -302,6 +311,41 @@ def prodml_cases(cases):
         path.write_bytes(whole[:part])
         cases.bad(f"cut at {part}", [path], "")
     cases.bad("a good and a bad file", [first, out / "cut-900.h5"], "cut-900.h5")
+
+
+def fbe(path, bands, times, *, unit=b"rad2/Hz", turned=False, edges=((1.0, 10.0), (10.0, 50.0))):
+    with h5py.File(path, "w") as file:
+        file.create_group("Acquisition").attrs.update(dict(schemaVersion=b"2.0", NumberOfLoci=50, StartLocusIndex=3, SpatialSamplingInterval=2.0,
+                                                           SpatialSamplingIntervalUnit=b"m", GaugeLength=8.0, GaugeLengthUnit=b"m"))
+        group = file.create_group("Acquisition/Processed/Fbe[0]")
+        group.attrs.update(dict(FbeDataUnit=unit, OutputDataRate=2.0, StartLocusIndex=10, NumberOfLoci=bands[0].shape[1]))
+        for number, (band, edge) in enumerate(zip(bands, edges)):
+            dataset = group.create_dataset(f"FbeData[{number}]", data=band.T if turned else band)
+            dataset.attrs["Dimensions"] = [b"locus", b"time"] if turned else [b"time", b"locus"]
+            if edge:
+                dataset.attrs["StartFrequency"], dataset.attrs["EndFrequency"] = edge
+        group["FbeDataTime"] = np.asarray(times) // 1000
+    return path
+
+
+def fbe_cases(cases):
+    """Lines of band energy: two bands of 40 lines at 2 Hz, of 7 loci."""
+    out = cases.out
+    bands = [np.abs(noise(40, 7, "<f4", seed)) ** 3 for seed in (5, 6)]
+    times, distances = grid(START, 40, 2), 2.0 * (13 + np.arange(7))
+    told = dict(gauge=8.0, quantity="band_energy", unit="rad2/Hz", scale=1.0)
+    epochs = [cases.epoch(band, times, distances, 2, **told) for band in bands]
+    cases.good("FBE", [fbe(out / "e.h5", bands, times)], epochs[0])
+    cases.good("FBE, the second band", [f"{out / 'e.h5'}#FbeData[1]"], epochs[1])
+    cases.good("FBE, locus first", [f"{fbe(out / 'et.h5', bands, times, turned=True)}#FbeData[1]"], epochs[1])
+    cases.good("FBE, doubles", [fbe(out / "ed.h5", [band.astype("f8") for band in bands], times)], epochs[0])
+    gap = np.where(np.arange(40) < 15, times, times + 6 * NS)
+    cases.good("FBE, twelve lines lost", [fbe(out / "eg.h5", bands, gap)], cases.epoch(bands[0], gap, distances, 2, **told))
+    cases.good("FBE, a band of which nobody knows which it is", [fbe(out / "ee.h5", bands, times, edges=(None, (10.0, 50.0)))], epochs[1])
+    cases.bad("FBE, no band is known", [fbe(out / "en.h5", bands, times, edges=(None, (50.0, 10.0)))], "which band")
+    cases.bad("FBE in dB", [fbe(out / "eb.h5", bands, times, unit=b"dB re 1 rad2/Hz")], "logarithmic")
+    cases.bad("FBE, amplitudes", [fbe(out / "ea.h5", bands, times, unit=b"nstrain/s")], "amplitude")
+    cases.bad("FBE, whole numbers", [fbe(out / "ei.h5", [band.astype("i2") for band in bands], times)], "floats")
 
 
 def prodml_times(cases, data, distances, told):
@@ -365,6 +409,10 @@ def optodas_cases(cases):
     cases.good("OptoDAS without channels", [optodas(out / "o2.h5", data, numbers, scale=0.25, drop=("header/channels",))], expected)
     cases.bad("OptoDAS, wrong channels", [optodas(out / "o3.h5", data, numbers[:4])], "header/channels")
     cases.bad("OptoDAS, no time", [optodas(out / "o4.h5", data, numbers, drop=("header/time",))], "header/time")
+    for name, words in (("unit", b"dB re 1 rad"), ("name", b"Power spectral density")):
+        with h5py.File(optodas(out / f"of{name}.h5", data, numbers, drop=(f"header/{name}",)), "a") as file:
+            file[f"header/{name}"] = words
+        cases.bad(f"OptoDAS, a spectrum by its {name}", [out / f"of{name}.h5"], words.decode())
     cases.bad("OptoDAS, dt not a number", [optodas(out / "o5.h5", data, numbers, dt=np.nan)], "header/dt")
 
 
@@ -405,10 +453,13 @@ def terra15_cases(cases):
     half = [terra15(out / "ta.h5", data[:200], seconds[:200]), terra15(out / "tb.h5", data[200:], seconds[200:])]
     cases.good("Terra15, two files", half, expected)
     cases.bad("Terra15, times that stand still", [terra15(out / "ts.h5", data, np.full(400, START / NS))], "rate")
+    with h5py.File(terra15(out / "tp.h5", data, seconds), "a") as file:
+        file.attrs["data_product"] = "frequency_band_energy"
+    cases.bad("Terra15, a spectrum", [out / "tp.h5"], "spectrum")
     cases.bad("Terra15, too few times", [terra15(out / "tf.h5", data, seconds[:399])], "399")
 
 
-def febus(path, blocks, stamps, *, version=True, extent=(10, 14, 0, 0), overlap=100):
+def febus(path, blocks, stamps, *, version=True, extent=(10, 14, 0, 0), overlap=100, name="StrainRate"):
     with h5py.File(path, "w") as file:
         zone = file.create_group("fa1-x/Source1/Zone1")
         for group in (zone, zone.parent):
@@ -418,7 +469,7 @@ def febus(path, blocks, stamps, *, version=True, extent=(10, 14, 0, 0), overlap=
                                     BlockOverlap=np.array([overlap], "i4"), PulseRateFreq=np.array([1000], "i4")))
             if version:
                 group.attrs["Version"] = b"2.1.0"
-        zone["StrainRate"] = blocks
+        zone[name] = blocks
         zone.parent["time"] = np.asarray(stamps, "f8")
     return path
 
@@ -453,6 +504,7 @@ def febus_cases(cases):
         path = febus(out / f"fw{overlap}.h5", whole, START / NS + 2.0 * np.arange(3), extent=(10, 14, 0, 999), overlap=overlap)
         cases.good(f"Febus, nothing overlaps, {overlap} % said", [path],
                    cases.epoch(signal, START - NS // 5 + np.arange(3000) * (NS // 500), distances, 500, **told))
+    cases.bad("Febus, a spectrum", [febus(out / "fp.h5", blocks, stamps, extent=(10, 14, 0, 999), name="FFT [nStrain]")], "spectrum")
     cases.bad("Febus, too few times", [febus(out / "ft.h5", blocks, stamps[:2], extent=(10, 14, 0, 999))], "4 blocks")
     cases.bad("Febus, blocks shorter than their step", [febus(out / "fs.h5", blocks[:, :100], stamps, extent=(10, 14, 5, 104))], "count")
 
@@ -473,6 +525,9 @@ def dasrcn_cases(cases):
     expected = cases.epoch(data, grid(START, 300, 1000), 1.5 * np.arange(6), 1000, gauge=None, quantity="counts", unit="", scale=1.0)
     cases.good("DAS-RCN, locus first", [dasrcn(out / "r.h5", data, grid(START, 300, 1000), turned=True)], expected)
     cases.good("DAS-RCN, rate from the times", [dasrcn(out / "rn.h5", data, grid(START, 300, 1000), rate="NaN")], expected)
+    with h5py.File(dasrcn(out / "rp.h5", data, grid(START, 300, 1000)), "a") as file:
+        file["DasMetadata/Interrogator/Acquisition"].attrs["UnitOfMeasure"] = "nstrain^2/Hz"
+    cases.bad("DAS-RCN, a spectrum", [out / "rp.h5"], "spectrum")
     cases.bad("DAS-RCN, too few times", [dasrcn(out / "rt.h5", data, grid(START, 299, 1000))], "299")
 
 
@@ -642,7 +697,7 @@ def variants(out):
     import replay_vendors
 
     cases = Cases(out)
-    ours = (prodml_cases, optodas_cases, terra15_cases, febus_cases, dasrcn_cases, sintela_cases, pieces_cases, unknown_cases)
+    ours = (prodml_cases, fbe_cases, optodas_cases, terra15_cases, febus_cases, dasrcn_cases, sintela_cases, pieces_cases, unknown_cases)
     others = (replay_other.tdms_cases, replay_other.mseed_cases, replay_other.segy_cases)
     for make in ours + others + replay_vendors.VARIANTS:
         make(cases)

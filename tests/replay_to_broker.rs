@@ -57,7 +57,6 @@ fn every_capture_arrives_as_numpy_computes_it() {
         "iDAS005_hdf5_example.626.h5",
         "decimated_optodas.hdf5",
         "terra15_v5_test_file.hdf5",
-        "febus_2.h5",
         "gdr_1.h5",
         "sintela_protobuf_1.pb",
     ]

@@ -49,6 +49,7 @@ fn what_the_c_producer_writes_comes_through_exactly() {
         scale: 1e-3,
         levels: Arc::default(),
         unit: "rad".into(),
+        band: None,
         clock: ClockQuality::Ptp,
         description: "a fiber written in C".into(),
         source: SourceKind::Ring,

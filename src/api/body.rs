@@ -169,7 +169,7 @@ mod tests {
             let mut body = Value::from(request).to_string().into_bytes();
             body.truncate(cut.unwrap_or(usize::MAX));
             let light = Light::Acquiring(Rational::new(2000, 1).unwrap());
-            let facts = Facts { light, channels: 2337, waterfall: ViewConfig::waterfall() };
+            let facts = Facts { light, channels: 2337, waterfall: ViewConfig::waterfall(), lines: false };
             match parse::<ConfigureRequest>(&body).map(|request| rules::plan(&request, &facts, 1_790_000_000)) {
                 Ok(Ok(plan)) => prop_assert!(*plan.channels.end() <= 2337 && !plan.frequencies().is_empty()),
                 Ok(Err(refusal)) => prop_assert!(ApiError::from(refusal).http.is_client_error()),

@@ -149,7 +149,7 @@ pub fn run(mut config: Config, options: &RunOptions) -> Result<(), AppError> {
     if options.fit_views
         && let Probe::Ready(acquisition) = source.probe()?
     {
-        config.views = ViewConfig::fitting(acquisition.channels, acquisition.prr);
+        config.views = ViewConfig::fitting(acquisition.channels, acquisition.prr, acquisition.band);
     }
     daemon::start_and_wait(config, source, timetable, options)
 }
@@ -172,6 +172,8 @@ pub fn recorded(files: &[PathBuf]) -> Result<Recorded, SourceError> {
         prr: fastest.unwrap_or(Acquisition::example().prr),
         channels: contents.iter().map(|epoch| epoch.acquisition.channels).max().unwrap_or(1),
         longest_s: contents.iter().map(longest).max().unwrap_or(0) as f64 / 1e9,
+        // The rates of samples hold for views as soon as there are any.
+        band: contents.iter().map(|epoch| epoch.acquisition.band).reduce(Option::and).flatten(),
     })
 }
 

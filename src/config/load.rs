@@ -111,11 +111,13 @@ fn read(name: &str, text: &str, environment: &Environment, recorded: Option<&Rec
     let processing = processing(top.section("processing"), &default.processing, rate, recorded);
     let (fiber, channels_told) = fiber(top.section("fiber"), default.fiber);
     let limits = view::Limits {
-        prr: rate,
+        // Lines of band energy are shown in their own band, and no faster than they come, whatever a view says.
+        prr: rate.filter(|_| recorded.is_none_or(|recorded| recorded.band.is_none())),
         channels: recorded.map_or(channels_told.then_some(fiber.channels), |recorded| Some(recorded.channels)),
         recorded,
     };
-    let built_in = recorded.map_or(default.views, |recorded| ViewConfig::fitting(recorded.channels, recorded.prr));
+    let built_in =
+        recorded.map_or(default.views, |recorded| ViewConfig::fitting(recorded.channels, recorded.prr, recorded.band));
     let views = top.sections("view").map_or(built_in, |sections| view::views(sections, &limits));
     let broker = broker(top.section("broker"), environment);
     let http = http::http(top.section("http"), &default.http, environment);

@@ -74,6 +74,20 @@ pub enum ConditionError {
         /// Half the PRR.
         limit_hz: f64,
     },
+    /// Lines of band energy are shown as they are.
+    #[error(
+        "the capture has lines of band energy, which are shown as they are: take strain_rate, spatial_difference_channels, \
+         common_mode and high_pass_hz out of [processing]"
+    )]
+    Lines,
+    /// Band energies that are not what they are themselves.
+    #[error("band energies come as float32 with a scale of 1, not as {format} with a scale of {scale}")]
+    LinesOf {
+        /// How they are stored.
+        format: &'static str,
+        /// Their scale.
+        scale: f64,
+    },
     /// Scale of a count.
     #[error("a scale of {0} a count is not usable: it must be finite, not zero, and keep samples below 1e12")]
     Scale(f64),
@@ -94,6 +108,9 @@ impl Conditioner {
     /// # Errors
     /// What cannot be done with samples of this acquisition.
     pub fn output_acquisition(spec: &ConditionSpec, acquisition: &Acquisition) -> Result<Acquisition, ConditionError> {
+        if acquisition.band.is_some() {
+            return lines(spec, acquisition);
+        }
         let gauge = spec.spatial_difference_channels;
         factor(spec, acquisition)?;
         let limit_hz = acquisition.prr.to_f64() / 2.0;
@@ -122,6 +139,18 @@ impl Conditioner {
             ..acquisition.clone()
         })
     }
+}
+
+/// Lines of band energy come out as they are, or not at all.
+fn lines(spec: &ConditionSpec, acquisition: &Acquisition) -> Result<Acquisition, ConditionError> {
+    let (format, scale) = (acquisition.sample_format, acquisition.scale);
+    if *spec != ConditionSpec::default() {
+        return Err(ConditionError::Lines);
+    }
+    if format != SampleFormat::F32 || scale.to_bits() != 1f64.to_bits() {
+        return Err(ConditionError::LinesOf { format: format.dtype(), scale });
+    }
+    Ok(acquisition.clone())
 }
 
 /// The gauge length of what comes out: that of a difference taken here, or else the interrogator's own.

@@ -6,18 +6,22 @@
 //! nothing after it is made; scratch memory is the [`Worker`]'s. The result does not depend, to the last bit, on how the
 //! traces were cut into pushes, nor on which worker ran.
 
+mod clock;
 mod join;
+mod means;
 mod parts;
 mod worker;
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::grid::{window_end, windows_of_line};
 use super::plan::{Plan, SideBySide};
 use super::store::Store;
-use super::traces::History;
+use super::traces::{Energies, History};
 
+pub use clock::Clock;
+use clock::Pending;
+use means::Means;
 use parts::{Alone, Group, Own, Taken, owns, parts, slide_own, slide_to};
 pub use worker::Worker;
 
@@ -47,37 +51,6 @@ pub struct LaneOutput {
     pub channels: Range<usize>,
 }
 
-/// Where the lanes of a transform stand, all at the same place.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    /// First trace of the unbroken run that windows may see.
-    run_start: u64,
-    /// The next trace to come.
-    position: u64,
-    pending: Pending,
-}
-
-impl Clock {
-    /// Lanes of `plan` that have yet to see the trace `next_trace`, but may look back until `run_start`.
-    pub fn new(plan: &Plan, run_start: u64, next_trace: u64) -> Self {
-        Self { run_start, position: next_trace, pending: Pending::at(plan, next_trace) }
-    }
-}
-
-/// The line that is being gathered.
-#[derive(Clone, Copy, Debug)]
-struct Pending {
-    index: u64,
-    start: u64,
-    end: u64,
-    /// Windows that make the line.
-    windows: u64,
-    /// The next one, counted from the earliest.
-    next: u64,
-    /// Whole windows in the sums so far.
-    used: u64,
-}
-
 /// One output: a ring of slots, the finished lines of the last push from `first_slot` on.
 struct Values {
     lane_output: LaneOutput,
@@ -97,6 +70,8 @@ pub struct Lane {
     plan: Arc<Plan>,
     groups: Vec<Group>,
     alone: Vec<Alone>,
+    /// What groups and channels alone are for samples, for band energies that are passed on.
+    means: Option<Means>,
     values: Vec<Values>,
     /// First trace of the unbroken run, and of what this lane has seen of it.
     run_start: u64,
@@ -141,6 +116,7 @@ impl Lane {
             values: lane_outputs.iter().map(values).collect(),
             groups,
             alone,
+            means: plan.passes().then(|| Means::new(lane_outputs)),
             run_start: 0,
             seen_from: 0,
             position: 0,
@@ -181,7 +157,7 @@ impl Lane {
     /// Traces of a window that must be there.
     fn needed(&self) -> u64 {
         let nfft = self.plan.nfft() as u64;
-        if self.early { nfft / EARLY_SHARE } else { nfft }
+        if self.early { (nfft / EARLY_SHARE).max(1) } else { nfft }
     }
 
     /// Keeps how long the last push took, for who asks what the lane [spent](Self::spent): there is no clock here.
@@ -287,6 +263,14 @@ impl Lane {
         self.advance(History::Conditioned(store), worker);
     }
 
+    /// The same for lines of band energy, of a plan that [passes](Plan::passes) them on.
+    ///
+    /// # Panics
+    /// When there are fewer channels than are wanted.
+    pub fn pass(&mut self, lines: Energies<'_>, worker: &mut Worker) {
+        self.advance(History::Energies(lines), worker);
+    }
+
     fn advance(&mut self, history: History<'_>, worker: &mut Worker) {
         self.first_slot = self.slot(self.lines.len());
         self.lines.clear();
@@ -377,6 +361,9 @@ impl Lane {
         for alone in &mut self.alone {
             alone.window(plan, worker, window, finish, values);
         }
+        if let Some(means) = &mut self.means {
+            means.window(history, window, finish, values);
+        }
         if !last {
             return;
         }
@@ -391,7 +378,7 @@ impl Lane {
     /// The mean of the windows that a line has whose last ones never came. Their sums are what windows left behind last.
     fn finish_cut_short(&mut self, line: Pending, history: History<'_>, worker: &mut Worker) {
         let slot = self.slot(self.lines.len());
-        let Self { plan, groups, alone, values, .. } = self;
+        let Self { plan, groups, alone, means, values, .. } = self;
         for values in &mut *values {
             values.slots[slot].extrema = NOTHING;
         }
@@ -400,6 +387,9 @@ impl Lane {
         }
         for alone in alone {
             alone.window(plan, worker, None, Some((slot, line.used)), values);
+        }
+        if let Some(means) = means {
+            means.window(history, None, Some((slot, line.used)), values);
         }
         self.lines.push(Line { index: line.index, first_trace: line.start, end_trace: line.end, partial: true });
     }
@@ -427,22 +417,6 @@ fn widen(extrema: &mut (f32, f32), (smallest, largest): (f32, f32)) {
 
 fn of(values: &[f32]) -> (f32, f32) {
     values.iter().fold(NOTHING, |(smallest, largest), &value| (smallest.min(value), largest.max(value)))
-}
-
-impl Pending {
-    fn new(plan: &Plan, index: u64) -> Self {
-        let traces = plan.grid().traces(index);
-        let windows = windows_of_line(traces.end - traces.start, plan.nfft());
-        Self { index, start: traces.start, end: traces.end, windows, next: 0, used: 0 }
-    }
-
-    fn at(plan: &Plan, trace: u64) -> Self {
-        Self::new(plan, plan.grid().line_at(trace))
-    }
-
-    fn window_end(&self, plan: &Plan) -> u64 {
-        window_end(self.end, self.windows, self.next, plan.nfft())
-    }
 }
 
 fn overlap(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {

@@ -34,7 +34,7 @@ pub use lane::{Clock, Lane, LaneOutput, Line, Spent, Worker};
 pub use plan::{Input, Output, Path, Plan, PlanError, PlanSpec};
 pub use rows::{Raw, Rows, Samples};
 pub use store::Store;
-pub use traces::{Cells, History, Spare, Traces};
+pub use traces::{Cells, Energies, History, Spare, Traces};
 pub use window::Window;
 
 /// Name of the instruction set that the kernels use on this machine, and how many channels they transform together.

@@ -6,6 +6,8 @@
 //! for DC and the Nyquist bin, where `c_k = 1`. By Parseval a sine of amplitude `A` at a bin centre gives `A²/2` in the
 //! sum over its main lobe, whatever the window, and white noise of variance σ² gives σ² in the sum over all bins.
 
+mod spec;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
@@ -19,9 +21,13 @@ use super::grid::{LineGrid, windows_of_line};
 use super::lanes::{Form, Schedule, Sliding};
 use super::window::Window;
 use crate::units::Rational;
+pub use spec::Path;
 
 /// Longest window, in traces.
 pub const MAX_NFFT: usize = 1 << 20;
+
+/// Window length of lines of band energy, which nothing is transformed of: each trace by itself.
+pub(super) const ENERGY_NFFT: usize = 1;
 
 /// Longest window of channels side by side that is read where samples are kept for all. Counts stay in their blocks for as long, of all channels whoever looks at
 /// them, so that longer windows are worth a copy of the channels that are wanted.
@@ -69,6 +75,8 @@ pub enum Input {
     /// A rate of change made of [first differences](super::ConditionSpec::strain_rate), in its unit. What these lack of a
     /// derivative is put back, bin by bin: power `k` is divided by `sinc²(k / nfft)`.
     Differences,
+    /// Band energies that the interrogator computed itself, which are [passed on](Plan::passes).
+    Energies,
 }
 
 /// Why a plan is impossible.
@@ -162,7 +170,11 @@ impl Plan {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn for_input(spec: PlanSpec, input: Input) -> Result<Self, PlanError> {
-        spec.check()?;
+        if input == Input::Energies {
+            spec.check_energies()?;
+        } else {
+            spec.check()?;
+        }
         let scale = if let Input::Counts(scale) = input { scale } else { 1.0 };
         let exact = spec.window.table(spec.nfft);
         let energy: f64 = exact.iter().map(|w| w * w).sum();
@@ -195,7 +207,7 @@ impl Plan {
             energies: energies(&window),
             window,
             lines,
-            fft: FftPlanner::new().plan_fft_forward(spec.nfft / 2),
+            fft: FftPlanner::new().plan_fft_forward((spec.nfft / 2).max(1)),
             twiddles: (0..=spec.nfft / 2).map(|k| twiddle(k, spec.nfft)).collect(),
             spec,
         })
@@ -209,6 +221,11 @@ impl Plan {
     /// Window length in traces.
     pub const fn nfft(&self) -> usize {
         self.spec.nfft
+    }
+
+    /// Whether values are passed on: band energies, of which a line is the mean over its traces.
+    pub const fn passes(&self) -> bool {
+        self.spec.nfft == ENERGY_NFFT
     }
 
     /// Which traces make which line.
@@ -354,86 +371,4 @@ fn energies(window: &[f32]) -> Vec<f64> {
 fn twiddle(k: usize, nfft: usize) -> Complex<f32> {
     let angle = -std::f64::consts::TAU * k as f64 / nfft as f64;
     Complex::new(angle.cos() as f32, angle.sin() as f32)
-}
-
-/// The way that channels side by side take; a channel alone always goes [along](Self::Along).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Path {
-    /// Each window on its own, many channels at once.
-    Whole,
-    /// From window to window, up to `hop` traces apart, many channels at once.
-    Sliding {
-        /// Longest step between windows.
-        hop: usize,
-    },
-    /// Each channel and each window on its own.
-    Along,
-}
-
-impl PlanSpec {
-    /// Whether it has the same window and line grid, so that one transform does for both.
-    pub fn has_grid_of(&self, other: &Self) -> bool {
-        (self.nfft, self.window, self.period_traces) == (other.nfft, other.window, other.period_traces)
-    }
-
-    /// The way that channels side by side take.
-    pub fn path(&self) -> Path {
-        let (nfft, (_, hop)) = (self.nfft, self.hops());
-        let pays = |whole_ns| Sliding::pays(nfft, hop, self.bins().len(), self.window.terms(), whole_ns);
-        let lengths = Schedule::MIN_NFFT..=MAX_SIDE_BY_SIDE;
-        match () {
-            () if !nfft.is_power_of_two() || nfft < Schedule::MIN_NFFT => Path::Along,
-            // Measured with AVX2 for eight channels: a trace of a whole transform, and of one channel after the other.
-            () if lengths.contains(&nfft) && pays(2.75) => Path::Sliding { hop },
-            () if lengths.contains(&nfft) => Path::Whole,
-            () if pays(20.0) => Path::Sliding { hop },
-            () => Path::Along,
-        }
-    }
-
-    /// The steps between windows that the line grid has: the shortest, and the longest.
-    fn hops(&self) -> (usize, usize) {
-        let (num, den) = (self.period_traces.num(), self.period_traces.den());
-        ((num / den) as usize, num.div_ceil(den) as usize)
-    }
-
-    /// From the first to the last bin that anything needs.
-    fn bins(&self) -> Range<usize> {
-        let ranges = || self.outputs.iter().flat_map(Output::ranges);
-        let first = ranges().map(|r| r.start).min().unwrap_or(0);
-        first..ranges().map(|r| r.end).max().unwrap_or(first)
-    }
-
-    /// Whether this can be planned.
-    ///
-    /// # Errors
-    /// What cannot be planned, and what would be possible.
-    pub fn check(&self) -> Result<(), PlanError> {
-        if !(4..=MAX_NFFT).contains(&self.nfft) || !self.nfft.is_multiple_of(2) {
-            return Err(PlanError::Nfft(self.nfft));
-        }
-        if self.period_traces.num() < self.period_traces.den() {
-            return Err(PlanError::Period(self.period_traces));
-        }
-        let bins = self.nfft / 2 + 1;
-        let check_bins = |range: &Range<usize>| {
-            if range.start < range.end && range.end <= bins {
-                return Ok(());
-            }
-            Err(PlanError::Bins { start: range.start, end: range.end, bins })
-        };
-        if self.outputs.is_empty() {
-            return Err(PlanError::NoBands);
-        }
-        self.outputs.iter().try_for_each(|output| {
-            match output {
-                Output::BandEnergy(bands) if bands.is_empty() => return Err(PlanError::NoBands),
-                Output::Decibel { reference, .. } if !(reference.is_finite() && *reference > 0.0) => {
-                    return Err(PlanError::Reference(*reference));
-                }
-                _ => {}
-            }
-            output.ranges().iter().try_for_each(check_bins)
-        })
-    }
 }

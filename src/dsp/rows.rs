@@ -109,6 +109,12 @@ impl<'a> Raw<'a> {
         Self { samples, stride, traces, channels }
     }
 
+    /// The same as rows of floats; `None` when they are in another format.
+    pub fn floats(&self) -> Option<Rows<'a, f32>> {
+        let Samples::F32(samples) = self.samples else { return None };
+        Some(Rows { samples, stride: self.stride, traces: self.traces, channels: self.channels })
+    }
+
     /// The filled rows of a block.
     pub fn of_block(block: &'a RawBlock) -> Self {
         let layout = block.layout();

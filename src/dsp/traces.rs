@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use super::along::Ring;
 use super::lanes::{CELL_CHANNELS, Cell, Counts, Level, Samples as Rows, Window};
-use super::rows::{Raw, Samples};
+use super::rows::{self, Raw, Samples};
 use super::store::Store;
 
 /// Consecutive traces of counts, all channels.
@@ -144,6 +144,17 @@ pub enum History<'a> {
     Counts(&'a Cells<'a>),
     /// Conditioned samples.
     Conditioned(&'a Store),
+    /// Band energies as they come, of one block.
+    Energies(Energies<'a>),
+}
+
+/// Lines of band energy of the channels of a tile, as they lie in a block.
+#[derive(Clone, Copy)]
+pub struct Energies<'a> {
+    /// The first of them.
+    pub first_trace: u64,
+    /// A row each.
+    pub rows: rows::Rows<'a, f32>,
 }
 
 impl<'a> History<'a> {
@@ -152,6 +163,7 @@ impl<'a> History<'a> {
         match self {
             Self::Counts(cells) => cells.first_trace.saturating_add(cells.traces as u64),
             Self::Conditioned(store) => store.position(),
+            Self::Energies(lines) => lines.first_trace.saturating_add(lines.rows.traces() as u64),
         }
     }
 
@@ -160,6 +172,7 @@ impl<'a> History<'a> {
         match self {
             Self::Counts(cells) => cells.first_trace,
             Self::Conditioned(store) => store.first_trace(),
+            Self::Energies(lines) => lines.first_trace,
         }
     }
 
@@ -173,6 +186,7 @@ impl<'a> History<'a> {
         let samples = match self {
             Self::Counts(cells) => Rows::I16(cells.counts(group, lanes, first, traces)),
             Self::Conditioned(store) => Rows::F32(store.window(group, first, traces)),
+            Self::Energies(_) => unreachable!("lines of band energy are not transformed"),
         };
         Window { samples, level }
     }
@@ -182,6 +196,7 @@ impl<'a> History<'a> {
         match self {
             Self::Counts(cells) => cells.counts(group, lanes, trace, 1).row(0, lanes),
             Self::Conditioned(store) => store.level(group, trace),
+            Self::Energies(_) => unreachable!("lines of band energy are not transformed"),
         }
     }
 
@@ -207,6 +222,7 @@ impl<'a> History<'a> {
                     row.copy_from_slice(samples);
                 });
             }
+            Self::Energies(_) => unreachable!("lines of band energy are not kept"),
         }
     }
 }

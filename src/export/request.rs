@@ -127,6 +127,11 @@ impl Request {
             return wrong(format!("channels {low}..{high} are asked for, there are 1..{}", a.channels));
         }
         let selection = Selection { first: low - 1, count: high + 1 - low };
+        let is_energy = contents.iter().any(|epoch| epoch.acquisition.band.is_some());
+        if is_energy && matches!(self.to, Format::Prodml | Format::Wav) {
+            let text = "the captures have lines of band energy and no samples, which such a file would be taken for; --to npz, csv and png can hold them";
+            return wrong(text.into());
+        }
         let name = match self.to {
             Format::Wav => "a WAV file",
             Format::Csv => "a CSV file",

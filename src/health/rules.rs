@@ -163,7 +163,7 @@ pub(super) const LOSSES: [LossRule; 14] = [
 ];
 
 /// Every code that there is, for metrics.
-pub const CODES: [&str; 41] = [
+pub const CODES: [&str; 42] = [
     WAITING.code,
     DRAINING.code,
     STALLED.code,
@@ -181,6 +181,7 @@ pub const CODES: [&str; 41] = [
     finding(FindingKind::ConditioningImpossible).code,
     finding(FindingKind::ViewLeftOut).code,
     finding(FindingKind::NoViewFits).code,
+    finding(FindingKind::OtherBand).code,
     finding(FindingKind::ViewSilent).code,
     finding(FindingKind::CaptureNoted).code,
     finding(FindingKind::CaptureDamaged).code,
@@ -217,6 +218,14 @@ const fn finding(kind: FindingKind) -> &'static Rule {
             &const { not_ready("no_view_fits", "change the views, or [processing], or what the driver declares") }
         }
         FindingKind::ViewLeftOut => &const { degraded("view_left_out", "change the view or what the driver declares") },
+        FindingKind::OtherBand => {
+            &const {
+                degraded(
+                    "other_band",
+                    "nothing, or play another band of the capture; `bands_hz` of the view has no say in these",
+                )
+            }
+        }
         FindingKind::ViewSilent => {
             &const {
                 degraded(
@@ -324,6 +333,7 @@ pub(super) fn of_findings(findings: &Findings) -> impl Iterator<Item = Found> {
             }
             FindingKind::ViewLeftOut => format!("view {subject} is left out: {why}"),
             FindingKind::ViewSilent => format!("view {subject} has no line: {why}"),
+            FindingKind::OtherBand => format!("view {subject} shows another band: {why}"),
             FindingKind::NoViewFits => format!("none of the views fits the acquisition: {why}"),
             FindingKind::CaptureNoted
             | FindingKind::CaptureDamaged

@@ -84,6 +84,7 @@ fn each_fault_has_its_code_and_the_worst_stands_first() {
         (FindingKind::ConditioningImpossible, "conditioning_impossible", true),
         (FindingKind::NoViewFits, "no_view_fits", true),
         (FindingKind::ViewLeftOut, "view_left_out", false),
+        (FindingKind::OtherBand, "other_band", false),
         (FindingKind::BrokerRefused, "broker_refused", false),
         (FindingKind::ViewSilent, "view_silent", false),
         (FindingKind::FramesRefused, "frames_refused", false),

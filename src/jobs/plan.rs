@@ -74,9 +74,13 @@ impl JobPlan {
         }
     }
 
-    /// Frequencies of the bins in Hz; of a waterfall those that its band is made of.
+    /// Frequencies of the bins in Hz; of a waterfall those that its band is made of, of band energy that the interrogator
+    /// computed, of which nobody knows them, the edges of the band.
     pub fn frequencies(&self) -> Vec<f64> {
         let ((min, max), prr_hz, nfft) = (self.range_hz(), self.prr.to_f64(), self.pattern.nfft);
+        if self.shows_energies() {
+            return vec![min, max];
+        }
         bins_in_range(min, max, prr_hz, nfft).map(|bin| bin_hz(bin, prr_hz, nfft)).collect()
     }
 
@@ -114,8 +118,16 @@ impl JobPlan {
         self.streams().into_iter().map(view).collect()
     }
 
+    /// Whether it shows band energies as the interrogator computed them: then a window is one trace.
+    const fn shows_energies(&self) -> bool {
+        self.pattern.nfft == 1
+    }
+
     /// Bins that its values are made of.
     pub fn bins(&self) -> Range<usize> {
+        if self.shows_energies() {
+            return 0..1;
+        }
         let ((min, max), prr_hz) = (self.range_hz(), self.prr.to_f64());
         bins_in_range(min, max, prr_hz, self.pattern.nfft)
     }
@@ -189,7 +201,7 @@ pub struct ConfigureResponse {
     /// Streams.
     #[schema(minimum = 1, maximum = 3)]
     pub stream_amount: usize,
-    /// Hz; of a waterfall the frequencies whose energy is shown.
+    /// Hz; of a waterfall the frequencies whose energy is shown, or the two edges of a band whose energy a capture has.
     pub frequencies_list: Vec<f64>,
     /// Seconds from line to line.
     pub lines_dt: f64,

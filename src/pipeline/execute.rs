@@ -22,6 +22,7 @@ use super::plan::{Now, Plans, Stock};
 use super::planned::PlannedView;
 use super::planner::{Order, Planner, Prepared};
 use crate::config::ViewConfig;
+use crate::frame::units;
 use crate::refusal::Refusal;
 
 /// The sums of windows of more traces are made by whole transforms before they slide, for all channels at once: the next
@@ -235,7 +236,7 @@ impl Engine {
 /// The unit for a job that begins: that of the one before as long as it does, so that clients see one unit and equal jobs
 /// share their values.
 fn unit_for_jobs(last: &mut Option<JobUnit>, plans: &Plans, kept: &KeptBlocks) -> JobUnit {
-    let (unit, level) = (&plans.output.unit, level(&mut kept.recall(|kept| plans.samples(kept))));
+    let (unit, level) = (&units(&plans.output).0, level(&mut kept.recall(|kept| plans.samples(kept))));
     let serves = last.take().filter(|last| last.serves(unit, level));
     last.insert(serves.unwrap_or_else(|| JobUnit::new(unit, level))).clone()
 }

@@ -56,6 +56,7 @@ use load::{Guard, Look};
 use marked::Marked;
 use missing::Missing;
 use plan::Plans;
+pub(crate) use planned::{NO_SAMPLES, line_period_of_energies};
 use planner::Planner;
 pub use planner::Prepared;
 use stream_out::LineContext;

@@ -54,6 +54,8 @@ pub struct Plans {
     max_block_traces: usize,
     /// Conditioned traces that are kept for jobs to come.
     later: usize,
+    /// Of band energies, some of the newest block's, as amplitudes.
+    newest: Vec<f32>,
 }
 
 /// A transform: one plan, and its lanes.
@@ -99,6 +101,7 @@ impl Plans {
             Tile::new(condition, acquisition, channels, Vec::new(), max_block_traces)
         };
         let input = match plain_counts(condition, acquisition) {
+            _ if acquisition.band.is_some() => Input::Energies,
             Some(scale) => Input::Counts(scale),
             None if condition.strain_rate => Input::Differences,
             None => Input::Samples,
@@ -114,6 +117,7 @@ impl Plans {
             ns_per_trace: 0.0,
             needs_all,
             max_block_traces,
+            newest: Vec::with_capacity(if input == Input::Energies { SOME_SAMPLES } else { 0 }),
             // A store has room for what it keeps twice.
             later: FOR_LATER.min(history_bytes / (8 * output.channels.max(1))),
             output,
@@ -158,6 +162,9 @@ impl Plans {
         if let (Input::Counts(scale), Some(kept)) = (self.input, kept) {
             return kept.some(self.output.channels).map(|count| (f64::from(count) * scale) as f32).collect();
         }
+        if self.input == Input::Energies {
+            return self.newest.clone();
+        }
         let stores: Vec<_> = self.tiles.iter().filter_map(Tile::store).collect();
         let each = (SOME_SAMPLES / stores.len().max(1)).max(TILE_CHANNELS);
         stores.iter().flat_map(|store| store.some(each)).collect()
@@ -168,6 +175,13 @@ impl Plans {
         let raw = Raw::of_block(block);
         let all = workers.threads() > 1 && self.ns_per_trace * block.traces as f64 > WORTH_SHARING_NS;
         let counts = self.counts();
+        if self.input == Input::Energies {
+            self.newest.clear();
+            self.newest.extend(some_amplitudes(raw));
+            let first_trace = block.first_trace.0;
+            workers.each(&mut self.tiles, all, |tile, worker| tile.pass(raw, first_trace, worker));
+            return;
+        }
         let tiles = &mut self.tiles;
         if counts {
             let lanes = tiles.iter().flat_map(|tile| &tile.lanes);
@@ -213,6 +227,14 @@ impl Plans {
         }
         lines
     }
+}
+
+/// Up to some thousand band energies from all over a block, as amplitudes: that is what jobs show.
+fn some_amplitudes(raw: Raw<'_>) -> impl Iterator<Item = f32> {
+    let rows = raw.floats();
+    let all = rows.into_iter().flat_map(|rows| (0..rows.traces()).flat_map(move |trace| rows.row(trace)));
+    let count = rows.map_or(0, |rows| rows.traces() * rows.channels());
+    all.step_by(count / SOME_SAMPLES + 1).filter(|energy| energy.is_finite()).map(|energy| energy.sqrt())
 }
 
 impl Transform {

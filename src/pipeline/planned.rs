@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
-use crate::acquisition::Acquisition;
+use crate::acquisition::{Acquisition, Band};
 use crate::config::ViewConfig;
 use crate::dsp::{Output, PlanSpec, Window, bin_hz, bins_in_range};
-use crate::frame::{ChannelAxis, FrequencyAxis, MAX_UNIT_BYTES, Stream, ValueKind, View, squared};
+use crate::frame::{ChannelAxis, FrequencyAxis, MAX_UNIT_BYTES, Stream, ValueKind, View, units};
 use crate::pipeline::job_unit::JobUnit;
+use crate::units::Rational;
 
 /// A view as this acquisition can show it.
 pub(super) struct PlannedView {
@@ -16,6 +17,8 @@ pub(super) struct PlannedView {
     /// One for each band of a waterfall.
     pub(super) streams: Vec<Stream>,
     pub(super) lines_per_frame: usize,
+    /// Where it shows something else than it was configured for: what, in words for its owner.
+    pub(super) remark: Option<String>,
 }
 
 impl PlannedView {
@@ -29,8 +32,9 @@ impl PlannedView {
         output: &Acquisition,
         unit: &JobUnit,
     ) -> Result<Vec<Self>, String> {
-        if unit.samples() != output.unit {
-            let (then, now) = (unit.samples(), &output.unit);
+        let now = units(output).0;
+        if unit.samples() != now {
+            let then = unit.samples();
             return Err(format!("the samples are in {now:?} and were in {then:?} when the job began"));
         }
         streams.iter().enumerate().map(|(number, view)| Self::of_job(job, number, view, output, unit)).collect()
@@ -71,6 +75,9 @@ impl PlannedView {
                 "channels {}…{end} are asked for, the fiber has 1…{}",
                 view.channel_min, output.channels
             ));
+        }
+        if let Some(band) = output.band {
+            return Self::of_energies(view, output, band, channels);
         }
         let prr_hz = output.prr.to_f64();
         let bins_of = |(min, max): (f64, f64)| {
@@ -115,13 +122,52 @@ impl PlannedView {
         }
         let spec = PlanSpec { nfft: view.nfft, window: view.window, period_traces, outputs: vec![output_kind] };
         spec.check().map_err(|why| why.to_string())?;
-        let squared = squared(&output.unit);
+        Self::of_spec(view, output, spec, channels, axes)
+    }
+
+    /// The same for lines of band energy, which are shown as they are: in their own band, and no faster than they come.
+    fn of_energies(
+        view: &ViewConfig,
+        output: &Acquisition,
+        band: Band,
+        channels: Range<usize>,
+    ) -> Result<Self, String> {
+        if view.view != View::Waterfall {
+            return Err(NO_SAMPLES.into());
+        }
+        let line_period_s = line_period_of_energies(view.line_period_s, output.prr);
+        let period_traces = line_period_s.checked_mul(output.prr);
+        let period_traces = period_traces.ok_or("the line period and the line rate have no exact product")?;
+        let view = ViewConfig { line_period_s, ..view.clone() };
+        let axis = FrequencyAxis { start_hz: band.low_hz, step_hz: band.high_hz - band.low_hz, count: 1 };
+        let is_other = |&(low, high): &(f64, f64)| {
+            let differ = |a: f64, b: f64| (a - b).abs() > 1e-6 * a.abs().max(1.0);
+            differ(low, band.low_hz) || differ(high, band.high_hz)
+        };
+        let remark = (view.bands_hz.len() != 1 || view.bands_hz.iter().any(is_other)).then(|| {
+            let Band { low_hz, high_hz } = band;
+            format!("the capture has lines of {low_hz} to {high_hz} Hz, and they are what is shown")
+        });
+        let spec = PlanSpec::of_energies(period_traces);
+        Ok(Self { remark, ..Self::of_spec(&view, output, spec, channels, vec![axis])? })
+    }
+
+    /// What `spec` computes, in streams of these frequencies.
+    fn of_spec(
+        view: &ViewConfig,
+        output: &Acquisition,
+        spec: PlanSpec,
+        channels: Range<usize>,
+        axes: Vec<FrequencyAxis>,
+    ) -> Result<Self, String> {
+        let (amplitude, power) = units(output);
         let unit = fitting(match view.value {
-            ValueKind::Amplitude => output.unit.clone(),
-            ValueKind::Power => squared,
-            ValueKind::Decibel { reference } => format!("dB re {} {squared}", short(reference)),
+            ValueKind::Amplitude => amplitude,
+            ValueKind::Power => power,
+            ValueKind::Decibel { reference } => format!("dB re {} {power}", short(reference)),
         })?;
-        let window_energy = view.nfft as f64 * mean_square(view.window);
+        let nfft = spec.nfft;
+        let window_energy = nfft as f64 * mean_square(spec.window);
         let streams = axes
             .into_iter()
             .enumerate()
@@ -132,22 +178,31 @@ impl PlannedView {
                 number: number as u32,
                 channels: ChannelAxis { start: channels.start, step: 1, count: channels.len() },
                 frequencies,
-                nfft: view.nfft,
+                nfft,
                 line_period_s: view.line_period_s,
                 value: view.value,
                 unit: unit.clone(),
                 unit_factor: 1.0,
-                window_code: window_code(view.window),
-                power_factor: 1.0 / (view.nfft as f64 * window_energy),
+                window_code: window_code(spec.window),
+                power_factor: 1.0 / (nfft as f64 * window_energy),
                 difference_corrected: false,
                 dtype: view.dtype,
                 u8_range: view.u8_range,
                 durable: view.durable,
             })
             .collect();
-        Ok(Self { spec, channels, streams, lines_per_frame: view.lines_per_frame.max(1) })
+        Ok(Self { spec, channels, streams, lines_per_frame: view.lines_per_frame.max(1), remark: None })
     }
 }
+
+/// Seconds from line to line of a view that wants `wanted_s`, of lines of band energy that come with this rate.
+pub(crate) fn line_period_of_energies(wanted_s: Rational, rate: Rational) -> Rational {
+    let is_shorter = wanted_s.checked_mul(rate).is_some_and(|lines| lines.to_f64() < 1.0);
+    if is_shorter { rate.recip() } else { wanted_s }
+}
+
+/// Why there is no spectrum of lines.
+pub(crate) const NO_SAMPLES: &str = "the capture has lines of band energy and no samples, of which there are no spectra: only a waterfall can show them";
 
 /// A unit that a frame has room for.
 ///

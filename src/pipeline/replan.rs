@@ -34,6 +34,7 @@ impl Engine {
             FindingKind::ViewLeftOut,
             FindingKind::NoViewFits,
             FindingKind::ViewSilent,
+            FindingKind::OtherBand,
         ] {
             self.findings.take_back_all(kind);
         }
@@ -68,7 +69,12 @@ impl Engine {
         let mut come = Vec::new();
         for view in &self.views {
             match PlannedView::new(view, &plans.output) {
-                Ok(planned) => come.push(planned),
+                Ok(planned) => {
+                    if let Some(remark) = &planned.remark {
+                        self.findings.found(FindingKind::OtherBand, &view.name, remark.as_str());
+                    }
+                    come.push(planned);
+                }
                 Err(why) => {
                     unfit(&view.name, &why);
                     self.findings.found(FindingKind::ViewLeftOut, &view.name, why.as_str());

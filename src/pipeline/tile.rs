@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::acquisition::{Acquisition, SampleFormat};
-use crate::dsp::{CommonMode, ConditionError, ConditionSpec, Conditioner, Lane, Raw, Store, Traces, Worker};
+use crate::dsp::{CommonMode, ConditionError, ConditionSpec, Conditioner, Energies, Lane, Raw, Store, Traces, Worker};
 use crate::pipeline::load::Stopwatch;
 use crate::pipeline::plan::Stock;
 
@@ -15,8 +15,12 @@ pub const TILE_CHANNELS: usize = 128;
 pub struct Tile {
     /// Channels after conditioning.
     pub channels: Range<usize>,
-    /// From raw samples to conditioned ones, and the newest of these; `None` when counts are transformed as they are.
+    /// From raw samples to conditioned ones, and the newest of these; `None` when counts are transformed as they are, and
+    /// band energies passed on.
     conditioned: Option<(Conditioner, Store)>,
+    /// Of the last block of band energies, values that are no finite number, and the traces that they are in.
+    nonfinite: usize,
+    replaced_rows: Vec<usize>,
     /// The transforms that touch this tile.
     pub lanes: Vec<Lane>,
     /// Nobody needs this tile.
@@ -46,13 +50,15 @@ impl Tile {
         lanes: Vec<Lane>,
         max_block_traces: usize,
     ) -> Result<Self, ConditionError> {
-        let conditioned = if plain_counts(spec, acquisition).is_some() {
+        let is_energy = acquisition.band.is_some();
+        let conditioned = if is_energy || plain_counts(spec, acquisition).is_some() {
             None
         } else {
             let conditioner = Conditioner::new(spec, acquisition, channels.clone(), max_block_traces)?;
             Some((conditioner, Lane::store(&lanes, channels.len(), max_block_traces)))
         };
-        Ok(Self { channels, conditioned, lanes, idle: false })
+        let replaced_rows = Vec::with_capacity(if is_energy { max_block_traces } else { 0 });
+        Ok(Self { channels, conditioned, nonfinite: 0, replaced_rows, lanes, idle: false })
     }
 
     /// The conditioned samples that are here; `None` where counts are transformed as they are, and while nobody needs
@@ -150,13 +156,33 @@ impl Tile {
         }
     }
 
+    /// Band energies that came in, from trace `first_trace` on, to all lanes as they are.
+    pub fn pass(&mut self, raw: Raw<'_>, first_trace: u64, worker: &mut Worker) {
+        self.nonfinite = 0;
+        self.replaced_rows.clear();
+        let Some(rows) = raw.floats().filter(|_| !self.lanes.is_empty()) else { return };
+        let rows = rows.columns(self.channels.clone());
+        for trace in 0..rows.traces() {
+            let wrong = rows.row(trace).iter().filter(|energy| !energy.is_finite()).count();
+            self.nonfinite += wrong;
+            self.replaced_rows.extend((wrong > 0).then_some(trace));
+        }
+        let mut watch = Stopwatch::start();
+        for lane in &mut self.lanes {
+            lane.pass(Energies { first_trace, rows }, worker);
+            watch.charge(lane);
+        }
+    }
+
     /// Traces of the last block, counted from its first, in which samples were replaced.
     pub fn replaced_rows(&self) -> &[usize] {
-        self.conditioned.as_ref().filter(|_| !self.idle).map_or(&[], |(conditioner, _)| conditioner.replaced_rows())
+        let conditioned = self.conditioned.as_ref().filter(|_| !self.idle);
+        conditioned.map_or(&self.replaced_rows, |(conditioner, _)| conditioner.replaced_rows())
     }
 
     /// Raw samples of the last block that were not finite, or absurdly large, and were replaced by 0.
     pub fn nonfinite(&self) -> usize {
-        self.conditioned.as_ref().filter(|_| !self.idle).map_or(0, |(conditioner, _)| conditioner.nonfinite())
+        let conditioned = self.conditioned.as_ref().filter(|_| !self.idle);
+        conditioned.map_or(self.nonfinite, |(conditioner, _)| conditioner.nonfinite())
     }
 }

@@ -52,6 +52,8 @@ pub enum FindingKind {
     ViewLeftOut,
     /// None of the standing views fits the present acquisition.
     NoViewFits,
+    /// A standing view shows another band than it was configured for. The subject is its name.
+    OtherBand,
     /// A standing view has no line although the traces for it have come. The subject is its name.
     ViewSilent,
     /// The files of a replay say something that cannot be quite right, or something in them is left out.

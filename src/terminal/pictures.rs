@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::picture::{Axis, Lines, Picture};
-use crate::frame::{Frame, ValueKind, View, squared};
+use crate::frame::{Frame, ValueKind, View, units};
 
 /// Data times of a row that a person can choose from, milliseconds.
 pub(super) const ROW_TIMES_MS: [i64; 8] = [100, 200, 500, 1000, 2000, 5000, 10_000, 30_000];
@@ -143,7 +143,7 @@ impl All {
             width: stream.channels.count * bins.count,
             values: &frame.values.flat(),
         };
-        self.add(&subject, &reference(stream.value, &stream.unit, &a.unit), &lines);
+        self.add(&subject, &reference(stream.value, &stream.unit, &units(a).1), &lines);
     }
 
     fn add(&mut self, subject: &Subject, reference: &str, lines: &Lines<'_>) {
@@ -192,11 +192,10 @@ impl Axis {
     }
 }
 
-/// What 0 dB is: one unit of the values, or for values in dB the power that they refer to, in squared units of the
-/// samples.
-pub fn reference(value: ValueKind, unit: &str, sample_unit: &str) -> String {
+/// What 0 dB is: one unit of the values, or for values in dB the power that they refer to.
+pub fn reference(value: ValueKind, unit: &str, power_unit: &str) -> String {
     match value {
         ValueKind::Power | ValueKind::Amplitude => format!("1 {unit}"),
-        ValueKind::Decibel { .. } => format!("1 {}", squared(sample_unit)),
+        ValueKind::Decibel { .. } => format!("1 {power_unit}"),
     }
 }

@@ -8,7 +8,7 @@ use super::{
     HEADER_BYTES, Header, MAGIC, MAX_MISSING_ROWS, MAX_REGION_ROWS, MissingRow, RegionRow, SCHEMA, axes, header_bytes,
     value_bytes,
 };
-use crate::frame::{Dtype, Frame, ValueKind, View};
+use crate::frame::{Dtype, Frame, Stream, ValueKind, View};
 
 /// The smallest power that decibels tell from nothing, and the largest.
 const POWERS: (f64, f64) = (f32::MIN_POSITIVE as f64, f32::MAX as f64);
@@ -156,6 +156,7 @@ fn header(frame: &Frame, site: &str) -> Header {
         source: acquisition.source.code() as u8,
         window: stream.window_code,
         difference_corrected: u8::from(stream.difference_corrected),
+        computed_by: u8::from(acquisition.band.is_some()),
         regions: region_rows(frame).count() as u32,
         missing: missing_rows(frame).count() as u32,
         ndim,
@@ -173,20 +174,25 @@ fn header(frame: &Frame, site: &str) -> Header {
         utc_uncertainty_ns: frame.utc_uncertainty_ns,
         window_offset,
         windows,
-        window_hop: (stream.nfft / 2) as u32,
+        window_hop: window_hop(stream) as u32,
         ..Header::zeroed()
     }
+}
+
+/// Traces from one window of a line to the next; a window of one trace is followed by that of the next.
+fn window_hop(stream: &Stream) -> u64 {
+    (stream.nfft as u64 / 2).max(1)
 }
 
 /// How many windows the first line is made of when all its traces are there, and where the first of them begins,
 /// counted from the first trace of the line.
 fn windows_of_first_line(frame: &Frame) -> (u32, i64) {
     let (stream, prr) = (&frame.stream, frame.acquisition.prr);
-    let (nfft, hop) = (stream.nfft as u64, stream.nfft as u64 / 2);
+    let (nfft, hop) = (stream.nfft as u64, window_hop(stream));
     let Some(period_traces) = stream.line_period_s.checked_mul(prr) else { return (1, 0) };
     let start = |line: u64| period_traces.times_rounded(line);
     let traces = start(frame.first_line.saturating_add(1)).saturating_sub(start(frame.first_line));
-    let more = traces.saturating_sub(nfft).div_ceil(hop.max(1));
+    let more = traces.saturating_sub(nfft).div_ceil(hop);
     let seen = nfft.saturating_add(more.saturating_mul(hop));
     let offset = i64::try_from(traces).unwrap_or(i64::MAX).saturating_sub(i64::try_from(seen).unwrap_or(i64::MAX));
     (u32::try_from(more.saturating_add(1)).unwrap_or(u32::MAX), offset)

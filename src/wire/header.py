@@ -73,7 +73,7 @@ FIELDS = {
         *COMMON,
         ("window", "B"),
         ("difference_corrected", "B"),
-        ("reserved", "1s"),
+        ("computed_by", "B"),
         ("regions", "I"),
         ("missing", "I"),
         ("site", "64s"),
@@ -106,6 +106,7 @@ WORDS = {
     "dtype": ("f32", "f16", "u8"),
     "clock": ("free-running", "NTP", "PTP", "GPS"),
     "source": ("ring", "replay", "synthetic"),
+    "computed_by": ("fiberd", "interrogator"),
     "window": ("hann", "hamming", "blackman", "blackman-harris", "rectangular"),
 }
 NUMPY = {"f32": "<f4", "f16": "<f2", "u8": "|u1"}

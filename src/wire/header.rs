@@ -111,8 +111,8 @@ pub struct Header {
     pub window: u8,
     /// 1 when spectra are corrected for the response of the first difference in time.
     pub difference_corrected: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// 0 when values are computed from samples, 1 when they are band energies that the interrogator computed.
+    pub computed_by: u8,
     /// Rows of the table of regions.
     pub regions: u32,
     /// Rows of the table of missing traces.
@@ -209,6 +209,7 @@ const _: () = {
     assert!(offset_of!(Header, shape) == 228);
     assert!(offset_of!(Header, source) == 244);
     assert!(offset_of!(Header, window) == 245);
+    assert!(offset_of!(Header, computed_by) == 247);
     assert!(offset_of!(Header, regions) == 248);
     assert!(offset_of!(Header, site) == 256);
     assert!(offset_of!(Header, name) == 320);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
-use fiberd::acquisition::Acquisition;
+use fiberd::acquisition::{Acquisition, SampleFormat};
 use fiberd::block::{BlockLayout, BlockPool, RawBlock};
 use fiberd::config::{ProcessingConfig, ViewConfig};
 use fiberd::dsp::ConditionSpec;
@@ -17,12 +17,22 @@ use fiberd::status::{FindingReporter, PipelineCounters};
 use fiberd::units::TraceIndex;
 use tokio::sync::oneshot;
 
-/// The value of a trace at a channel.
+/// The value of a trace at a channel; where samples are floats a whole number, or [NaN](float).
 pub type Sample = fn(u64, usize) -> i16;
+
+/// The smallest number stands for what is none.
+fn float(sample: i16) -> f32 {
+    if sample == i16::MIN { f32::NAN } else { f32::from(sample) }
+}
 
 /// Writes the traces from `first` on into `block`, all that it has.
 pub fn fill(block: &mut RawBlock, first: u64, sample: Sample) {
     for t in 0..block.traces {
+        if block.layout().format == SampleFormat::F32 {
+            let row: &mut [f32] = bytemuck::cast_slice_mut(block.row_mut(t));
+            row.iter_mut().enumerate().for_each(|(c, cell)| *cell = float(sample(first + t as u64, c)));
+            continue;
+        }
         let row: &mut [i16] = bytemuck::cast_slice_mut(block.row_mut(t));
         row.iter_mut().enumerate().for_each(|(c, cell)| *cell = sample(first + t as u64, c));
     }

@@ -56,6 +56,9 @@ impl Lane {
     fn take_over(&mut self, old: &mut Self) -> u64 {
         let run_start = old.run_start;
         let same_plan = Arc::ptr_eq(&self.plan, &old.plan);
+        if let (Some(means), Some(before)) = (&mut self.means, &old.means) {
+            means.take_over(before);
+        }
         if self.plan.averages() && self.pending.used > 0 {
             self.take_sums(old, same_plan);
         }

@@ -84,6 +84,9 @@ pub(super) struct Alone {
 
 /// Which groups and which single channels a lane is made of.
 pub(super) fn parts(plan: &Plan, lane_outputs: &[LaneOutput], max_block_traces: usize) -> (Vec<Group>, Vec<Alone>) {
+    if plan.passes() {
+        return (Vec::new(), Vec::new());
+    }
     let lanes = Worker::lanes();
     let wanted = |channel: usize| lane_outputs.iter().any(|w| w.channels.contains(&channel));
     let end = lane_outputs.iter().map(|w| w.channels.end).max().unwrap_or(0);

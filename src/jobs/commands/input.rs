@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::acquisition::Acquisition;
+use crate::frame::units;
 use crate::jobs::plan::JobPlan;
 
 /// Relative difference up to which two numbers say the same.
@@ -69,7 +70,7 @@ pub fn unfit(plan: &JobPlan, acquisition: &Acquisition, shown: &Acquisition) -> 
         let (then, now) = (plan.prr, acquisition.prr);
         return Some(format!("the input has changed: its PRR is {now} Hz and was {then} Hz"));
     }
-    let (then, now) = (&plan.sample_unit, &shown.unit);
+    let (then, now) = (&plan.sample_unit, &units(shown).0);
     if !then.is_empty() && then != now {
         return Some(format!("the input has changed: its samples are in {now} and were in {then}"));
     }
@@ -80,6 +81,7 @@ pub fn unfit(plan: &JobPlan, acquisition: &Acquisition, shown: &Acquisition) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::acquisition::Band;
     use crate::units::Rational;
 
     fn as_declared(acquisition: &Acquisition) -> Announced {
@@ -137,5 +139,10 @@ mod tests {
         assert!(unfit(&plan, &acquisition, &shorter).unwrap().contains("channels"));
         let plan = JobPlan { sample_unit: "strain/s".into(), ..plan };
         assert!(unfit(&plan, &acquisition, &acquisition).unwrap().contains("were in strain/s"));
+        // Jobs show amplitudes, and lines of band energy are powers.
+        let band = Some(Band { low_hz: 1.0, high_hz: 2.0 });
+        let lines = Acquisition { band, unit: "rad2/Hz".into(), ..acquisition };
+        let plan = JobPlan { sample_unit: "rad/sqrt(Hz)".into(), ..plan };
+        assert_eq!(unfit(&plan, &lines, &lines), None);
     }
 }

@@ -57,7 +57,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn facts(channels: usize, light: Light) -> Facts {
-        Facts { light, channels, waterfall: ViewConfig::waterfall() }
+        Facts { light, channels, waterfall: ViewConfig::waterfall(), lines: false }
     }
 
     fn prr() -> Rational {

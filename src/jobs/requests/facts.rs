@@ -6,6 +6,7 @@ use crate::acquisition::{Acquisition, DarkReason, Phase};
 use crate::config::{Config, ViewConfig};
 use crate::dsp::Conditioner;
 use crate::frame::View;
+use crate::pipeline::line_period_of_energies;
 use crate::units::Rational;
 
 /// Whether there is an acquisition to plan for.
@@ -28,8 +29,11 @@ pub struct Facts {
     pub light: Light,
     /// Channels that views can show; while there is no fiber, those of the configured one.
     pub channels: usize,
-    /// What a waterfall of the control API looks like: the first standing one, or the built-in one without any.
+    /// What a waterfall of the control API looks like: the first standing one, or the built-in one without any; of lines
+    /// of band energy their own band.
     pub waterfall: ViewConfig,
+    /// Whether there are lines of band energy, and no samples.
+    pub lines: bool,
 }
 
 impl Facts {
@@ -41,11 +45,13 @@ impl Facts {
             Phase::Acquiring(acquisition) | Phase::Stalled(acquisition) => Light::Acquiring(acquisition.prr),
             Phase::Draining => Light::Draining,
         };
+        let acquisition = phase.acquisition().map(Arc::as_ref);
         let standing = config.views.iter().find(|view| view.view == View::Waterfall && !view.bands_hz.is_empty());
         Self {
             light,
-            channels: channels(config, phase.acquisition().map(Arc::as_ref)),
-            waterfall: standing.cloned().unwrap_or_else(ViewConfig::waterfall),
+            channels: channels(config, acquisition),
+            waterfall: of_lines(standing.cloned().unwrap_or_else(ViewConfig::waterfall), acquisition),
+            lines: acquisition.is_some_and(|acquisition| acquisition.band.is_some()),
         }
     }
 
@@ -55,6 +61,20 @@ impl Facts {
             Light::Acquiring(prr) => Some(prr),
             _ => None,
         }
+    }
+}
+
+/// A waterfall as lines of band energy have it; of samples, as it is.
+fn of_lines(waterfall: ViewConfig, acquisition: Option<&Acquisition>) -> ViewConfig {
+    let Some((acquisition, band)) = acquisition.and_then(|acquisition| Some((acquisition, acquisition.band?))) else {
+        return waterfall;
+    };
+    ViewConfig {
+        // A window is one trace.
+        nfft: 1,
+        line_period_s: line_period_of_energies(waterfall.line_period_s, acquisition.prr),
+        bands_hz: vec![(band.low_hz, band.high_hz)],
+        ..waterfall
     }
 }
 

@@ -16,6 +16,7 @@ use crate::config::ViewConfig;
 use crate::dsp::bins_in_range;
 use crate::frame::{Dtype, ValueKind, View};
 use crate::jobs::plan::JobPlan;
+use crate::pipeline::NO_SAMPLES;
 use crate::refusal::{Fault, Refusal};
 use crate::units::Rational;
 
@@ -147,6 +148,9 @@ impl Parsed {
         let range_hz = self.range()?;
         let dtype = self.dtype()?;
         times(self.times, now_s)?;
+        if facts.lines && self.view != View::Waterfall {
+            return Err(Refusal::DoesNotFit(NO_SAMPLES.into()));
+        }
         if let Some(prr) = facts.prr() {
             nyquist(range_hz, prr)?;
         }
@@ -174,7 +178,9 @@ impl Parsed {
         };
         let pattern = ViewConfig { value: ValueKind::Amplitude, dtype, lines_per_frame: 1, durable: false, ..pattern };
         let plan = JobPlan::new(pattern, channels, prr, self.words.first_channel as usize);
-        some_frequency(&plan)?;
+        if !facts.lines {
+            some_frequency(&plan)?;
+        }
         line_fits_message(&plan)?;
         Ok(plan)
     }

@@ -1,6 +1,8 @@
 //! One test a rule, by tables: what is changed in a good request, and what is said to that.
 
 use super::*;
+use crate::acquisition::{Acquisition, Band, Phase};
+use crate::config::Config;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -9,7 +11,7 @@ const NOW_S: i64 = 1_790_000_000;
 
 fn facts() -> Facts {
     let light = Light::Acquiring(Rational::new(2000, 1).unwrap());
-    Facts { light, channels: 2337, waterfall: ViewConfig::waterfall() }
+    Facts { light, channels: 2337, waterfall: ViewConfig::waterfall(), lines: false }
 }
 
 /// A good request of each view.
@@ -355,6 +357,28 @@ fn the_pipeline_is_asked_for_exactly_that() {
     let asked = &waterfall[0];
     assert_eq!((asked.nfft, asked.line_period_s, &asked.bands_hz), (1024, standing.line_period_s, &vec![(20.0, 80.0)]));
     assert_eq!((asked.value, asked.dtype, asked.durable), (ValueKind::Amplitude, Dtype::F16, false));
+}
+
+#[test]
+fn of_lines_of_band_energy_there_is_a_waterfall_of_their_band_and_no_spectrum() {
+    let acquisition = Acquisition {
+        prr: Rational::new(1, 5).unwrap(),
+        band: Some(Band { low_hz: -0.5, high_hz: 1.5 }),
+        ..Acquisition::example()
+    };
+    let facts = Facts::of(&Phase::Acquiring(acquisition.into()), &Config::default());
+    let decide = |view| super::plan(&serde_json::from_value(good(view)).unwrap(), &facts, NOW_S);
+    let waterfall = decide(2).unwrap();
+    assert_eq!((waterfall.frequencies(), waterfall.bins_per_channel()), (vec![-0.5, 1.5], 1));
+    assert_eq!(waterfall.pattern.line_period_s, Rational::new(5, 1).unwrap(), "no faster than lines come");
+    for view in [0, 1] {
+        let mut request = good(view);
+        request["channels"] = json!({ "min": 5, "max": 5 });
+        match super::plan(&serde_json::from_value(request).unwrap(), &facts, NOW_S) {
+            Err(Refusal::DoesNotFit(why)) => assert!(why.contains("no samples"), "{why}"),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 proptest! {

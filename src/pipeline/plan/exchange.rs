@@ -48,7 +48,7 @@ impl Plans {
 
     /// Takes a view in, without what it needs. Returns its first stream, and whether nobody has shown the same before.
     fn enter(&mut self, view: PlannedView, before: &[ViewOut], touched: &mut Touched) -> Option<(Arc<Stream>, bool)> {
-        let PlannedView { spec, channels, mut streams, lines_per_frame } = view;
+        let PlannedView { spec, channels, mut streams, lines_per_frame, .. } = view;
         let difference_corrected = matches!(self.input, Input::Differences);
         for stream in &mut streams {
             stream.difference_corrected = difference_corrected;

@@ -11,7 +11,7 @@ use super::{Plans, Transform};
 use crate::acquisition::Acquisition;
 use crate::config::ViewConfig;
 use crate::dsp::{Input, Lane, LaneOutput, Output, Plan, PlanSpec, Store};
-use crate::frame::Stream;
+use crate::frame::{Stream, units};
 use crate::pipeline::job_unit::JobUnit;
 use crate::pipeline::kept::Provider;
 use crate::pipeline::planned::PlannedView;
@@ -95,7 +95,7 @@ impl Outline {
     /// Makes what it takes that `job` shows `streams`, whatever it has shown so far. Nothing when that is impossible: who
     /// begins the job says why.
     pub(in crate::pipeline) fn prepare(&self, job: &str, streams: &[ViewConfig]) -> Stock {
-        let unit = JobUnit::plain(&self.output.unit);
+        let unit = JobUnit::plain(&units(&self.output).0);
         let Ok(come) = PlannedView::all_of_job(job, streams, &self.output, &unit) else { return Stock::default() };
         let mut stock = Stock::default();
         let mut reach = 0;

@@ -6,12 +6,12 @@
 //! `PositionEnd`; spreading them up to there would stretch the fiber.
 
 use super::capture::Capture;
-use super::found::{Found, Places, Said, as_written, is_series, timing};
+use super::found::{Found, Places, Said, as_written, timing};
 use super::h5::H5;
 use super::h5rows;
 use super::stamp_column::StampColumn;
 use super::times::iso_to_ns;
-use super::words::{metres_in, quantity};
+use super::words::{is_series, metres_in, quantity};
 use crate::acquisition::ClockQuality;
 use crate::source::{Finding, SourceError};
 use crate::units::Rational;

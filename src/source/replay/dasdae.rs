@@ -5,10 +5,10 @@
 
 use super::axes::{Counts, TimeAxis, distances, unit_of};
 use super::capture::Capture;
-use super::found::{Found, Said, is_series, timing};
+use super::found::{Found, Said, timing};
 use super::h5::{Attrs, H5};
 use super::h5rows;
-use super::words::quantity;
+use super::words::{is_series, quantity};
 use crate::source::{Finding, SourceError};
 
 const PATCHES: &str = "waveforms";

@@ -9,7 +9,7 @@ use super::h5::H5;
 use super::h5rows;
 use super::stamp_column::StampColumn;
 use super::timing::{Statements, work_out};
-use super::words::{hertz_in, measured, metres_in};
+use super::words::{hertz_in, is_series, measured, metres_in};
 use crate::source::SourceError;
 use crate::units::Rational;
 
@@ -27,6 +27,8 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     let acq = file.group_attrs("DasMetadata/Interrogator/Acquisition")?.unwrap_or_default();
     let attrs = file.dataset_attrs(DATA)?.unwrap_or_default();
     let first_dimension = attrs.texts("DasDimensions").into_iter().next().unwrap_or_default();
+    let unit = acq.text("UnitOfMeasure").unwrap_or_default();
+    is_series(&unit, "").map_err(|why| file.unusable(format!("{DATA}: {why}")))?;
     let samples = file.samples(DATA)?.ok_or_else(|| missing(DATA))?;
     let table = h5rows::table(samples, first_dimension == "locus")?;
 
@@ -50,7 +52,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
         |name: &str| metres_in(acq.text(name).as_deref()).map_err(|why| file.unusable(format!("{name}: {why}")));
     let dx = acq.number("SpatialSamplingInterval").ok_or_else(|| missing("SpatialSamplingInterval"))?;
     let gauge = acq.number("GaugeLength");
-    let measured = measured(&acq.text("UnitOfMeasure").unwrap_or_default(), "");
+    let measured = measured(&unit, "");
     let fiber = file.group_attrs("DasMetadata/Cable/Fiber")?.unwrap_or_default();
     let places = Places::even(0.0, dx * metres("SpatialSamplingIntervalUnit")?);
     Ok(Found {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::format::{CHUNK_HEAD, Chunk, End, decode_header, encode_chunk, encode_end, encode_header, padded};
 use super::{Replay, describe};
-use crate::acquisition::{Acquisition, Region};
+use crate::acquisition::{Acquisition, Band, Quantity, Region};
 use crate::block::{BlockLayout, InstrumentState, RawBlock};
 use crate::source::{Interrogator, Probe, ReadOutcome, ReplaySpeed};
 use crate::units::Rational;
@@ -21,6 +21,22 @@ fn acquisition() -> Acquisition {
     let source = crate::acquisition::SourceKind::Replay;
     let levels = Arc::from([1e9, -2.5, 0.0]);
     Acquisition { channels: 3, prr, regions: Arc::from(regions), levels, source, ..Acquisition::example() }
+}
+
+#[test]
+fn band_energy_has_a_band_and_nothing_else_has_one() {
+    let band = Some(Band { low_hz: -0.5, high_hz: 1.5 });
+    let lines = Acquisition { band, quantity: Quantity::BandEnergy, ..acquisition() };
+    assert_eq!(decode_header(&encode_header(&lines, 7)), Ok((lines.clone(), Some(7))));
+    let turned = Some(Band { low_hz: 1.5, high_hz: f64::NAN });
+    for wrong in [
+        Acquisition { band: None, ..lines.clone() },
+        Acquisition { quantity: Quantity::Strain, ..lines.clone() },
+        Acquisition { band: turned, ..lines },
+    ] {
+        let why = decode_header(&encode_header(&wrong, 0)).unwrap_err();
+        assert!(why.contains("band"), "{why}");
+    }
 }
 
 /// A chunk and where its bytes are.

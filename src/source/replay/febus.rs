@@ -18,7 +18,7 @@ use super::h5::{Attrs, H5, Samples};
 use super::h5rows::Blocks;
 use super::stamp_column::DOUBLE_NS;
 use super::timing::{Layout, NO_STAMP, Sink, Stamps, Statements, Timing, from_float_seconds, work_out};
-use super::words::quantity;
+use super::words::{is_series, quantity};
 use crate::acquisition::{Acquisition, ClockQuality, SourceKind};
 use crate::source::{Finding, SourceError};
 use crate::units::Rational;
@@ -67,6 +67,9 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
 fn open_zone(file: &H5, zone: &Zone) -> Result<Capture, SourceError> {
     let missing = |what: &str| file.unusable(format!("Febus without {what}"));
     let attrs = file.group_attrs(&zone.group)?.ok_or_else(|| missing("attributes of its zone"))?;
+    let name = zone.dataset.rsplit('/').next().unwrap_or_default();
+    let unit = unit_in(name);
+    is_series(&unit, name).map_err(|why| file.unusable(format!("{}: {why}", zone.dataset)))?;
     let samples = file.samples(&zone.dataset)?.ok_or_else(|| missing(&zone.dataset))?;
     let [blocks, block_rows, channels] = samples.shape[..] else {
         return Err(file.unusable(format!(
@@ -86,7 +89,6 @@ fn open_zone(file: &H5, zone: &Zone) -> Result<Capture, SourceError> {
     let (spacing, origin, extent) = (attrs.numbers("Spacing"), attrs.numbers("Origin"), attrs.numbers("Extent"));
     let dx_m = *spacing.first().ok_or_else(|| missing("Spacing"))?;
     let first = |values: &[f64]| values.first().copied().unwrap_or(0.0);
-    let name = zone.dataset.rsplit('/').next().unwrap_or_default();
     let kept = grid.keep.end - grid.keep.start;
     let (slab_rows, format) = (kept as usize, samples.format);
     let timing = timing(file, &stamps[..blocks as usize], &grid, first(origin.get(1..).unwrap_or(&[])))?;
@@ -106,7 +108,8 @@ fn open_zone(file: &H5, zone: &Zone) -> Result<Capture, SourceError> {
         quantity,
         scale: 1.0,
         levels: Arc::default(),
-        unit: unit_in(name),
+        unit,
+        band: None,
         clock: ClockQuality::FreeRunning,
         description: attrs.text("Hostname").unwrap_or_default(),
         source: SourceKind::Replay,

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::acquisition::{Acquisition, ClockQuality, MAX_REGIONS, Quantity, Region, SampleFormat, SourceKind};
+use crate::acquisition::{Acquisition, Band, ClockQuality, MAX_REGIONS, Quantity, Region, SampleFormat, SourceKind};
 use crate::block::InstrumentState;
 use crate::units::Rational;
 
@@ -60,9 +60,12 @@ const FLAG_OVERLOADED: u32 = 4;
 const FLAG_CALIBRATING: u32 = 8;
 /// Bytes of a region in the header.
 const REGION_BYTES: usize = 24;
-/// Bits of the header's flags: the first trace is told; levels stand behind the regions.
+/// Bits of the header's flags: the first trace is told; levels stand behind the regions, and a band behind these.
 const HAS_FIRST_TRACE: u32 = 1;
 const HAS_LEVELS: u32 = 2;
+const HAS_BAND: u32 = 4;
+/// Bytes of a band in the header.
+const BAND_BYTES: usize = 16;
 
 /// What the end mark says about the whole file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,7 +101,9 @@ pub(crate) fn encode_header(acquisition: &Acquisition, first_trace: u64) -> Vec<
     let regions = &acquisition.regions[..acquisition.regions.len().min(MAX_REGIONS)];
     let texts = FIXED_HEADER + unit.len() + description.len();
     let levels = &acquisition.levels[..];
-    let mut out = Vec::with_capacity(padded(texts + regions.len() * REGION_BYTES + size_of_val(levels) + 4));
+    let bands = usize::from(acquisition.band.is_some());
+    let tables = regions.len() * REGION_BYTES + size_of_val(levels) + bands * BAND_BYTES;
+    let mut out = Vec::with_capacity(padded(texts + tables + 4));
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
     out.extend_from_slice(&(out.capacity() as u32).to_le_bytes());
@@ -118,7 +123,8 @@ pub(crate) fn encode_header(acquisition: &Acquisition, first_trace: u64) -> Vec<
         out.extend_from_slice(&value.to_le_bytes());
     }
     let sizes = [unit.len(), description.len(), regions.len()].map(|size| size as u32);
-    let flags = HAS_FIRST_TRACE | if levels.is_empty() { 0 } else { HAS_LEVELS };
+    let has = |is: bool, flag: u32| if is { flag } else { 0 };
+    let flags = HAS_FIRST_TRACE | has(!levels.is_empty(), HAS_LEVELS) | has(bands > 0, HAS_BAND);
     for word in [acquisition.quantity.code(), acquisition.clock.code()].into_iter().chain(sizes).chain([flags]) {
         out.extend_from_slice(&word.to_le_bytes());
     }
@@ -130,8 +136,8 @@ pub(crate) fn encode_header(acquisition: &Acquisition, first_trace: u64) -> Vec<
         out.extend_from_slice(&region.start_m.to_le_bytes());
         out.extend_from_slice(&region.dx_m.to_le_bytes());
     }
-    for level in levels {
-        out.extend_from_slice(&level.to_le_bytes());
+    for number in levels.iter().copied().chain(acquisition.band.iter().flat_map(|band| [band.low_hz, band.high_hz])) {
+        out.extend_from_slice(&number.to_le_bytes());
     }
     out.resize(out.capacity() - 4, 0);
     out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
@@ -175,7 +181,10 @@ pub(crate) fn decode_header(header: &[u8]) -> Result<(Acquisition, Option<u64>),
     let (tables, flags) = (&texts[unit_len + text_len..], u32_at(header, 116));
     let regions = decode_regions(tables, u32_at(header, 112) as usize, channels)?;
     let levels = if flags & HAS_LEVELS == 0 { 0 } else { channels };
-    let levels = decode_levels(&tables[regions.len() * REGION_BYTES..], levels)?;
+    let tables = &tables[regions.len() * REGION_BYTES..];
+    let levels = decode_levels(tables, levels)?;
+    let quantity = Quantity::from_code(u32_at(header, 96)).ok_or("unknown quantity at byte 96")?;
+    let band = decode_band(&tables[size_of_val(&levels[..])..], u32::from(flags & HAS_BAND != 0), quantity)?;
     let known = |value: f64| (!value.is_nan()).then_some(value);
     let acquisition = Acquisition {
         epoch: u64_at(header, 16),
@@ -190,7 +199,8 @@ pub(crate) fn decode_header(header: &[u8]) -> Result<(Acquisition, Option<u64>),
         refractive_index: known(f64_at(header, 80)),
         scale: f64_at(header, 88),
         levels,
-        quantity: Quantity::from_code(u32_at(header, 96)).ok_or("unknown quantity at byte 96")?,
+        quantity,
+        band,
         clock: ClockQuality::from_code(u32_at(header, 100)).ok_or("unknown clock quality at byte 100")?,
         unit: String::from_utf8_lossy(&texts[..unit_len]).into_owned(),
         description: String::from_utf8_lossy(&texts[unit_len..unit_len + text_len]).into_owned(),
@@ -235,6 +245,19 @@ fn decode_regions(table: &[u8], count: usize, channels: usize) -> Result<Arc<[Re
         before = region.first_channel;
     }
     Ok(regions)
+}
+
+/// The band of band energy behind the regions, and of nothing else.
+fn decode_band(table: &[u8], count: u32, quantity: Quantity) -> Result<Option<Band>, String> {
+    let is_energy = quantity == Quantity::BandEnergy;
+    if count != u32::from(is_energy) || is_energy && table.len() < BAND_BYTES {
+        return Err(format!("{count} bands at byte 116 of samples that are {}: band energy has one", quantity.name()));
+    }
+    if !is_energy {
+        return Ok(None);
+    }
+    let band = Band { low_hz: f64_at(table, 0), high_hz: f64_at(table, 8) };
+    band.is_one().then_some(Some(band)).ok_or_else(|| format!("a band of {} to {} Hz", band.low_hz, band.high_hz))
 }
 
 /// The head that goes before a chunk's samples.

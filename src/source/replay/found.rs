@@ -6,7 +6,6 @@ use super::capture::Capture;
 use super::h5::H5;
 use super::h5rows::Table;
 use super::timing::{Stamps, Statements, Timing, work_out};
-use super::words::is_spectral;
 pub(super) use crate::acquisition::Places;
 use crate::acquisition::{Acquisition, ClockQuality, Quantity, SourceKind, places_at};
 use crate::source::{Finding, SourceError};
@@ -96,6 +95,7 @@ impl Found {
             scale: self.scale,
             levels: Arc::default(),
             unit: self.unit,
+            band: None,
             clock: self.clock,
             description: self.description,
             source: SourceKind::Replay,
@@ -157,27 +157,6 @@ pub(super) fn rate_of_period(seconds: f64) -> Option<Rational> {
     Rational::from_f64(as_written(seconds)).map(Rational::recip)
 }
 
-/// Refuses what is no series in time of a physical value, by what it is.
-///
-/// # Errors
-/// For spectra and logarithmic scales.
-pub(super) fn is_series(unit: &str, description: &str) -> Result<(), String> {
-    for words in [unit, description] {
-        let plain = words.to_lowercase().replace([' ', '_', '-'], "");
-        let spectrum = ["psd", "spectr", "fft", "fbe", "bandenergy", "frequencyband"];
-        if spectrum.iter().any(|word| plain.contains(word)) {
-            return Err(format!("`{words}` is a spectrum and no series of samples in time: it cannot be played"));
-        }
-        if plain.starts_with("db") {
-            return Err(format!("`{words}` is a logarithmic scale, of which there are no samples to play"));
-        }
-    }
-    if is_spectral(unit) {
-        return Err(format!("`{unit}` is the unit of a spectrum: there are no samples in time to play"));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -193,17 +172,6 @@ mod tests {
         assert_eq!(rate_of_period(f64::from(0.002f32)), Rational::new(500, 1));
         assert_eq!(rate_of_period(0.0), None);
         assert!(as_written(f64::NAN).is_nan());
-    }
-
-    #[test]
-    fn what_is_no_series_is_named() {
-        for (unit, description) in [("dB re 1 nStrain/sqrt(Hz)", ""), ("", "PSD"), ("strain", "frequency band energy")]
-        {
-            assert!(is_series(unit, description).is_err(), "{unit} {description}");
-        }
-        for (unit, description) in [("m / s", "velocity"), ("µε", ""), ("", "Strain rate"), ("", "")] {
-            assert_eq!(is_series(unit, description), Ok(()), "{unit} {description}");
-        }
     }
 
     proptest! {

@@ -28,7 +28,9 @@ pub(super) fn narrowed(capture: Capture) -> Result<Capture, SourceError> {
         return Ok(capture);
     }
     let Capture { mut rows, mut acquisition, mut notes, total_rows, .. } = capture;
-    let first = first_traces(&mut *rows, acquisition.channels, total_rows)?;
+    // Band energies are passed on as they are, and single precision holds what matters of them.
+    let looked_at = if acquisition.band.is_some() { 0 } else { total_rows };
+    let first = first_traces(&mut *rows, acquisition.channels, looked_at)?;
     if let Some(levels) = levels(&first, acquisition.channels) {
         let most = levels.iter().fold(0f64, |most, level| if level.abs() > most.abs() { *level } else { most });
         notes.push(Finding::note(format!(

@@ -60,7 +60,7 @@ mod vendors;
 mod words;
 mod xdas;
 
-pub use fbe::{Band, Lines, describe_lines};
+pub use fbe::{BandOfFile, Lines, describe_lines};
 pub(crate) use info::decode;
 pub use info::{
     ChannelSet, Depth, Extent, Gap, Gatherer, Info, NoiseFloor, Overview, PICTURE_CELLS, Samples, Segment, Spread,

@@ -1,11 +1,11 @@
 //! Neubrex HDF5 (NBX-S4000 series): `Acoustic` [time][channel], everything else in its attributes.
 
 use super::capture::Capture;
-use super::found::{Found, Places, Said, as_written, is_series, rate_of_period, timing};
+use super::found::{Found, Places, Said, as_written, rate_of_period, timing};
 use super::h5::{Attrs, H5};
 use super::h5rows;
 use super::times::iso_to_ns;
-use super::words::{metres_in, quantity};
+use super::words::{is_series, metres_in, quantity};
 use crate::acquisition::ClockQuality;
 use crate::source::{Finding, SourceError};
 

@@ -3,11 +3,11 @@
 //! `endtime` is one period behind the last row; channel 0 of the file is `channel_start` spacings along the fiber.
 
 use super::capture::Capture;
-use super::found::{Found, Places, Said, as_written, is_series, timing};
+use super::found::{Found, Places, Said, as_written, timing};
 use super::h5::H5;
 use super::h5rows;
 use super::times::iso_to_ns;
-use super::words::quantity;
+use super::words::{is_series, quantity};
 use crate::acquisition::Quantity;
 use crate::source::{Finding, SourceError};
 use crate::units::Rational;

@@ -9,7 +9,7 @@ use super::h5::H5;
 use super::h5rows;
 use super::times::seconds_to_ns;
 use super::timing::{Statements, work_out};
-use super::words::measured;
+use super::words::{is_series, measured};
 use crate::acquisition::places_at;
 use crate::source::{Finding, SourceError};
 use crate::units::Rational;
@@ -27,6 +27,9 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     if !(8.0..=11.0).contains(&version) {
         notes.push(Finding::note(format!("file version {version}: versions 8 to 11 are known")));
     }
+    let unit = file.text("header/unit")?.unwrap_or_default();
+    let name = file.text("header/name")?.unwrap_or_default();
+    is_series(&unit, &name).map_err(|why| file.unusable(format!("data: {why}")))?;
     let samples = file.samples("data")?.ok_or_else(|| missing("data"))?;
     let first_dimension = file.text("header/dimensionNames")?.unwrap_or_default();
     let table = h5rows::table(samples, first_dimension.starts_with("distance"))?;
@@ -48,8 +51,7 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     .map_err(|error| error.into_source(|why| file.unusable(why)))?;
 
     let places = distances(file, table.channels, &mut notes)?;
-    let unit = file.text("header/unit")?.unwrap_or_default();
-    let measured = measured(&unit, &file.text("header/name")?.unwrap_or_default());
+    let measured = measured(&unit, &name);
     Ok(Found {
         gauge_length_m: file.number("header/gaugeLength")?,
         refractive_index: file.number("cableSpec/refractiveIndex")?,

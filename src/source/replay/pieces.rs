@@ -17,6 +17,7 @@ pub(super) fn in_turn(pieces: Vec<Capture>, name: &str) -> (InTurn, Vec<Finding>
     let mut sorted: InTurn = pieces.into_iter().enumerate().collect();
     sorted.sort_by_key(|(_, piece)| piece.span_ns().0);
     let (mut played, mut notes): (InTurn, Vec<Finding>) = (Vec::new(), Vec::new());
+    notes.extend(other_bands(&mut sorted, name));
     for (index, piece) in sorted {
         match played.last() {
             Some((_, before)) if piece.span_ns().0 < before.span_ns().1.saturating_sub(SIDE_BY_SIDE_NS) => {
@@ -29,6 +30,25 @@ pub(super) fn in_turn(pieces: Vec<Capture>, name: &str) -> (InTurn, Vec<Finding>
         }
     }
     (played, notes)
+}
+
+/// Leaves the first of several bands that the interrogator computed of the same time, and tells of the others.
+fn other_bands(pieces: &mut InTurn, name: &str) -> Option<Finding> {
+    let (first, band) = pieces.iter().find_map(|(_, piece)| Some((piece.piece.clone(), piece.acquisition.band?)))?;
+    let others = pieces.extract_if(.., |(_, piece)| piece.acquisition.band.is_some() && piece.piece != first);
+    let others: Vec<String> = others
+        .filter_map(|(_, Capture { piece, acquisition, .. })| {
+            let band = acquisition.band?;
+            Some(format!("{piece} ({} to {} Hz)", band.low_hz, band.high_hz))
+        })
+        .collect();
+    let last = others.last()?.split(' ').next().unwrap_or_default();
+    Some(Finding::note(format!(
+        "{first} is read, the band of {} to {} Hz; beside it there are {}: name one to read it, as in {name}#{last}",
+        band.low_hz,
+        band.high_hz,
+        others.join(", ")
+    )))
 }
 
 /// Rows of pieces that follow each other, as if they were one.

@@ -9,11 +9,11 @@ mod names;
 
 use super::axes::{Counts, TimeAxis, UNDATED, distances, numbered, unit_of};
 use super::capture::Capture;
-use super::found::{Found, Places, Said, as_written, is_series, rate_of_period, timing};
+use super::found::{Found, Places, Said, as_written, rate_of_period, timing};
 use super::h5::H5;
 use super::h5rows;
 use super::timing::{Kind, Sink, Timing};
-use super::words::quantity;
+use super::words::{is_series, quantity};
 use crate::source::{Finding, SourceError};
 use crate::units::Rational;
 use names::{Names, is_one_of, one_of};

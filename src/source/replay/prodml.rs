@@ -1,7 +1,7 @@
 //! PRODML 2.0 and 2.1 in HDF5: `Acquisition/Raw[0]`, as Silixa, OptaSense and others write it.
 //!
 //! The distance of channel 0 is `StartLocusIndex · SpatialSamplingInterval`; the times are in `RawDataTime`, int64 µs.
-//! Either order of dimensions; `Dimensions` says which.
+//! Either order of dimensions; `Dimensions` says which. Files without samples may have lines of band energy: [`fbe`].
 
 use super::capture::Capture;
 use super::fbe;
@@ -11,7 +11,7 @@ use super::h5rows;
 use super::stamp_column::StampColumn;
 use super::times::iso_to_ns;
 use super::timing::{Sink, Statements, Timing, work_out};
-use super::words::{hertz_in, is_spectral, measured, metres_in};
+use super::words::{hertz_in, is_series, measured, metres_in};
 use crate::source::{Finding, SourceError};
 use crate::units::Rational;
 
@@ -41,9 +41,14 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
                 capture
             })
         }
-        (None, Some(lines)) => Err(file.unusable(format!(
-            "PRODML FBE: lines of band energy in {lines}, no samples that could be played; `fiberd info` shows them"
-        ))),
+        (None, Some(group)) => {
+            let mut capture = fbe::open(file, group)?;
+            if lines.len() > 1 {
+                let text = format!("{} groups with lines: only {group} is read", lines.len());
+                capture.notes.push(Finding::note(text));
+            }
+            Ok(capture)
+        }
         (None, None) => Err(missing("Acquisition/Raw[0]/RawData")),
     }
 }
@@ -53,9 +58,8 @@ fn open_raw(file: &H5, acq: &Attrs, node: &str) -> Result<Capture, SourceError> 
     let mut notes = Vec::new();
     let raw = file.group_attrs(node)?.unwrap_or_default();
     let data = format!("{node}/RawData");
-    if let Some(unit) = raw.text("RawDataUnit").filter(|unit| is_spectral(unit)) {
-        return Err(file.unusable(format!("{data} is in `{unit}`: spectra, and no samples that could be played")));
-    }
+    let unit = raw.text("RawDataUnit").unwrap_or_default();
+    is_series(&unit, "").map_err(|why| file.unusable(format!("{data}: {why}")))?;
     let data_attrs = file.dataset_attrs(&data)?.ok_or_else(|| missing(&data))?;
     let samples = file.samples(&data)?.ok_or_else(|| missing(&data))?;
     let column = format!("{node}/RawDataTime");
@@ -83,8 +87,7 @@ fn open_raw(file: &H5, acq: &Attrs, node: &str) -> Result<Capture, SourceError> 
     let dx_m = length_of(file, acq, "SpatialSamplingInterval")?.ok_or_else(|| missing("SpatialSamplingInterval"))?;
     let gauge_length_m = length_of(file, acq, "GaugeLength")?;
     let timing = timing(file, &column, rows, stamps.as_ref(), declared_rate(acq, &raw), &data_attrs)?;
-    let measured =
-        measured(&raw.text("RawDataUnit").unwrap_or_default(), &raw.text("RawDescription").unwrap_or_default());
+    let measured = measured(&unit, &raw.text("RawDescription").unwrap_or_default());
     let version = acq.text("schemaVersion").or_else(|| acq.number("schemaVersion").map(|v| v.to_string()));
     let format = format!("PRODML {} HDF5", version.unwrap_or_default());
     let places = Places::even(loci.first.unwrap_or(0) as f64 * dx_m, dx_m);
@@ -223,7 +226,8 @@ fn timing(
     .map_err(|error| error.into_source(|why| file.unusable(format!("{column}, OutputDataRate, PartStartTime: {why}"))))
 }
 
-fn refractive_index(file: &H5) -> Result<Option<f64>, SourceError> {
+/// The refractive index of the fiber, where vendors write it.
+pub(super) fn refractive_index(file: &H5) -> Result<Option<f64>, SourceError> {
     let places = [
         ("Acquisition/Custom", "Fibre Refractive Index"),
         ("Acquisition/Custom", "FibreRefractiveIndex"),

@@ -131,6 +131,7 @@ fn open_index(path: &Path, file: Arc<File>, index: Index) -> Result<Capture, Sou
         scale: 1.0,
         levels: Arc::default(),
         unit: unit.into(),
+        band: None,
         clock: ClockQuality::FreeRunning,
         description: String::new(),
         source: SourceKind::Replay,

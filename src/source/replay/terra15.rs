@@ -11,7 +11,7 @@ use super::h5::{Attrs, H5};
 use super::h5rows;
 use super::stamp_column::StampColumn;
 use super::timing::{Statements, Timing, work_out};
-use super::words::quantity;
+use super::words::{is_series, quantity};
 use crate::acquisition::ClockQuality;
 use crate::source::SourceError;
 use crate::units::Rational;
@@ -27,14 +27,15 @@ pub(super) fn open(file: &H5) -> Result<Capture, SourceError> {
     let missing = |what: &str| file.unusable(format!("Terra15 without {what}"));
     let node = node(file, &root)?;
     let data = format!("{node}/data");
+    let product = root.text("data_product").unwrap_or_default();
+    let unit = root.text("data_product_units").unwrap_or_default();
+    is_series(&unit, &product).map_err(|why| file.unusable(format!("{data}: {why}")))?;
     let table = h5rows::table(file.samples(&data)?.ok_or_else(|| missing(&data))?, false)?;
     let column = ["gps_time", "posix_time"].map(|name| format!("{node}/{name}"));
     let column = if file.has(&column[0])? { &column[0] } else { &column[1] };
     let nominal_s = file.dataset_attrs(&data)?.and_then(|attrs| attrs.number("dT"));
     let times = times(file, column, table.traces, nominal_s)?;
 
-    let product = root.text("data_product").unwrap_or_default();
-    let unit = root.text("data_product_units").unwrap_or_default();
     // An attribute of type bool arrives as a number.
     let gps = column.ends_with("gps_time") && root.number("gps_locked") == Some(1.0);
     let dx_m = root.number("dx").ok_or_else(|| missing("attribute dx"))?;

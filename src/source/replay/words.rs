@@ -122,10 +122,44 @@ pub(super) fn quantity(unit: &str, description: &str) -> Quantity {
     known.or_else(|| of_words(unit)).or_else(|| of_words(description)).unwrap_or(Quantity::Counts)
 }
 
-/// Whether a unit is that of a spectrum, or on a logarithmic scale: then values are no samples of a signal.
-pub(super) fn is_spectral(unit: &str) -> bool {
+/// What names of spectra have in them.
+const SPECTRA: [&str; 6] = ["psd", "spectr", "fft", "fbe", "bandenergy", "frequencyband"];
+
+/// Refuses what is no series in time of a physical value, by what it is. Every reader asks before it plays anything: values
+/// of a spectrum or on a logarithmic scale would be transformed as if they were samples.
+///
+/// # Errors
+/// For spectra and logarithmic scales.
+pub(super) fn is_series(unit: &str, description: &str) -> Result<(), String> {
+    for words in [unit, description] {
+        let plain = words.to_lowercase().replace([' ', '_', '-'], "");
+        if SPECTRA.iter().any(|word| plain.contains(word)) {
+            return Err(format!("`{words}` is a spectrum and no series of samples in time: it cannot be played"));
+        }
+        if plain.starts_with("db") {
+            return Err(format!("`{words}` is a logarithmic scale, of which there are no samples to play"));
+        }
+    }
     let word = plain(unit);
-    word.starts_with("db") || word.starts_with("psd") || word.ends_with("/hz") || word.ends_with("sqrt(hz)")
+    if word.ends_with("/hz") || word.ends_with("sqrt(hz)") {
+        return Err(format!("`{unit}` is the unit of a spectrum: there are no samples in time to play"));
+    }
+    Ok(())
+}
+
+/// Refuses what cannot be band energy: a power, of which lines can be averaged.
+///
+/// # Errors
+/// For decibels, and for units of amplitudes.
+pub(super) fn is_energy(unit: &str) -> Result<(), String> {
+    let word = plain(unit);
+    if word.starts_with("db") {
+        return Err(format!("`{unit}` is a logarithmic scale: band energies that can be shown are powers"));
+    }
+    if UNITS.iter().any(|(known, ..)| *known == word) || word.ends_with("sqrt(hz)") {
+        return Err(format!("`{unit}` is the unit of an amplitude: band energies that can be shown are powers"));
+    }
+    Ok(())
 }
 
 /// A unit as the table writes it.
@@ -137,10 +171,6 @@ fn plain(unit: &str) -> String {
 
 fn of_words(words: &str) -> Option<Quantity> {
     let words = words.to_lowercase().replace([' ', '_', '-'], "");
-    if words.starts_with("db") || words.starts_with("psd") {
-        // A spectrum on a logarithmic scale is none of these quantities, whatever it is relative to.
-        return Some(Quantity::Counts);
-    }
     let per_second = words.contains("rate") || words.contains("/s") || words.contains("/(s");
     if words.contains("strain") || words.contains('ε') || words.contains('ϵ') {
         Some(if per_second { Quantity::StrainRate } else { Quantity::Strain })
@@ -221,7 +251,6 @@ mod tests {
             ("NM/S", "", Quantity::Velocity),
             ("V", "Strain", Quantity::Counts),
             ("rad * 2PI/2^16", "Single Pulse, OptaSense Native Data", Quantity::Phase),
-            ("dB re 1 nStrain|sqrt(Hz)", "StrainRate", Quantity::Counts),
             ("", "StrainRate", Quantity::StrainRate),
             ("nstrain", "", Quantity::Strain),
             ("", "", Quantity::Counts),
@@ -233,11 +262,33 @@ mod tests {
         // What is not known stays the word that it is.
         assert_eq!(measured(" bananas ", "").unit, "bananas");
         assert_eq!(measured("rad/(s*m)", "").unit, "rad/(s*m)", "a metre of fiber, so not rad");
-        for spectral in ["dB", "dB re 1 rad", "rad2/Hz", "(nstrain)^2/Hz", "nstrain/sqrt(Hz)", "PSD"] {
-            assert!(is_spectral(spectral), "{spectral}");
+    }
+
+    #[test]
+    fn what_is_no_series_is_named() {
+        let units =
+            ["dB", "dB re 1 rad", "rad2/Hz", "(nstrain)^2/Hz", "nstrain / sqrt(Hz)", "PSD"].map(|unit| (unit, ""));
+        let others =
+            [("dB re 1 nStrain/sqrt(Hz)", "PSD"), ("", "PSD"), ("strain", "frequency band energy"), ("", "dB")];
+        for (unit, description) in units.into_iter().chain(others) {
+            let why = is_series(unit, description).unwrap_err();
+            assert!(why.contains("spectrum") || why.contains("logarithmic"), "{unit} {description}: {why}");
         }
-        for samples in ["rad", "", "(nm/m)/s * Hz/m", "rad/s", "counts"] {
-            assert!(!is_spectral(samples), "{samples}");
+        let samples = ["rad", "", "(nm/m)/s * Hz/m", "rad/s", "counts", "m / s", "µε"];
+        for (unit, description) in
+            samples.map(|unit| (unit, "")).into_iter().chain([("", "Strain rate"), ("m / s", "velocity")])
+        {
+            assert_eq!(is_series(unit, description), Ok(()), "{unit} {description}");
+        }
+    }
+
+    #[test]
+    fn band_energies_are_powers() {
+        for unit in ["rad2/Hz", "rad^2", "(nstrain/s)^2", "", "counts²"] {
+            assert_eq!(is_energy(unit), Ok(()), "{unit}");
+        }
+        for unit in ["dB", "dB re 1 rad", "rad", "nstrain / s", "rad/sqrt(Hz)"] {
+            assert!(is_energy(unit).unwrap_err().contains("powers"), "{unit}");
         }
     }
 

@@ -7,12 +7,12 @@
 use super::axes::{Counts, UNDATED, unit_of};
 use super::capture::Capture;
 use super::format::MAX_CHANNELS;
-use super::found::{Found, Places, Said, is_series, rounded_places, timing};
+use super::found::{Found, Places, Said, rounded_places, timing};
 use super::h5::{Attrs, H5};
 use super::h5rows;
 use super::ties::Ties;
 use super::timing::{Layout, Sink, Stamps, Timing};
-use super::words::{metres_in, quantity};
+use super::words::{is_series, metres_in, quantity};
 use crate::source::{Finding, SourceError};
 
 const INTERPOLATED: &str = "coordinate_interpolation";

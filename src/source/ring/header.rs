@@ -141,10 +141,11 @@ pub(super) fn check(d: &Declared, geometry: &Geometry) -> Result<(SlotLayout, Ac
         wavelength_m: optional("wavelength_m", d.wavelength_m, 1e-3)?,
         refractive_index: optional("refractive_index", d.refractive_index, 10.0)?,
         sample_format,
-        quantity: Quantity::from_code(d.quantity).ok_or_else(|| known("quantity", d.quantity))?,
+        quantity: of_samples(d.quantity).ok_or_else(|| known("quantity", d.quantity))?,
         scale: d.scale,
         levels: Arc::default(),
         unit: text("unit", &d.unit)?,
+        band: None,
         clock: ClockQuality::from_code(d.clock_quality).ok_or_else(|| known("clock quality", d.clock_quality))?,
         description: text("description", &d.description)?,
         source: SourceKind::from_code(d.source).ok_or_else(|| known("source", d.source))?,
@@ -157,6 +158,11 @@ pub(super) fn check(d: &Declared, geometry: &Geometry) -> Result<(SlotLayout, Ac
         ));
     }
     Ok((SlotLayout { row_bytes, traces: d.traces_per_slot }, acquisition))
+}
+
+/// A quantity that samples can be of: lines of band energy come from captures alone.
+fn of_samples(code: u32) -> Option<Quantity> {
+    Quantity::from_code(code).filter(|quantity| *quantity != Quantity::BandEnergy)
 }
 
 fn text(name: &str, bytes: &[u8]) -> Result<String, String> {

@@ -398,6 +398,7 @@ impl Scene {
             scale: self.scale(),
             levels: Arc::default(),
             unit: self.unit().into(),
+            band: None,
             clock: ClockQuality::FreeRunning,
             description: self.fiber.description.clone(),
             source: SourceKind::Synthetic,

@@ -23,6 +23,7 @@ use super::pieces::{OtherPiece, in_turn, joined};
 use super::playlist::{Epoch, Part, Playlist};
 use super::times::ns_to_iso;
 use super::vendors;
+use crate::acquisition::Band;
 use crate::source::{Finding, Severity, SourceError};
 
 /// Cells of a picture, in time and along the fiber, at most.
@@ -99,6 +100,8 @@ pub struct Info {
     pub quantity: String,
     /// Unit of a scaled sample; empty when not known.
     pub unit: String,
+    /// The band, where traces are lines of band energy.
+    pub band: Option<Band>,
     /// Physical value of one count.
     #[serde(serialize_with = "rounded")]
     pub scale: f64,
@@ -298,6 +301,7 @@ fn info(path: &Path, capture: Capture, parts: &[(&Epoch, &Part)], survey: Survey
         duration_s: (time_of(capture.total_rows) - start_ns) as f64 / 1e9,
         quantity: a.quantity.name().into(),
         unit: a.unit.clone(),
+        band: a.band,
         scale: a.scale,
         clock: a.clock.name().into(),
         description: a.description.clone(),

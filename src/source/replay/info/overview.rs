@@ -1,7 +1,7 @@
 //! A capture at a glance: its level over time and distance, in as many cells as a picture has.
 //!
 //! A cell holds the RMS of its samples about their own mean within it, channel by channel: what is slower than a cell does
-//! not count. Traces may come with holes between them, and from several stretches of time.
+//! not count. Of lines of band energy it holds the root of their mean, so that decibels are those of a power. Traces may come with holes between them, and from several stretches of time.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub struct Overview {
     pub columns: usize,
     /// Duration of a row in nanoseconds.
     pub step_ns: i64,
-    /// RMS in the unit of a scaled sample, row by row; NaN where no trace is.
+    /// RMS in the unit of a scaled sample, or the root of the mean band energy, row by row; NaN where no trace is.
     pub cells: Vec<f32>,
     /// RMS over all rows, for each column; NaN where there is none.
     pub level: Vec<f32>,
@@ -90,7 +90,8 @@ impl Extent {
 impl Gatherer {
     /// For a picture of at most so many cells; `rows` in time and `columns` along the fiber are at least 1.
     pub fn new(extent: Extent, rows: usize, columns: usize) -> Self {
-        let rows = rows.min((extent.traces / LEAST_TRACES) as usize).max(1);
+        let least = if extent.acquisition.band.is_some() { 1 } else { LEAST_TRACES };
+        let rows = rows.min((extent.traces / least) as usize).max(1);
         let columns = columns.min(extent.channels).max(1);
         let span_ns = extent.end_ns().saturating_sub(extent.start_ns()).max(1);
         let step_ns = (span_ns as u64).div_ceil(rows as u64) as i64;
@@ -108,8 +109,12 @@ impl Gatherer {
             self.row = row;
         }
         self.gathered += 1;
+        let is_energy = self.picture.extent.acquisition.band.is_some();
         for (sums, &value) in self.channels.iter_mut().zip(trace) {
-            if value.is_finite() {
+            if value.is_finite() && is_energy {
+                sums.count += 1;
+                sums.squares += f64::from(value.max(0.0));
+            } else if value.is_finite() {
                 if sums.count == 0 {
                     sums.first = value;
                 }
@@ -123,9 +128,11 @@ impl Gatherer {
 
     fn end_row(&mut self) {
         let (columns, channels) = (self.picture.columns, self.channels.len());
+        // Of one sample there is nothing about its mean.
+        let least = if self.picture.extent.acquisition.band.is_some() { 1 } else { 2 };
         for (channel, sums) in self.channels.iter_mut().enumerate() {
             let Sums { count, sum, squares, .. } = std::mem::take(sums);
-            if count > 1 {
+            if count >= least {
                 let (cell, count) = (self.row * columns + channel * columns / channels, f64::from(count));
                 self.sums[cell].0 += (squares - sum * sum / count).max(0.0);
                 self.sums[cell].1 += count;
@@ -169,6 +176,19 @@ impl Overview {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cells_of_band_energy_hold_the_root_of_its_mean() {
+        let band = Some(crate::acquisition::Band { low_hz: 1.0, high_hz: 2.0 });
+        let acquisition = Arc::new(Acquisition { channels: 2, scale: 1.0, band, ..Acquisition::example() });
+        let extent = Extent { acquisition, first_channel: 0, channels: 2, traces: 4, stretches: vec![(0, 4)] };
+        let mut gatherer = Gatherer::new(extent, 4, 1);
+        for (at, energies) in [[4.0, 4.0], [1.0, 17.0], [f32::NAN, 25.0], [0.0, 0.0]].iter().enumerate() {
+            gatherer.add(at as i64, energies);
+        }
+        let overview = gatherer.finish();
+        assert_eq!((overview.cells, overview.rows), (vec![2.0, 3.0, 5.0, 0.0], 4));
+    }
 
     #[test]
     fn cells_hold_what_lies_in_them_and_gaps_hold_nothing() {

@@ -68,8 +68,9 @@ pub(super) fn survey(
     let (channels, format) = (capture.acquisition.channels, capture.acquisition.sample_format);
     let wanted: u64 = windows.iter().map(|window| window.end - window.start).sum();
     let longest = windows.iter().map(|window| window.end - window.start).max().unwrap_or(0);
-    // The magnitude of a complex field has no spectrum that means anything.
-    let noise = if format == SampleFormat::Iq16 { None } else { Noise::new(channels, longest) };
+    // Neither the magnitude of a complex field nor lines of band energy have a spectrum that means anything.
+    let has_none = format == SampleFormat::Iq16 || capture.acquisition.band.is_some();
+    let noise = if has_none { None } else { Noise::new(channels, longest) };
     let levels = Arc::clone(&capture.acquisition.levels);
     let channels = Channels::new(channels, format);
     let mut found =

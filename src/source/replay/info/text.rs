@@ -40,6 +40,9 @@ impl fmt::Display for Info {
         writeln!(f, "                {} s, clock {}", number(self.duration_s, 9), self.clock)?;
         writeln!(f, "  epoch         {}", self.epoch)?;
         writeln!(f, "  quantity      {}, one count is {} {unit}", self.quantity, number(self.scale, 7))?;
+        if let Some(band) = self.band {
+            writeln!(f, "  band          {} to {} Hz: each trace is a line of band energy", band.low_hz, band.high_hz)?;
+        }
         if !self.description.is_empty() {
             writeln!(f, "  description   {}", self.description.trim().replace(['\n', '\r'], " "))?;
         }
