@@ -1,16 +1,21 @@
 //! Whatever is done to a capture, opening and reading it neither panics nor aborts nor asks for memory without bound:
 //! bytes are changed, cut and spliced, with and without mending the checksums, and the file is described and replayed.
 //!
-//! The address space of this process is limited, so that an allocation that a hostile length asks for ends the test.
+//! The address space of this process is limited, so that an allocation that a hostile length asks for ends the test; and
+//! so does an input that takes longer than [`LONGEST`]. Either way the input is left where the last line says.
+//!
+//! `FIBERD_FUZZ_CASES=1000000 FIBERD_FUZZ_SEEDS=t.tdms,s.pb cargo test --test replay_fuzz no_capture` tries so many, made
+//! of these seeds only.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail loudly too")]
 
 #[path = "replay_fuzz/read_all.rs"]
 mod read_all;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use fiberd::source::ReplaySpeed;
 use fiberd::source::replay::{Replay, describe};
@@ -20,6 +25,9 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 
 /// Bytes of address space: the program, its threads, and what the largest sound capture may take.
 const ADDRESS_SPACE: u64 = 4 << 30;
+
+/// One input takes milliseconds; so long is a hang, however busy the machine is.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// Those of vendors; our own comes behind them.
 const NAMES: [&str; 32] = [
@@ -76,6 +84,55 @@ fn seeds() -> &'static [Vec<u8>] {
         let golden = root.join("fixtures/capture-v1.fdas");
         files.iter().chain([&golden]).map(|file| std::fs::read(file).unwrap()).collect()
     })
+}
+
+/// How many cases, when somebody asks for another number.
+fn cases() -> u32 {
+    let asked = std::env::var("FIBERD_FUZZ_CASES").ok();
+    asked.map_or(2500, |number| number.parse().expect("FIBERD_FUZZ_CASES is a number"))
+}
+
+/// Which seeds, when somebody asks for some: places in [`seeds`].
+fn kinds() -> Vec<usize> {
+    let all = || NAMES.into_iter().chain(["capture-v1.fdas"]);
+    let Ok(asked) = std::env::var("FIBERD_FUZZ_SEEDS") else { return (0..=NAMES.len()).collect() };
+    let place = |name: &str| {
+        let found = all().position(|known| known == name);
+        found.unwrap_or_else(|| {
+            panic!("FIBERD_FUZZ_SEEDS: no seed `{name}`, but {}", all().collect::<Vec<_>>().join(" "))
+        })
+    };
+    asked.split(',').map(place).collect()
+}
+
+/// The file that each input is written to: in memory where the system has such a folder. It stays behind when an input
+/// ends the process.
+fn input() -> &'static Path {
+    static INPUT: OnceLock<PathBuf> = OnceLock::new();
+    INPUT.get_or_init(|| {
+        let memory = Path::new("/dev/shm");
+        let folder = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        folder.join(format!("fiberd-fuzz-{}", std::process::id()))
+    })
+}
+
+/// Ends the process when `deed` takes longer than [`LONGEST`].
+fn in_time<T>(deed: impl FnOnce() -> T) -> T {
+    static SINCE: Mutex<Option<Instant>> = Mutex::new(None);
+    static WATCH: OnceLock<()> = OnceLock::new();
+    WATCH.get_or_init(|| {
+        std::thread::spawn(|| {
+            while SINCE.lock().unwrap().is_none_or(|since| since.elapsed() < LONGEST) {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            eprintln!("more than {LONGEST:?} for {}: a hang", input().display());
+            std::process::abort();
+        });
+    });
+    *SINCE.lock().unwrap() = Some(Instant::now());
+    let done = deed();
+    *SINCE.lock().unwrap() = None;
+    done
 }
 
 /// One way to hurt a file.
@@ -142,21 +199,21 @@ fn mend(bytes: &mut [u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_capture_however_broken_does_harm(
-        kind in 0..=NAMES.len(), hurts in hurts(), towards_front in any::<bool>(), mended in any::<bool>(),
+        kind in prop::sample::select(kinds()), hurts in hurts(), towards_front in any::<bool>(), mended in any::<bool>(),
     ) {
         let mut bytes = seeds()[kind].clone();
         hurt(&mut bytes, &hurts, towards_front);
         if mended && kind == NAMES.len() {
             mend(&mut bytes);
         }
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("hurt");
-        std::fs::write(&file, &bytes).unwrap();
-        read_all(&file).map_err(TestCaseError::fail)?;
+        std::fs::write(input(), &bytes).unwrap();
+        let read = in_time(|| read_all(input()));
+        std::fs::remove_file(input()).unwrap();
+        read.map_err(TestCaseError::fail)?;
     }
 }
 

@@ -374,6 +374,9 @@ def segy_cases(cases):
     parts[2] = segy(more[1000:], code=3, start=WHOLE + 7, headers=False)
     gap = np.where(np.arange(1500) < 1000, grid(start, 1500, 500), grid(start, 1500, 500) + 5 * NS)
     made("a gap between records", b"".join(parts), more, when=gap, check=False)
+    odd = bytearray(segy(more[500:1000], code=3, start=WHOLE + 1, headers=False))
+    struct.pack_into(">h", odd, 2 * 1240 + 156, 1999)
+    made("a wrong time in the middle of a record", parts[0] + odd + segy(more[1000:], code=3, start=WHOLE + 2, headers=False), more, when=grid(start, 1500, 500), check=False)
     short = [segy(more[i : i + 200], code=3, start=WHOLE + i // 500, headers=i == 0) for i in range(0, 1400, 200)]
     made("records of 0.4 s", b"".join(short), more[:1400], when=grid(start, 1400, 500), check=False)
     made("cut off", segy(data, code=3) + parts[2][:3000], data, check=False)

@@ -44,6 +44,8 @@ pub(crate) fn read_all(file: &Path) -> Result<(), String> {
                     };
                 }
                 Ok(outcome) => return Err(format!("{outcome:?}")),
+                // A panic of the thread that reads ahead is told as an error, and is none that a file may cause.
+                Err(error) if error.to_string().contains("please report it") => return Err(error.to_string()),
                 Err(_) => return Ok(()),
             }
         }

@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::capture::{self, Capture, RowsError};
-use super::playlist::{Epoch, Part, Piece, Playlist};
+use super::playlist::{Epoch, Opened, Part, Piece, Playlist};
 use crate::acquisition::Acquisition;
 use crate::block::InstrumentState;
 use crate::source::SourceError;
@@ -90,7 +90,7 @@ impl Ahead {
         let reader = Reader { slab_tx, spent_rx, missing_at_ends: counts.0, damaged: counts.1 };
         let thread = thread::Builder::new()
             .name("das-replay".into())
-            .spawn(move || reader.run(&playlist, looping))
+            .spawn(move || reader.run(playlist, looping))
             .map_err(|error| SourceError::Io { what: "start the reading thread".into(), error })?;
         Ok(Self { slabs, spent, thread: Some(thread), missing_at_ends, damaged })
     }
@@ -131,14 +131,44 @@ struct Reader {
     damaged: Arc<AtomicU64>,
 }
 
+/// What is open of a file.
+struct Open {
+    /// The piece that is read.
+    current: Option<(Piece, Capture)>,
+    /// Other pieces, of which none has been read.
+    waiting: Opened,
+}
+
+impl Open {
+    /// The capture of a piece, which is opened unless it is.
+    fn turn_to(&mut self, playlist: &Playlist, wanted: Piece) -> Result<&mut Capture, SourceError> {
+        let current = match self.current.take_if(|(piece, _)| *piece == wanted) {
+            Some(current) => current,
+            None => self.take(playlist, wanted)?,
+        };
+        Ok(&mut self.current.insert(current).1)
+    }
+
+    fn take(&mut self, playlist: &Playlist, wanted: Piece) -> Result<(Piece, Capture), SourceError> {
+        self.current = None;
+        if !self.waiting.iter().any(|(piece, _)| *piece == wanted) {
+            self.waiting.clear();
+            self.waiting = playlist.open(wanted.file)?;
+        }
+        let found = self.waiting.iter().position(|(piece, _)| *piece == wanted);
+        let changed = || capture::unusable(&playlist.files[wanted.file], "the file has changed since it was looked at");
+        found.map(|at| self.waiting.remove(at)).ok_or_else(changed)
+    }
+}
+
 /// The replay is gone, or something has broken and was reported: nothing more to do.
 struct Over;
 
 impl Reader {
-    fn run(&self, playlist: &Playlist, looping: bool) {
+    fn run(&self, mut playlist: Playlist, looping: bool) {
         let span_ns = playlist.span_ns();
         let mut last_epoch = 0;
-        let mut open: Option<(Piece, Capture)> = None;
+        let mut open = Open { current: None, waiting: std::mem::take(&mut playlist.opened) };
         let mut told = 0;
         for round in 0i64.. {
             let Some(shift_ns) = span_ns.checked_mul(round) else { return };
@@ -147,7 +177,7 @@ impl Reader {
                 let shifted = epoch.acquisition.epoch.saturating_add((shift_ns / 1000) as u64);
                 last_epoch = shifted.max(last_epoch + 1);
                 let acquisition = Arc::new(Acquisition { epoch: last_epoch, ..epoch.acquisition.clone() });
-                match self.play(playlist, epoch, &acquisition, shift_ns, &mut open, &mut told) {
+                match self.play(&playlist, epoch, &acquisition, shift_ns, &mut open, &mut told) {
                     Ok(sent) => slabs += sent,
                     Err(Over) => return,
                 }
@@ -170,21 +200,17 @@ impl Reader {
         epoch: &Epoch,
         acquisition: &Arc<Acquisition>,
         shift_ns: i64,
-        open: &mut Option<(Piece, Capture)>,
+        open: &mut Open,
         told: &mut usize,
     ) -> Result<usize, Over> {
         // What is missing since the last slab: gaps, and rows that turned out to be damaged.
         let (mut gap_before, mut damaged, mut sent) = (0u64, 0, 0);
         let mut cut_off = 0;
         for part in &epoch.parts {
-            if open.as_ref().is_none_or(|(piece, _)| *piece != part.piece()) {
-                *open = None;
-                match playlist.open(part.piece()) {
-                    Ok(capture) => *open = Some((part.piece(), capture)),
-                    Err(error) => return self.send(Err(error)).and(Err(Over)),
-                }
-            }
-            let Some((_, capture)) = open else { return Err(Over) };
+            let capture = match open.turn_to(playlist, part.piece()) {
+                Ok(capture) => capture,
+                Err(error) => return self.send(Err(error)).and(Err(Over)),
+            };
             let times = Arc::new(part.clone());
             gap_before = gap_before.saturating_add(part.gap_before);
             let (mut row, end) = (part.first_row, part.first_row + part.rows);
@@ -252,6 +278,21 @@ fn tell_damage(file: &Path, why: &str, told: &mut usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_file_is_not_opened_again_to_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.fdas");
+        std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/capture-v1.fdas"), &file).unwrap();
+        let mut playlist = Playlist::new(std::slice::from_ref(&file)).unwrap();
+        let piece = playlist.epochs[0].parts[0].piece();
+        let mut open = Open { current: None, waiting: std::mem::take(&mut playlist.opened) };
+        std::fs::remove_file(&file).unwrap();
+        assert!(open.turn_to(&playlist, piece).is_ok());
+        assert!(open.turn_to(&playlist, piece).is_ok(), "it stays open");
+        open.current = None;
+        assert!(open.turn_to(&playlist, piece).is_err());
+    }
 
     #[test]
     fn a_reader_that_dies_is_not_the_end_of_the_files() {

@@ -16,6 +16,8 @@ const MAX_WINDOW: u64 = 128 << 20;
 
 /// Values between rows that are turned.
 const APART: usize = 32;
+/// Channels, and rows of each, that are turned together: so few that the processor's nearest cache holds them.
+const TOGETHER: usize = 32;
 
 /// A dataset of two dimensions in either order. Rows are read in windows, of which one is held: large enough that each
 /// chunk is decoded once for a window, and as a rule once in all.
@@ -31,6 +33,8 @@ pub(super) struct Windows {
     /// Rows that `held` holds, `[trace][channel]`.
     loaded: Range<u64>,
     held: Vec<u8>,
+    /// Values on their way into rows.
+    waiting: Vec<u8>,
 }
 
 impl Windows {
@@ -52,31 +56,44 @@ impl Windows {
         let window_rows = window_rows(row_bytes, together, wanted).min(traces.max(1));
         // Rows whose beginnings share places of the processor's cache would push each other out while they are turned.
         let stride = channels as usize + if channel_first { APART } else { 0 };
-        Ok(Self { samples, channel_first, channels, traces, window_rows, stride, loaded: 0..0, held: Vec::new() })
+        let (held, waiting) = (Vec::new(), Vec::new());
+        Ok(Self { samples, channel_first, channels, traces, window_rows, stride, loaded: 0..0, held, waiting })
     }
 
     /// Makes the window that `row` lies in the one that is held.
     fn load(&mut self, row: u64) -> Result<(), SourceError> {
         let first = row / self.window_rows * self.window_rows;
         let rows = self.window_rows.min(self.traces - first);
-        let (size, stride) = (self.samples.bytes(), self.stride);
         self.loaded = 0..0;
-        self.held.resize(rows as usize * stride * size, 0);
-        let held = &mut self.held;
+        self.held.resize(rows as usize * self.stride * self.samples.bytes(), 0);
         if self.channel_first {
             let window = Area { from: vec![0, first], count: vec![self.channels, rows] };
-            self.samples.read(&window, &mut |index, bytes| match size {
-                2 => turn::<2>(bytes, index, rows as usize, stride, held),
-                8 => turn::<8>(bytes, index, rows as usize, stride, held),
-                _ => turn::<4>(bytes, index, rows as usize, stride, held),
-            })?;
+            match self.samples.bytes() {
+                2 => self.load_turned::<2>(&window)?,
+                8 => self.load_turned::<8>(&window)?,
+                _ => self.load_turned::<4>(&window)?,
+            }
         } else {
             let window = Area { from: vec![first, 0], count: vec![rows, self.channels] };
+            let (size, held) = (self.samples.bytes(), &mut self.held);
             self.samples.read(&window, &mut |index, bytes| {
                 held[index * size..index * size + bytes.len()].copy_from_slice(bytes);
             })?;
         }
         self.loaded = first..first + rows;
+        Ok(())
+    }
+
+    fn load_turned<const SIZE: usize>(&mut self, window: &Area) -> Result<(), SourceError> {
+        let mut turned = Turned::<SIZE> {
+            rows: window.count[1] as usize,
+            stride: self.stride,
+            out: self.held.as_chunks_mut().0,
+            run: Run::default(),
+            values: &mut self.waiting,
+        };
+        self.samples.read(window, &mut |index, bytes| turned.take(index, bytes))?;
+        turned.put();
         Ok(())
     }
 }
@@ -92,17 +109,58 @@ fn window_rows(row_bytes: u64, together: u64, wanted: u64) -> u64 {
     }
 }
 
-/// Puts values that stand `[channel][trace]` where they belong in rows of `stride` values; `index` is that of the first.
-fn turn<const SIZE: usize>(bytes: &[u8], index: usize, rows: usize, stride: usize, out: &mut [u8]) {
-    let (mut channel, mut row) = (index / rows, index % rows);
-    let (out, _) = out.as_chunks_mut::<SIZE>();
-    let mut values = bytes.as_chunks::<SIZE>().0;
-    while !values.is_empty() {
-        // What is left of this channel.
-        let (these, rest) = values.split_at(values.len().min(rows - row));
-        let places = out[row * stride + channel..].iter_mut().step_by(stride);
-        places.zip(these).for_each(|(place, value)| *place = *value);
-        (channel, row, values) = (channel + 1, 0, rest);
+/// Puts values that stand `[channel][trace]` where they belong in rows of `stride` values. Values of the same rows of
+/// neighbouring channels wait for each other: those that stand side by side in a row are put there at once.
+struct Turned<'a, const SIZE: usize> {
+    rows: usize,
+    stride: usize,
+    out: &'a mut [[u8; SIZE]],
+    run: Run,
+    /// Values that wait, channel by channel.
+    values: &'a mut Vec<u8>,
+}
+
+/// Which values wait.
+#[derive(Clone, Copy, Default)]
+struct Run {
+    channel: usize,
+    channels: usize,
+    row: usize,
+    rows: usize,
+}
+
+impl<const SIZE: usize> Turned<'_, SIZE> {
+    /// Takes values, of which the first has this index.
+    fn take(&mut self, index: usize, mut bytes: &[u8]) {
+        let (mut channel, mut row) = (index / self.rows, index % self.rows);
+        while bytes.len() >= SIZE {
+            // What is left of this channel.
+            let these = bytes.split_off(..((self.rows - row) * SIZE).min(bytes.len())).unwrap_or_default();
+            let next = Run { channel, channels: 1, row, rows: these.len() / SIZE };
+            let run = self.run;
+            let follows = (run.row, run.rows, run.channel + run.channels) == (next.row, next.rows, channel);
+            if follows && run.channels < TOGETHER {
+                self.run.channels += 1;
+            } else {
+                self.put();
+                self.run = next;
+            }
+            self.values.extend_from_slice(these);
+            (channel, row) = (channel + 1, 0);
+        }
+    }
+
+    /// Puts what waits where it belongs.
+    fn put(&mut self) {
+        let Run { channel, row, rows, .. } = std::mem::take(&mut self.run);
+        let values = self.values.as_chunks::<SIZE>().0;
+        for some in (0..rows).step_by(TOGETHER) {
+            for (nth, values) in values.chunks_exact(rows).enumerate() {
+                let places = self.out[(row + some) * self.stride + channel + nth..].iter_mut().step_by(self.stride);
+                places.zip(&values[some..]).take(TOGETHER).for_each(|(place, value)| *place = *value);
+            }
+        }
+        self.values.clear();
     }
 }
 
@@ -142,36 +200,31 @@ impl Rows for Windows {
 /// block count.
 pub(super) struct Blocks {
     samples: Samples,
-    keep: std::ops::Range<u64>,
-    /// The block that `block` holds.
-    loaded: Option<u64>,
-    block: Vec<u8>,
+    keep: Range<u64>,
 }
 
 impl Blocks {
     /// Takes the dataset; `keep` lies within its second dimension and is not empty.
-    pub(super) const fn new(samples: Samples, keep: std::ops::Range<u64>) -> Self {
-        Self { samples, keep, loaded: None, block: Vec::new() }
+    pub(super) const fn new(samples: Samples, keep: Range<u64>) -> Self {
+        Self { samples, keep }
     }
 }
 
 impl Rows for Blocks {
     fn read(&mut self, first: u64, rows: usize, out: &mut Vec<u8>) -> Result<(), RowsError> {
-        out.clear();
-        let row_bytes = self.samples.shape[2] as usize * self.samples.bytes();
+        let (channels, size) = (self.samples.shape[2], self.samples.bytes());
+        let row_bytes = channels as usize * size;
+        out.resize(rows * row_bytes, 0);
         let kept = self.keep.end - self.keep.start;
         let (mut row, end) = (first, first + rows as u64);
         while row < end {
             let (block, within) = (row / kept, row % kept);
-            if self.loaded != Some(block) {
-                self.loaded = None;
-                self.block.clear();
-                self.samples.append(block, 1, &mut self.block)?;
-                self.loaded = Some(block);
-            }
             let count = (kept - within).min(end - row);
-            let from = (self.keep.start + within) as usize * row_bytes;
-            out.extend_from_slice(&self.block[from..from + count as usize * row_bytes]);
+            let part = Area { from: vec![block, self.keep.start + within, 0], count: vec![1, count, channels] };
+            let into = &mut out[(row - first) as usize * row_bytes..];
+            self.samples.read(&part, &mut |index, bytes| {
+                into[index * size..index * size + bytes.len()].copy_from_slice(bytes);
+            })?;
             row += count;
         }
         Ok(())
@@ -236,7 +289,7 @@ mod tests {
 
         #[test]
         fn every_window_of_every_layout_is_what_was_written(
-            (traces, channels) in (1u64..60, 1u64..14), chunks in prop::option::of((1u64..70, 1u64..16)),
+            (traces, channels) in (1u64..60, 1u64..80), chunks in prop::option::of((1u64..70, 1u64..90)),
             channel_first in any::<bool>(), packed in any::<bool>(), window in 1u64..70,
             reads in prop::collection::vec((0u64..60, 1u64..60), 1..6),
         ) {

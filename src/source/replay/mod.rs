@@ -32,6 +32,7 @@ mod listing;
 mod mseed;
 mod mseed_codec;
 mod mseed_head;
+mod mseed_rows;
 mod mseed_weave;
 mod neubrex;
 mod odh4;

@@ -7,14 +7,15 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::capture::{Capture, Rows, RowsError, io_error, unusable};
+use super::capture::{Capture, io_error, unusable};
 use super::format::MAX_CHANNELS;
 use super::found::{Found, Places};
 use super::h5rows::Table;
 use super::mseed_codec::{Coding, Encoding};
 use super::mseed_head::{self, HEAD, Head, MAX_RECORD, name_of};
+use super::mseed_rows::{Numbers, Series};
 use super::mseed_weave::{Record, Weave, weave};
 use super::timing::{Layout, Sink, Stamps, Statements, Timing, work_out};
 use crate::acquisition::SampleFormat;
@@ -29,8 +30,9 @@ const MAX_RECORDS: usize = 1 << 22;
 const STEP: u64 = 128;
 /// And so far.
 const MAX_SKIPPED: u64 = 64 << 20;
-/// Bytes of rows that are unpacked at once, at most: a record that lies across two slabs is unpacked twice.
-const MAX_TOGETHER: usize = 16 << 20;
+/// Bytes that are read at once when heads are near each other, and how near that is.
+const READ_TOGETHER: usize = 256 << 10;
+const NEAR: u64 = 4096;
 
 /// What is found on the way through the file.
 #[derive(Default)]
@@ -45,18 +47,6 @@ struct Walk {
     without_series: u64,
     skipped: u64,
     notes: Vec<Finding>,
-}
-
-struct Series {
-    path: PathBuf,
-    file: File,
-    weave: Weave,
-    codings: Vec<Coding>,
-    format: SampleFormat,
-    /// Whether single precision may lose something of samples.
-    wide: bool,
-    bytes: Vec<u8>,
-    values: Vec<f64>,
 }
 
 /// Opens the file.
@@ -84,28 +74,13 @@ pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
     let is_i16 = walk.codings.iter().all(|coding| coding.encoding == Encoding::I16);
     let format = if is_i16 { SampleFormat::I16 } else { SampleFormat::F32 };
     let wide = walk.codings.iter().any(|coding| !matches!(coding.encoding, Encoding::I16 | Encoding::F32));
-    let together = MAX_TOGETHER / (names.len() * format.bytes());
     let description = match &names[..] {
         [only] => only.clone(),
         names => format!("{} to {}", first(names), last(names)),
     };
-    let series = Series {
-        path: path.to_owned(),
-        file,
-        weave,
-        codings: walk.codings,
-        format,
-        wide,
-        bytes: Vec::new(),
-        values: Vec::new(),
-    };
-    let table = Table {
-        traces: timing.rows,
-        channels: names.len(),
-        format,
-        slab_rows: together.clamp(1, walk.most_samples.max(1) as usize),
-        rows: Box::new(series),
-    };
+    let series =
+        Series::new(path.to_owned(), file, weave, walk.codings, (Numbers::of(format, wide), walk.most_samples));
+    let table = Table { traces: timing.rows, channels: names.len(), format, slab_rows: 1, rows: Box::new(series) };
     Ok(Found {
         description,
         notes: walk.notes,
@@ -139,18 +114,45 @@ fn timing(path: &Path, weave: &Weave, rate: Rational, precision_ns: i64) -> Resu
     .map_err(|error| error.into_source(|why| unusable(path, why)))
 }
 
+/// The file around the head that was read last: records are small, and heads near each other.
+struct Near<'a> {
+    file: &'a File,
+    size: u64,
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Near<'a> {
+    const fn new(file: &'a File, size: u64) -> Self {
+        Self { file, size, at: 0, bytes: Vec::new() }
+    }
+
+    /// Bytes of a head at `at`, which lies before the end of the file: fewer at its end.
+    fn head(&mut self, at: u64) -> std::io::Result<&[u8]> {
+        let end = at.saturating_add(HEAD as u64).min(self.size);
+        let reached = self.at + self.bytes.len() as u64;
+        if at < self.at || end > reached {
+            // Where heads are far from each other, what is between them is not read.
+            let len = if at.saturating_sub(reached) < NEAR { READ_TOGETHER } else { HEAD };
+            self.bytes.resize(len.min((self.size - at) as usize), 0);
+            self.at = at;
+            self.file.read_exact_at(&mut self.bytes, at)?;
+        }
+        Ok(&self.bytes[(at - self.at) as usize..(end - self.at) as usize])
+    }
+}
+
 /// Reads the head of every record.
 fn walk(path: &Path, file: &File) -> Result<Walk, SourceError> {
     let size = file.metadata().map_err(|e| io_error(path, "stat", e))?.len();
     let mut walk = Walk::default();
-    let (mut at, mut bytes) = (0, [0; HEAD]);
+    let (mut at, mut near) = (0, Near::new(file, size));
     while at < size {
         if walk.records.len() == MAX_RECORDS {
             walk.notes.push(Finding::warning(format!("more than {MAX_RECORDS} records: what follows is not read")));
             break;
         }
-        let here = &mut bytes[..HEAD.min((size - at) as usize)];
-        file.read_exact_at(here, at).map_err(|e| io_error(path, "read a record", e))?;
+        let here = near.head(at).map_err(|e| io_error(path, "read a record", e))?;
         let Some(head) = mseed_head::read(here) else {
             walk.skipped += STEP.min(size - at);
             if walk.skipped > MAX_SKIPPED {
@@ -259,93 +261,4 @@ fn natural(name: &str) -> Vec<(u64, String)> {
         (text.parse().unwrap_or(u64::MAX), text)
     };
     name.as_bytes().chunk_by(is_digit).map(part).collect()
-}
-
-impl Series {
-    /// Bytes of a sample as it is handed on.
-    const fn size(&self) -> usize {
-        if self.wide { size_of::<f64>() } else { self.format.bytes() }
-    }
-
-    /// Puts one channel's samples of the traces from `number` on into its column of `rows` rows. Damage: from which row
-    /// on, up to which, and what.
-    fn column(
-        &mut self,
-        channel: usize,
-        number: i64,
-        rows: usize,
-        out: &mut [u8],
-    ) -> Result<Option<(i64, i64, String)>, RowsError> {
-        let (end, channels, size) = (number + rows as i64, self.weave.spans.len(), self.size());
-        let spans = &self.weave.spans[channel];
-        let first = spans.partition_point(|span| span.to <= number);
-        for span in spans[first..].iter().take_while(|span| span.from < end) {
-            let record = self.weave.records[span.record as usize];
-            self.bytes.resize(record.bytes as usize, 0);
-            self.file
-                .read_exact_at(&mut self.bytes, record.at)
-                .map_err(|e| io_error(&self.path, "read a record", e))?;
-            let coding = self.codings[usize::from(record.coding)];
-            if let Err(why) = coding.decode(&self.bytes, record.samples, &mut self.values) {
-                let why = format!("record with samples at byte {}: {why}", record.at);
-                return Ok(Some((span.from, span.to, why)));
-            }
-            let (from, to) = (span.from.max(number), span.to.min(end));
-            let skipped = (from - span.from) as usize + span.skip as usize;
-            for (value, row) in self.values[skipped..].iter().zip((from - number) as usize..(to - number) as usize) {
-                let at = (row * channels + channel) * size;
-                match self.format {
-                    SampleFormat::I16 => out[at..at + size].copy_from_slice(&(*value as i16).to_ne_bytes()),
-                    _ if self.wide => out[at..at + size].copy_from_slice(&value.to_ne_bytes()),
-                    _ => out[at..at + size].copy_from_slice(&(*value as f32).to_ne_bytes()),
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// As many of the rows from `first` on as lie in one stretch, appended; how many these are.
-    fn append(&mut self, first: u64, most: u64, out: &mut Vec<u8>) -> Result<u64, RowsError> {
-        let at = self.weave.stretches.partition_point(|stretch| stretch.row <= first).saturating_sub(1);
-        let stretch = self.weave.stretches[at];
-        let number = stretch.from + (first - stretch.row) as i64;
-        let rows = most.min((stretch.to - number) as u64) as usize;
-        let (before, row_bytes) = (out.len(), self.weave.spans.len() * self.size());
-        out.resize(before + rows * row_bytes, 0);
-        let mut good = rows;
-        let mut damage = None;
-        for channel in 0..self.weave.spans.len() {
-            if let Some((from, to, why)) = self.column(channel, number, good, &mut out[before..])? {
-                good = usize::try_from(from - number).unwrap_or(0);
-                damage = Some((first + (to.min(stretch.to) - number) as u64, why));
-                if good == 0 {
-                    break;
-                }
-            }
-        }
-        out.truncate(before + good * row_bytes);
-        match damage {
-            Some((good_from, why)) if out.is_empty() => Err(RowsError::Damaged { good_from, why }),
-            Some(_) => Ok(0),
-            None => Ok(rows as u64),
-        }
-    }
-}
-
-impl Rows for Series {
-    fn read(&mut self, first: u64, rows: usize, out: &mut Vec<u8>) -> Result<(), RowsError> {
-        out.clear();
-        let (mut row, end) = (first, first + rows as u64);
-        while row < end {
-            match self.append(row, end - row, out)? {
-                0 => return Ok(()),
-                count => row += count,
-            }
-        }
-        Ok(())
-    }
-
-    fn is_wide(&self) -> bool {
-        self.wide
-    }
 }

@@ -89,35 +89,26 @@ impl Coding {
         let is_steim2 = matches!(self.encoding, Encoding::Steim2);
         let word =
             |bytes: &[u8; 4]| if self.big_endian { u32::from_be_bytes(*bytes) } else { u32::from_le_bytes(*bytes) };
-        let (mut value, mut last) = (0i32, None);
+        let (mut sum, mut last) = (Sum { value: 0, samples, out }, None);
         for (number, frame) in bytes.as_chunks::<FRAME>().0.iter().enumerate() {
             let words = frame.as_chunks::<4>().0;
             let division = word(&words[0]);
             for (place, bytes) in words.iter().enumerate().skip(1) {
                 match (number, place) {
-                    (0, 1) => value = word(bytes).cast_signed(),
+                    (0, 1) => sum.value = word(bytes).cast_signed(),
                     (0, 2) => last = Some(word(bytes).cast_signed()),
                     _ => {
                         let code = division >> (30 - 2 * place) & 3;
-                        let (count, bits) = parts(is_steim2, code, word(bytes))
+                        sum.add(is_steim2, code, word(bytes))
                             .ok_or("a word is divided in a way that Steim has not: damaged")?;
-                        for part in (0..count).rev() {
-                            if out.len() == samples {
-                                break;
-                            }
-                            // The first difference leads from the record before to the first sample, which is known.
-                            if !out.is_empty() {
-                                value = value.wrapping_add(signed(word(bytes) >> (part * bits), bits));
-                            }
-                            out.push(f64::from(value));
-                        }
                     }
                 }
             }
-            if out.len() == samples {
+            if sum.out.len() == samples {
                 break;
             }
         }
+        let value = sum.value;
         match last {
             Some(last) if out.len() == samples && last != value => {
                 Err(format!("its last sample should be {last} and is {value}: damaged"))
@@ -127,26 +118,51 @@ impl Coding {
     }
 }
 
+/// Samples as they come out of differences.
+struct Sum<'a> {
+    value: i32,
+    /// As many come out at most.
+    samples: usize,
+    out: &'a mut Vec<f64>,
+}
+
+impl Sum<'_> {
+    /// Adds the differences of a word; `None` where Steim has none such.
+    fn add(&mut self, is_steim2: bool, code: u32, word: u32) -> Option<()> {
+        match (code, word >> 30) {
+            (0, _) => {}
+            (1, _) => self.parts::<4, 8>(word),
+            (2, _) if !is_steim2 => self.parts::<2, 16>(word),
+            (_, _) if !is_steim2 => self.parts::<1, 32>(word),
+            (2, 1) => self.parts::<1, 30>(word),
+            (2, 2) => self.parts::<2, 15>(word),
+            (2, 3) => self.parts::<3, 10>(word),
+            (3, 0) => self.parts::<5, 6>(word),
+            (3, 1) => self.parts::<6, 5>(word),
+            (3, 2) => self.parts::<7, 4>(word),
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn parts<const COUNT: usize, const BITS: u32>(&mut self, word: u32) {
+        let count = COUNT.min(self.samples - self.out.len());
+        let mut values = [0.0; COUNT];
+        for (nth, value) in values.iter_mut().enumerate().take(count) {
+            // The first difference leads from the record before to the first sample, which is known.
+            if nth > 0 || !self.out.is_empty() {
+                let part = word >> ((COUNT - 1 - nth) as u32 * BITS);
+                self.value = self.value.wrapping_add(signed(part, BITS));
+            }
+            *value = f64::from(self.value);
+        }
+        self.out.extend_from_slice(&values[..count]);
+    }
+}
+
 /// The lowest `bits` bits as a number with a sign.
 const fn signed(word: u32, bits: u32) -> i32 {
     (word << (32 - bits)).cast_signed() >> (32 - bits)
-}
-
-/// How many differences of how many bits a word holds; `None` where Steim has none such.
-const fn parts(is_steim2: bool, code: u32, word: u32) -> Option<(u32, u32)> {
-    Some(match (code, word >> 30) {
-        (0, _) => (0, 32),
-        (1, _) => (4, 8),
-        (2, _) if !is_steim2 => (2, 16),
-        (_, _) if !is_steim2 => (1, 32),
-        (2, 1) => (1, 30),
-        (2, 2) => (2, 15),
-        (2, 3) => (3, 10),
-        (3, 0) => (5, 6),
-        (3, 1) => (6, 5),
-        (3, 2) => (7, 4),
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! From files to acquisitions: which rows of which file follow each other, where gaps are, where a new epoch begins.
 //!
-//! Pure but for opening each file once. Files stay one acquisition while their parameters agree and their times follow;
+//! Pure but for opening each file. Files stay one acquisition while their parameters agree and their times follow;
 //! a gap between them is counted in whole traces, a change of parameters or a time that goes back begins a new epoch.
 //! The plan depends on nothing but the files, so that a replay is the same each time.
 
@@ -67,8 +67,10 @@ pub struct Contents {
     pub stretches: Vec<(i64, i64)>,
 }
 
+/// Pieces of a file that are open.
+pub(super) type Opened = Vec<(Piece, Capture)>;
+
 /// Everything that is played.
-#[derive(Debug)]
 pub(super) struct Playlist {
     /// The files.
     pub(super) files: Vec<PathBuf>,
@@ -76,6 +78,9 @@ pub(super) struct Playlist {
     pub(super) epochs: Vec<Epoch>,
     /// What is odd about the files and was survived, each with the name of its file.
     pub(super) notes: Vec<Finding>,
+    /// The pieces of the first file, which is the first that is read: a long file is not gone through twice before the
+    /// first trace of it comes.
+    pub(super) opened: Opened,
 }
 
 impl Part {
@@ -186,7 +191,7 @@ impl Playlist {
         if files.is_empty() {
             return Err(SourceError::Unusable { what: "replay".into(), why: "no file to replay".into() });
         }
-        let mut playlist = Self { files: files.clone(), epochs: Vec::new(), notes };
+        let mut playlist = Self { files: files.clone(), epochs: Vec::new(), notes, opened: Vec::new() };
         for (file, path) in files.iter().enumerate() {
             playlist.append_file(file, path)?;
         }
@@ -198,7 +203,8 @@ impl Playlist {
     /// # Errors
     /// When its times cannot be.
     pub(super) fn of(path: &Path, capture: &Capture) -> Result<Self, SourceError> {
-        let mut playlist = Self { files: vec![path.to_owned()], epochs: Vec::new(), notes: Vec::new() };
+        let files = vec![path.to_owned()];
+        let mut playlist = Self { files, epochs: Vec::new(), notes: Vec::new(), opened: Vec::new() };
         playlist.append(Piece { file: 0, piece: 0 }, capture);
         playlist.checked()
     }
@@ -213,13 +219,12 @@ impl Playlist {
         Ok(self)
     }
 
-    /// Opens a piece once more, to read it.
-    pub(super) fn open(&self, Piece { file, piece }: Piece) -> Result<Capture, SourceError> {
-        let path = &self.files[file];
-        let mut pieces = vendors::open_all(path)?.into_iter();
-        let capture = pieces.nth(piece).ok_or_else(|| unusable(path, "the file has changed since it was looked at"))?;
-        // Its times are in the playlist already; those of a long recording need not be held twice.
-        Ok(Capture { anchors: Vec::new(), ..capture })
+    /// Opens all pieces of a file once more, to read them. Their times are in the playlist already; those of a long recording
+    /// need not be held twice.
+    pub(super) fn open(&self, file: usize) -> Result<Opened, SourceError> {
+        let pieces = vendors::open_all(&self.files[file])?.into_iter().enumerate();
+        let without_times = |capture: Capture| Capture { anchors: Vec::new(), ..capture };
+        Ok(pieces.map(|(piece, capture)| (Piece { file, piece }, without_times(capture))).collect())
     }
 
     fn append_file(&mut self, file: usize, path: &Path) -> Result<(), SourceError> {
@@ -231,6 +236,9 @@ impl Playlist {
         self.notes.extend(notes.iter().map(named));
         for (piece, capture) in &played {
             self.append(Piece { file, piece: *piece }, capture);
+        }
+        if file == 0 {
+            self.opened = played.into_iter().map(|(piece, capture)| (Piece { file, piece }, capture)).collect();
         }
         Ok(())
     }

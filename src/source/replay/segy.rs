@@ -86,16 +86,18 @@ fn because(notes: &[Finding]) -> String {
     notes.first().map_or_else(String::new, |note| format!(": {}", note.text))
 }
 
-/// Reads the header of each trace.
+/// Reads the headers of all traces of the first record, and of those behind it as many as show that they are alike.
 fn walk(path: &Path, file: &File, heads: &Heads, number: Number) -> Result<Walk, SourceError> {
     let size = file.metadata().map_err(|e| io_error(path, "stat", e))?.len();
+    let head_at = |at: u64| {
+        let mut bytes = [0; TRACE_HEAD];
+        let read = file.read_exact_at(&mut bytes, at);
+        read.map(|()| heads.trace(&bytes)).map_err(|e| io_error(path, "read the header of a trace", e))
+    };
     let mut walk = Walk::default();
-    let (mut at, mut bytes) = (heads.first_trace, [0; TRACE_HEAD]);
-    for trace in 0.. {
-        if at >= size {
-            break;
-        }
-        if trace == MAX_TRACES {
+    let (mut at, mut trace) = (heads.first_trace, 0);
+    while at < size {
+        if trace >= MAX_TRACES {
             walk.notes.push(Finding::warning(format!("more than {MAX_TRACES} traces: what follows is not read")));
             break;
         }
@@ -105,21 +107,27 @@ fn walk(path: &Path, file: &File, heads: &Heads, number: Number) -> Result<Walk,
             walk.notes.push(Finding::warning(cut()));
             break;
         }
-        file.read_exact_at(&mut bytes, at).map_err(|e| io_error(path, "read the header of a trace", e))?;
-        let head = heads.trace(&bytes);
-        // 65535 and less fit into the trace's own number of samples.
-        let own = Some(head.samples).filter(|&own| own > 0 && u16::try_from(heads.samples).is_ok());
-        let samples = own.map_or(u64::from(heads.samples), u64::from);
-        let trace_bytes = samples * number.bytes();
+        let head = head_at(at)?;
+        let samples = samples_of(heads, &head);
+        let trace_bytes = TRACE_HEAD as u64 + samples * number.bytes();
         if samples == 0 {
             return Err(unusable(
                 path,
                 format!("SEG-Y in which neither the file nor trace {} says how many samples it has", trace + 1),
             ));
         }
-        if size - at - (TRACE_HEAD as u64) < trace_bytes {
+        if size - at < trace_bytes {
             walk.notes.push(Finding::warning(cut()));
             break;
+        }
+        if let Some((last_at, next)) = walk.whole_record(&head, at, trace_bytes, size)
+            && walk.ends_record(&head, &head_at(last_at)?)
+            && (next == size || size - next >= TRACE_HEAD as u64 && walk.begins_record(&head_at(next)?))
+        {
+            trace += walk.channels.len() as u64;
+            walk.records.push(Record { at, head, traces: walk.channels.len() as u64, samples });
+            at = next;
+            continue;
         }
         if let Err(why) = walk.add(at, head, samples) {
             if walk.records.len() < 2 {
@@ -130,17 +138,44 @@ fn walk(path: &Path, file: &File, heads: &Heads, number: Number) -> Result<Walk,
             walk.records.pop();
             break;
         }
-        at += TRACE_HEAD as u64 + trace_bytes;
+        trace += 1;
+        at += trace_bytes;
     }
     Ok(walk)
 }
 
+/// Samples of a trace.
+fn samples_of(heads: &Heads, head: &TraceHead) -> u64 {
+    // 65535 and less fit into the trace's own number of samples.
+    let own = Some(head.samples).filter(|&own| own > 0 && u16::try_from(heads.samples).is_ok());
+    own.map_or(u64::from(heads.samples), u64::from)
+}
+
 impl Walk {
+    /// Whether a trace is numbered as the first of a record, and numbers tell.
+    fn begins_record(&self, head: &TraceHead) -> bool {
+        matches!(self.channels[..], [first, second, ..] if first.number != second.number && first.number == head.number)
+    }
+
+    /// Whether a trace is the last of the record that begins with `first`.
+    fn ends_record(&self, first: &TraceHead, last: &TraceHead) -> bool {
+        let number = self.channels.last().map(|last| last.number);
+        (number, first.utc_s, first.samples) == (Some(last.number), last.utc_s, last.samples)
+    }
+
+    /// Where the last trace of a record stands, and what follows it, when one behind the first begins at `at` and is all in
+    /// the file. If those two, too, are as they should be, then every trace between has the same length.
+    fn whole_record(&self, head: &TraceHead, at: u64, trace_bytes: u64, size: u64) -> Option<(u64, u64)> {
+        let traces = self.channels.len() as u64;
+        let is_complete = self.records.last().is_some_and(|before| before.traces == traces);
+        let next = trace_bytes.checked_mul(traces).and_then(|bytes| at.checked_add(bytes))?;
+        (is_complete && self.begins_record(head) && next <= size).then(|| (next - trace_bytes, next))
+    }
+
     /// Takes a trace.
     fn add(&mut self, at: u64, head: TraceHead, samples: u64) -> Result<(), String> {
         let is_first_record = self.records.len() <= 1;
-        let numbered = matches!(self.channels[..], [first, second, ..] if first.number != second.number);
-        let starts_again = numbered && self.channels.first().is_some_and(|first| first.number == head.number);
+        let starts_again = self.begins_record(&head);
         let full =
             !is_first_record && self.records.last().is_some_and(|last| last.traces == self.channels.len() as u64);
         let same = |record: &&mut Record| record.head.utc_s == head.utc_s && !starts_again && !full;

@@ -25,8 +25,8 @@ const RECORD_HEAD: u64 = 12;
 const MAX_RECORD: u32 = 64 << 20;
 /// Layouts in one file at most: each is opened as a piece of its own.
 const MAX_LAYOUTS: usize = 1000;
-/// Bytes in which the header of a packet is expected.
-const PREFIX: usize = 1024;
+/// Bytes of a record that are read when the file is opened: the header of a packet is expected in them.
+const START: usize = 1024;
 
 #[derive(Clone, PartialEq, Message)]
 struct Packet {
@@ -195,15 +195,24 @@ fn timing(path: &Path, index: &Index) -> Result<Timing, SourceError> {
 fn indices(path: &Path, file: &File) -> Result<Vec<Index>, SourceError> {
     let size = file.metadata().map_err(|e| io_error(path, "stat", e))?.len();
     let (mut indices, mut notes) = (Vec::<Index>::new(), Vec::new());
-    let (mut at, mut expected_count) = (0, 0u32);
+    let (mut at, mut expected_count, mut start) = (0, 0u32, [0; START]);
     while at < size {
-        let Some((tag, bytes)) = record(path, file, at, size, &mut notes)? else { break };
+        let start = &mut start[..START.min((size - at) as usize)];
+        file.read_exact_at(start, at).map_err(|e| io_error(path, "read a record", e))?;
+        let (tag, bytes) = match record(start, at, size) {
+            Ok(record) => record,
+            Err(note) => {
+                notes.push(note);
+                break;
+            }
+        };
         let message_at = at + RECORD_HEAD;
         at = message_at + u64::from(bytes);
         if &tag != b"TS05" {
             continue;
         }
-        let header = header(path, file, message_at, bytes)?;
+        let message = &start[RECORD_HEAD as usize..];
+        let header = header(path, file, (message_at, bytes), &message[..message.len().min(bytes as usize)])?;
         let count = header.sample_count as u32;
         let mut lost_before = u64::from(Some(count.wrapping_sub(expected_count)).filter(|&j| j < 1 << 31).unwrap_or(0));
         expected_count = count.wrapping_add(header.num_samples);
@@ -239,42 +248,32 @@ impl Index {
     }
 }
 
-/// Tag and length of the record at `at`; `None` when the file ends here or what stands here is no record.
-fn record(
-    path: &Path,
-    file: &File,
-    at: u64,
-    size: u64,
-    notes: &mut Vec<Finding>,
-) -> Result<Option<([u8; 4], u32)>, SourceError> {
-    let mut head = [0; RECORD_HEAD as usize];
-    if size - at < RECORD_HEAD {
-        notes.push(Finding::warning(format!("cut off within the head of a record at byte {at}")));
-        return Ok(None);
-    }
-    file.read_exact_at(&mut head, at).map_err(|e| io_error(path, "read a record", e))?;
-    let [m0, m1, m2, m3, t0, t1, t2, t3, s0, s1, s2, s3] = head;
+/// Tag and length of the record at `at`, which begins with these bytes.
+///
+/// # Errors
+/// What to say when the file ends here or what stands here is no record.
+fn record(start: &[u8], at: u64, size: u64) -> Result<([u8; 4], u32), Finding> {
+    let Some(&[m0, m1, m2, m3, t0, t1, t2, t3, s0, s1, s2, s3]) = start.first_chunk::<{ RECORD_HEAD as usize }>()
+    else {
+        return Err(Finding::warning(format!("cut off within the head of a record at byte {at}")));
+    };
     let bytes = u32::from_le_bytes([s0, s1, s2, s3]);
     if &[m0, m1, m2, m3] != MAGIC || bytes > MAX_RECORD {
-        notes.push(Finding::damaged(format!("no record at byte {at}: what follows cannot be read")));
-        return Ok(None);
+        return Err(Finding::damaged(format!("no record at byte {at}: what follows cannot be read")));
     }
     if size - at - RECORD_HEAD < u64::from(bytes) {
-        notes.push(Finding::warning(format!(
+        return Err(Finding::warning(format!(
             "cut off within the record at byte {at} (a file that is being written, or whose recorder died)"
         )));
-        return Ok(None);
     }
-    Ok(Some(([t0, t1, t2, t3], bytes)))
+    Ok(([t0, t1, t2, t3], bytes))
 }
 
-/// The header of a packet, without its samples when it stands in front, as it does.
-fn header(path: &Path, file: &File, at: u64, bytes: u32) -> Result<Header, SourceError> {
+/// The header of a packet, of which the message begins with `prefix`: without its samples when it stands in front, as it
+/// does.
+fn header(path: &Path, file: &File, (at, bytes): (u64, u32), prefix: &[u8]) -> Result<Header, SourceError> {
     let damaged = |why: &dyn std::fmt::Display| unusable(path, format!("packet at byte {at}: {why}"));
-    let mut prefix = [0; PREFIX];
-    let prefix = &mut prefix[..PREFIX.min(bytes as usize)];
-    file.read_exact_at(prefix, at).map_err(|e| io_error(path, "read a packet", e))?;
-    let mut rest = &prefix[..];
+    let mut rest = prefix;
     if let Ok((1, WireType::LengthDelimited)) = decode_key(&mut rest)
         && let Ok(len) = decode_varint(&mut rest)
         && let Some(header) = usize::try_from(len).ok().and_then(|len| rest.get(..len))

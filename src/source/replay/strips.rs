@@ -18,6 +18,9 @@ const MOST_AT_ONCE: u64 = 8 << 20;
 /// Bytes that are cheaper to read than to leave out.
 const WORTH_READING: u64 = 4096;
 
+/// Rows that are turned together.
+const TURNED_TOGETHER: usize = 32;
+
 /// What a sample is in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Number {
@@ -64,38 +67,34 @@ impl Number {
         if self.is_wide() { size_of::<f64>() } else { self.format().bytes() }
     }
 
-    /// Puts the number that stands at the beginning of `from` into all of `to`, which holds one sample as it is handed
-    /// on.
-    fn put(self, from: &[u8], big_endian: bool, to: &mut [u8]) {
+    /// Puts numbers of `from` where they belong in `to`.
+    fn put(self, places: &Places, from: &[u8], big_endian: bool, to: &mut [u8]) {
+        let single = |value: f32| value.to_ne_bytes();
         match self {
-            Self::I8 => to.copy_from_slice(&i16::from(i8::from_ne_bytes(ordered(from, big_endian))).to_ne_bytes()),
-            Self::I16 => to.copy_from_slice(&i16::from_ne_bytes(ordered(from, big_endian)).to_ne_bytes()),
-            Self::I32 => to.copy_from_slice(&f64::from(i32::from_ne_bytes(ordered(from, big_endian))).to_ne_bytes()),
-            Self::F32 => single(to, f32::from_ne_bytes(ordered(from, big_endian))),
-            Self::F64 => to.copy_from_slice(&ordered::<8>(from, big_endian)),
-            Self::Ibm => single(to, ibm(u32::from_ne_bytes(ordered(from, big_endian)))),
+            Self::I8 => places.put(from, to, |b| i16::from(i8::from_ne_bytes(b)).to_ne_bytes()),
+            Self::I16 => places.put::<2, 2>(from, to, |b| ordered(b, big_endian)),
+            Self::I32 => places.put(from, to, |b| f64::from(i32::from_ne_bytes(ordered(b, big_endian))).to_ne_bytes()),
+            Self::F32 => places.put::<4, 4>(from, to, |b| ordered(b, big_endian)),
+            Self::F64 => places.put::<8, 8>(from, to, |b| ordered(b, big_endian)),
+            Self::Ibm => places.put(from, to, |b| single(ibm(u32::from_ne_bytes(ordered(b, big_endian))))),
         }
     }
 }
 
-/// The first bytes in this machine's order.
-fn ordered<const N: usize>(from: &[u8], big_endian: bool) -> [u8; N] {
-    let mut bytes = from.first_chunk().copied().unwrap_or([0; N]);
+/// The same bytes in this machine's order.
+fn ordered<const N: usize>(mut bytes: [u8; N], big_endian: bool) -> [u8; N] {
     if big_endian != cfg!(target_endian = "big") {
         bytes.reverse();
     }
     bytes
 }
 
-fn single(to: &mut [u8], value: f32) {
-    to.copy_from_slice(&value.to_ne_bytes());
-}
-
 /// Sign, exponent of 16 with an excess of 64, 24 bits of a fraction.
 fn ibm(word: u32) -> f32 {
-    let fraction = f64::from(word & 0x00FF_FFFF) / f64::from(1 << 24);
     let exponent = ((word >> 24) & 0x7F) as i32 - 64;
-    let value = fraction * 16f64.powi(exponent);
+    // 16 to that power, and the 24 places that the fraction lies behind the point: a double by its bits.
+    let scale = f64::from_bits(((1023 - 24 + 4 * exponent) as u64) << 52);
+    let value = f64::from(word & 0x00FF_FFFF) * scale;
     (if word >> 31 == 1 { -value } else { value }) as f32
 }
 
@@ -163,6 +162,36 @@ pub(super) struct Piece {
     pub(super) big_endian: bool,
 }
 
+/// Where samples are that were read, and where they belong.
+struct Places {
+    /// Of each channel, the first byte.
+    firsts: Vec<usize>,
+    /// Bytes from a sample of a channel to the next.
+    step: usize,
+    rows: usize,
+    /// Rows that are turned together.
+    together: usize,
+    /// The sample of the first channel and row, of all that there is room for; and samples in a row.
+    to: usize,
+    width: usize,
+}
+
+impl Places {
+    fn put<const N: usize, const M: usize>(&self, from: &[u8], to: &mut [u8], value: impl Fn([u8; N]) -> [u8; M]) {
+        let to = to.as_chunks_mut::<M>().0;
+        for some in (0..self.rows).step_by(self.together) {
+            let rows = self.together.min(self.rows - some);
+            for (channel, first) in self.firsts.iter().enumerate() {
+                let samples = from[first + some * self.step..].windows(N).step_by(self.step);
+                let places = to[self.to + some * self.width + channel..].iter_mut().step_by(self.width);
+                for (place, sample) in places.zip(samples).take(rows) {
+                    *place = value(sample.first_chunk().copied().unwrap_or([0; N]));
+                }
+            }
+        }
+    }
+}
+
 /// The samples.
 pub(super) struct Strips {
     path: PathBuf,
@@ -212,15 +241,17 @@ impl Strips {
         let from = window.at + low + window.row * piece.row_step;
         self.buffer.resize(span as usize, 0);
         self.file.read_exact_at(&mut self.buffer, from).map_err(|e| io_error(&self.path, "read samples", e))?;
-        let out_bytes = self.number.handed_on();
-        for channel in channels {
-            let first = (piece.channels.place(channel) - low) as usize;
-            for row in 0..window.rows as usize {
-                let from = &self.buffer[first + row * piece.row_step as usize..];
-                let to = ((window.out_row + row) * self.channels + channel) * out_bytes;
-                self.number.put(from, piece.big_endian, &mut out[to..to + out_bytes]);
-            }
-        }
+        let size = size as usize;
+        let places = Places {
+            to: window.out_row * self.channels + channels.start,
+            firsts: channels.map(|channel| (piece.channels.place(channel) - low) as usize).collect(),
+            step: piece.row_step as usize,
+            rows: window.rows as usize,
+            // Where a channel's samples follow each other, few enough that the nearest cache holds what they go to.
+            together: if piece.row_step as usize == size { TURNED_TOGETHER } else { 1 },
+            width: self.channels,
+        };
+        self.number.put(&places, &self.buffer, piece.big_endian, out);
         Ok(())
     }
 }

@@ -75,7 +75,7 @@ impl Container<'_> {
         let values = match self.flags >> 5 {
             0 => blosclz(body, out.len())?,
             1 => return lz4_block(body, out),
-            3 => gzip(body, out.len())?,
+            3 => gzip(body, out.len(), Vec::new())?,
             4 => zstandard(body, out.len())?,
             2 => return Err("Blosc with Snappy, which fiberd cannot read".into()),
             other => return Err(format!("Blosc with compression {other}, which fiberd cannot read")),

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 
 use super::area::{Area, product, runs};
-use super::filters::{self, Filter};
+use super::filters::{self, Filter, Spare};
 use super::{Each, PIECE, read_exact, read_values};
 
 /// Decompressed bytes of one chunk at most.
@@ -42,6 +42,7 @@ pub(crate) struct Chunks {
     /// What stands where no chunk was written; `None` when that is not known.
     fill: Option<Vec<u8>>,
     kept: RefCell<VecDeque<(u64, Vec<u8>)>>,
+    spare: RefCell<Spare>,
 }
 
 impl Chunks {
@@ -87,8 +88,8 @@ impl Chunks {
         }
         table.sort_by_key(|(cell, _)| *cell);
         table.dedup_by_key(|(cell, _)| *cell);
-        let kept = RefCell::default();
-        Ok(Self { shape, grid, filters, decoded_bytes: decoded as usize, table, fill: None, kept })
+        let (kept, spare) = (RefCell::default(), RefCell::default());
+        Ok(Self { shape, grid, filters, decoded_bytes: decoded as usize, table, fill: None, kept, spare })
     }
 
     /// Says what stands where no chunk was written.
@@ -172,7 +173,7 @@ impl Chunks {
         let mut kept = self.kept.borrow_mut();
         if !kept.iter().any(|(other, _)| *other == cell) {
             while kept.len() >= KEPT || (!kept.is_empty() && (kept.len() + 1) * self.decoded_bytes > KEPT_BYTES) {
-                kept.pop_front();
+                kept.pop_front().into_iter().for_each(|(_, values)| self.spare.borrow_mut().give(values));
             }
             let decoded = self.decode(file, element, chunk)?;
             kept.push_back((cell, decoded));
@@ -187,9 +188,11 @@ impl Chunks {
 
     /// A chunk of exactly `decoded_bytes`.
     fn decode(&self, file: &File, element: usize, chunk: &Chunk) -> Result<Vec<u8>, String> {
-        let mut stored = vec![0; chunk.bytes as usize];
+        let spare = &mut self.spare.borrow_mut();
+        let mut stored = spare.take();
+        stored.resize(chunk.bytes as usize, 0);
         read_exact(file, chunk.at, &mut stored)?;
-        let decoded = filters::decode(&self.filters, chunk.skipped, stored, element, self.decoded_bytes);
+        let decoded = filters::decode(&self.filters, chunk.skipped, stored, element, self.decoded_bytes, spare);
         decoded.map_err(|why| format!("the chunk at byte {} is damaged: {why}", chunk.at))
     }
 

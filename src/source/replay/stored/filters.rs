@@ -73,6 +73,28 @@ pub(super) fn check(filters: &[Filter], skipped_by_all: u32, element: usize) -> 
     Ok(())
 }
 
+/// Memory that is used again: that of one chunk after the other, as long as all have one size.
+#[derive(Default)]
+pub(super) struct Spare(Vec<Vec<u8>>);
+
+impl Spare {
+    /// Pieces that are kept at most: what is stored, and what two filters make of it; and bytes of each.
+    const MOST: usize = 3;
+    const MOST_BYTES: usize = 32 << 20;
+
+    /// Memory with whatever is in it.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    /// Takes memory that is no longer used.
+    pub(super) fn give(&mut self, used: Vec<u8>) {
+        if self.0.len() < Self::MOST && (1..=Self::MOST_BYTES).contains(&used.capacity()) {
+            self.0.push(used);
+        }
+    }
+}
+
 /// Undoes all filters of a chunk but those it skipped: exactly `bytes` bytes, in values of `element` bytes.
 pub(super) fn decode(
     filters: &[Filter],
@@ -80,6 +102,7 @@ pub(super) fn decode(
     mut values: Vec<u8>,
     element: usize,
     bytes: usize,
+    spare: &mut Spare,
 ) -> Result<Vec<u8>, String> {
     // What one filter makes can be a little longer than the chunk: checksums, heads, what cannot be compressed.
     let most = bytes + bytes / 8 + 4096;
@@ -87,12 +110,15 @@ pub(super) fn decode(
         if skipped >> nth & 1 == 1 {
             continue;
         }
-        values = match filter.id {
-            GZIP => lz::gzip(&values, most)?,
-            SHUFFLE => shuffled(&values, filter.parameters.first().map_or(element, |&size| size as usize)),
-            FLETCHER32 => checked(values)?,
-            NBIT => bits::nbit(values, &filter.parameters, most)?,
-            SCALE_OFFSET => bits::scale_offset(values, &filter.parameters, most)?,
+        let made = match filter.id {
+            GZIP => lz::gzip(&values, most, spare.take())?,
+            SHUFFLE => {
+                let size = filter.parameters.first().map_or(element, |&size| size as usize);
+                shuffled(&values, size, spare.take())
+            }
+            FLETCHER32 => checked(std::mem::take(&mut values))?,
+            NBIT => bits::nbit(std::mem::take(&mut values), &filter.parameters, most)?,
+            SCALE_OFFSET => bits::scale_offset(std::mem::take(&mut values), &filter.parameters, most)?,
             LZF => lz::lzf(&values, most)?,
             BLOSC => blosc::filter(&values, most)?,
             LZ4 => lz::lz4(&values, most)?,
@@ -100,26 +126,45 @@ pub(super) fn decode(
             ZSTANDARD => lz::zstandard(&values, most)?,
             other => return Err(format!("filter {other}, which fiberd cannot read")),
         };
+        spare.give(std::mem::replace(&mut values, made));
     }
     if values.len() == bytes { Ok(values) } else { Err(format!("{} bytes come out instead of {bytes}", values.len())) }
 }
 
-fn shuffled(values: &[u8], size: usize) -> Vec<u8> {
-    let mut out = vec![0; values.len()];
+fn shuffled(values: &[u8], size: usize, mut out: Vec<u8>) -> Vec<u8> {
+    out.resize(values.len(), 0);
     unshuffle(values, &mut out, size);
     out
 }
 
 /// Puts the bytes of values of `size` bytes back; both have the same length. What is no whole value stays.
 pub(super) fn unshuffle(sorted: &[u8], out: &mut [u8], size: usize) {
-    let values = out.len().checked_div(size).unwrap_or(0);
-    for (byte, plane) in sorted.chunks_exact(values.max(1)).take(if values == 0 { 0 } else { size }).enumerate() {
-        for (value, &bits) in plane.iter().enumerate() {
-            out[value * size + byte] = bits;
+    match size {
+        2 => unshuffle_values::<2>(sorted, out),
+        4 => unshuffle_values::<4>(sorted, out),
+        8 => unshuffle_values::<8>(sorted, out),
+        _ => {
+            let values = out.len().checked_div(size).unwrap_or(0);
+            for (byte, plane) in sorted.chunks_exact(values.max(1)).take(if values == 0 { 0 } else { size }).enumerate()
+            {
+                out.iter_mut().skip(byte).step_by(size).zip(plane).for_each(|(out, bits)| *out = *bits);
+            }
+            let whole = values * size;
+            out[whole..].copy_from_slice(&sorted[whole..]);
         }
     }
-    let whole = values * size;
-    out[whole..].copy_from_slice(&sorted[whole..]);
+}
+
+/// The same for the usual sizes, all bytes of a value at once.
+fn unshuffle_values<const SIZE: usize>(sorted: &[u8], out: &mut [u8]) {
+    let (values, rest) = out.as_chunks_mut::<SIZE>();
+    let count = values.len();
+    let (planes, same) = sorted.split_at(count * SIZE);
+    let planes: [&[u8]; SIZE] = std::array::from_fn(|byte| &planes[byte * count..][..count]);
+    for (nth, value) in values.iter_mut().enumerate() {
+        *value = std::array::from_fn(|byte| planes[byte][nth]);
+    }
+    rest.copy_from_slice(same);
 }
 
 /// Takes off a checksum that is right.

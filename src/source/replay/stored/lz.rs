@@ -1,16 +1,23 @@
 //! Compressions that are bounded by what must come out: gzip, LZF, LZ4 and Zstandard.
 
-use std::io::Read;
-
-use flate2::read::ZlibDecoder;
+use flate2::{Decompress, FlushDecompress, Status};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-/// gzip as HDF5 has it (zlib): at most `most` bytes.
-pub(super) fn gzip(packed: &[u8], most: usize) -> Result<Vec<u8>, String> {
-    let mut out = Vec::new();
-    let bound = most as u64 + 1;
-    ZlibDecoder::new(packed).take(bound).read_to_end(&mut out).map_err(|_| damaged("gzip"))?;
-    bounded(out, most, "gzip")
+/// Bytes that gzip makes of one, at most (1032, by its format).
+const MOST_OUT_OF_ONE: usize = 1040;
+
+/// gzip as HDF5 has it (zlib): at most `most` bytes, in memory that was used before.
+pub(super) fn gzip(packed: &[u8], most: usize, mut out: Vec<u8>) -> Result<Vec<u8>, String> {
+    // Into memory of its full length at once: that spares a copy of everything. Of few bytes not many can come.
+    out.resize(packed.len().saturating_mul(MOST_OUT_OF_ONE).saturating_add(1).min(most + 1), 0);
+    let mut decoder = Decompress::new(true);
+    let status = decoder.decompress(packed, &mut out, FlushDecompress::Finish).map_err(|_| damaged("gzip"))?;
+    out.truncate(usize::try_from(decoder.total_out()).unwrap_or(usize::MAX));
+    match status {
+        _ if out.len() > most => bounded(out, most, "gzip"),
+        Status::StreamEnd => Ok(out),
+        Status::Ok | Status::BufError => Err(damaged("gzip")),
+    }
 }
 
 /// Zstandard frames: at most `most` bytes.

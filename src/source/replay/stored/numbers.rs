@@ -63,6 +63,9 @@ impl Number {
             (Kind::Whole { signed: true, bits: 32, .. }, 4) => {
                 self.words(bytes, |b| each(T::of_whole(i64::from(i32::from_le_bytes(b)))));
             }
+            (Kind::Whole { signed: true, bits: 64, .. }, 8) => {
+                self.words(bytes, |b| each(T::of_whole(i64::from_le_bytes(b))));
+            }
             (Kind::Whole { signed, bits, offset }, size) => {
                 for word in bytes.chunks_exact(size.max(1)) {
                     let place = |value: u64, byte: &u8| value << 8 | u64::from(*byte);

@@ -70,7 +70,7 @@ proptest! {
     ) {
         let stored = [head, body].concat();
         let filters = [Filter { id, name: None, parameters }];
-        if let Ok(values) = filters::decode(&filters, skipped, stored, element, 640) {
+        if let Ok(values) = filters::decode(&filters, skipped, stored, element, 640, &mut filters::Spare::default()) {
             prop_assert_eq!(values.len(), 640);
         }
     }
