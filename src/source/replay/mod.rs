@@ -60,6 +60,7 @@ mod vendors;
 mod words;
 mod xdas;
 
+pub(crate) use self::prodml::{SCALE, SCALED_UNIT, WAVELENGTH};
 pub use fbe::{Band, Lines, describe_lines};
 pub(crate) use info::decode;
 pub use info::{
