@@ -77,6 +77,9 @@ impl<D: Disk> Recording<D> {
         if self.extent.rows == 0 {
             return true;
         }
+        if row == 0 && block.gap_before > 0 {
+            return false;
+        }
         let due = self.extent.last_ns.saturating_add(prr.traces_to_ns(1));
         let half = (prr.traces_to_ns(1) / 2).max(LEAST_STEP_NS);
         utc_ns(block, row).abs_diff(due) <= half.unsigned_abs()

@@ -166,7 +166,7 @@ impl Open {
     fn room(&self, block: &RawBlock, row: usize) -> usize {
         match self {
             Self::Fdas(_) => usize::MAX,
-            Self::Hdf5(file) if (row == 0 && block.gap_before > 0) || !file.goes_on(block, row) => 0,
+            Self::Hdf5(file) if !file.goes_on(block, row) => 0,
             Self::Hdf5(file) => usize::try_from(file.free()).unwrap_or(usize::MAX),
         }
     }
