@@ -126,15 +126,8 @@ impl RawBlock {
 
     /// Says what holds from `row` on, which lies behind the last row that was marked: a stamp of that row's own, when there
     /// is one, and how the interrogator is. A block that is marked at all is marked at row 0.
-    ///
-    /// There must be [room](Self::free_marks).
     pub fn mark(&mut self, row: usize, stamp_ns: Option<i64>, state: InstrumentState) {
         self.marks.push(Mark { row, stamp_ns, state });
-    }
-
-    /// How many more rows can be marked. A source ends the block where there is no room.
-    pub fn free_marks(&self) -> usize {
-        self.marks.free()
     }
 
     /// What was said last of how the interrogator is; `None` before the first mark.

@@ -204,7 +204,13 @@ impl Running {
         let counters = &self.status.counters.capture;
         self.account.left_behind(self.source.missing_at_ends(), counters);
         counters.traces_lost_before_ring.raise_to(self.source.lost_before_source());
-        counters.traces_damaged.raise_to(self.source.damaged_traces());
+        let damaged = self.source.damaged_traces();
+        if damaged > counters.traces_damaged.get() {
+            counters.traces_damaged.raise_to(damaged);
+            let traces = if damaged == 1 { "trace" } else { "traces" };
+            let what = format!("damaged: {damaged} {traces} of the files cannot be read");
+            self.status.found(FindingKind::CaptureDamaged, "traces", what);
+        }
         self.instrument.see(self.started.elapsed(), self.source.take_state(), &self.status);
         let complaint = self.source.complaint();
         if complaint != self.complaint {
@@ -296,6 +302,7 @@ impl Running {
         let last_utc_ns = block.utc_ns.saturating_add(acquisition.prr.traces_to_ns(traces));
         let power = optical_power(block);
         self.account.read(block, &self.status.counters.capture);
+        self.instrument.read(block);
 
         self.tell(Event::Block { acquisition: Arc::clone(acquisition), power });
         let counters = &self.status.counters.capture;

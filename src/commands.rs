@@ -21,7 +21,7 @@ use fiberd::record::{self, Progress};
 use fiberd::source::replay::{self, Replay};
 use fiberd::source::ring::{Ring, RingError, RingOptions};
 use fiberd::source::synthetic::{self, Scene, SceneError, SceneSource, SimulateError, SimulateOptions};
-use fiberd::source::{Interrogator, SourceError};
+use fiberd::source::{Interrogator, Severity, SourceError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 pub(crate) use captures::{export, info};
@@ -245,6 +245,7 @@ pub(crate) fn record(args: &cli::Record) -> Result<(), Failure> {
     for note in source.notes() {
         remark(format_args!("fiberd: {note}"));
     }
+    let noted = Severity::worst(source.notes());
     let limits = record::Limits { duration: args.run_for, traces: args.traces };
     let length = limits.traces.or_else(|| limits.duration.map(|d| d.as_millis() as u64));
     let meter = Meter::new(length);
@@ -261,7 +262,7 @@ pub(crate) fn record(args: &cli::Record) -> Result<(), Failure> {
     }
     let seconds = length.as_secs_f64();
     say(format_args!("{traces} traces, {seconds:.3} s, {bytes} bytes, {gap_traces} traces missing"))?;
-    if damaged_traces > 0 { Err(app::AppError::Damaged(damaged_traces).into()) } else { Ok(()) }
+    Ok(app::AppError::of_damage(noted, damaged_traces)?)
 }
 
 fn record_source(args: &cli::Record) -> Result<Box<dyn Interrogator>, Failure> {

@@ -3,8 +3,9 @@
 //! A frame holds consecutive lines of one stream of one view. Its values stand in C order `(line, channel, bin)`; a
 //! waterfall has one bin (the band energy), a single-channel spectrogram one channel.
 
+mod ranges;
+
 use std::borrow::Cow;
-use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use ndarray::Array3;
 
+pub use self::ranges::SharedRanges;
 use crate::acquisition::Acquisition;
 use crate::units::{Rational, TraceIndex};
 
@@ -205,7 +207,7 @@ pub struct Frame {
     pub gap_traces: u64,
     /// Traces that are missing in or before its partial lines, as far as windows of these reach, in order; what lies
     /// before the first trace of the acquisition that was seen is missing, too. Empty when no line is partial.
-    pub missing: Arc<[Range<u64>]>,
+    pub missing: SharedRanges,
     /// `FLAG_…` bits.
     pub flags: u32,
     /// Smallest value of this stream since the epoch began.
@@ -346,7 +348,7 @@ impl Frame {
             acquisition: Arc::clone(&self.acquisition),
             stream: Arc::clone(&shared.stream),
             shared_with: Arc::default(),
-            missing: Arc::clone(&self.missing),
+            missing: self.missing.clone(),
             sequence: self.sequence.wrapping_add(shared.sequence_offset),
             values: self.values.share(),
             ..*self
@@ -403,7 +405,7 @@ impl Frame {
             utc_uncertainty_ns: 0,
             utc_end_ns: 1_790_000_000_800_000_000,
             gap_traces: 0,
-            missing: Arc::default(),
+            missing: SharedRanges::default(),
             flags: 0,
             running_min: 0.0,
             running_max: 5.0,

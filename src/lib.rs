@@ -35,7 +35,11 @@
 //! | stamp, run, segment | what an interrogator or a file says of a trace's time; stamps along one line; rows that follow each other by the rate |
 //! | mark, span | what a source says of a block from one row on: a stamp, how the interrogator is; rows up to the next mark |
 //! | region, piece | channels that are evenly spaced, where a fiber is not from end to end; a part of a file that is a capture of its own |
+//! | stamp in doubt, doubted | one that is not where those before say that it should be, and that nothing follows until the next says the same |
 //! | step | of the clock: from a trace on, stamps agree on another time |
+//! | anchor, knot | from here on times count on: from an anchor of a file by the declared rate, from a knot of the pipeline's line with a slope of its own |
+//! | level | the constant that the samples of a channel stand on, taken off before they are rounded; of all samples: what 999 in a thousand do not exceed |
+//! | unit factor | values in the unit of the samples are multiplied by it to be in that of a stream: a power of ten |
 //! | nfft, hop, bin | window length in traces; step between windows; a frequency cell, `prr / nfft` wide |
 //! | sliding window | made from the window before, by what comes and what goes, instead of from all its traces |
 //! | short window | one that reaches back before what is known: zeros stand there, and its frames say so |

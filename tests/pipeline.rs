@@ -2,9 +2,12 @@
 //! data; and nothing is allocated while traces flow.
 #![allow(clippy::unwrap_used)] // helpers of tests, as their tests
 
+mod common;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::engine::EngineRig;
 use fiberd::acquisition::{Acquisition, ClockQuality, SampleFormat};
 use fiberd::block::{BlockLayout, BlockPool, RawBlock};
 use fiberd::config::{ProcessingConfig, ViewConfig};
@@ -424,4 +427,22 @@ fn processing_a_block_allocates_nothing() {
         let info = allocation_counter::measure(|| (0..100).for_each(|_| turn(&mut rig)));
         assert_eq!(info.count_total, 0, "{common_mode:?}: {info:?}");
     }
+}
+
+#[test]
+fn a_line_that_has_lost_traces_allocates_nothing() {
+    let view = ViewConfig { nfft: 64, line_period_s: Rational::new(1, 1).unwrap(), ..ViewConfig::waterfall() };
+    let view = ViewConfig { lines_per_frame: 1, ..view };
+    let mut rig = EngineRig::new(vec![view], ConditionSpec::default(), acquisition(1), 100, sample);
+    let mut partial = 0;
+    for round in 0..20 {
+        rig.next += 10;
+        let feed = |rig: &mut EngineRig, blocks: usize| (0..blocks).map(|_| rig.feed(100)).count();
+        feed(&mut rig, 3);
+        let info = allocation_counter::measure(|| _ = feed(&mut rig, 9));
+        // The first frames take memory that comes home.
+        assert!(round < 5 || info.count_total == 0, "round {round}: {info:?}");
+        partial += rig.frames().iter().filter(|frame| frame.flags & FLAG_PARTIAL_LINE != 0).count();
+    }
+    assert!(partial > 10, "{partial}");
 }

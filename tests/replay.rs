@@ -76,6 +76,10 @@ fn what_is_cut_off_or_damaged_is_said_and_the_rest_is_read() {
         match describe(&cut) {
             Ok(info) => {
                 assert_eq!(info.traces, if len >= 320 + 64 + 12 { 5 } else { 3 }, "{len} bytes");
+                assert!(info.is_whole(), "{len} bytes: a recorder that died is no damage: {:?}", info.findings);
+                // The head of the second chunk tells of four missing traces and of two whose samples are cut off.
+                let lost = if (384..384 + 12).contains(&len) { 4 + 2 } else { 0 };
+                assert_eq!(played(&cut), (info.traces, lost, 0), "{len} bytes: what is lost is counted");
                 assert!(info.notes.iter().any(|note| note.contains("no end mark")), "{len} bytes: {:?}", info.notes);
                 // Nothing is missing where only padding is, or the next part has not begun.
                 let boundary = (256 + 18..=320).contains(&len) || (384 + 12..=448).contains(&len);
@@ -93,6 +97,14 @@ fn what_is_cut_off_or_damaged_is_said_and_the_rest_is_read() {
         let epochs = replayed(std::slice::from_ref(&cut), 37).unwrap();
         assert_eq!((epochs[0].times.len(), &epochs[0].gaps[..]), (2, &[(7, 7)][..]), "damage is a gap");
     }
+}
+
+/// Traces that come of a file, those known to be missing at its end, and those that are damaged.
+fn played(file: &Path) -> (u64, u64, u64) {
+    let mut replay = Replay::open(&[file.to_owned()], ReplaySpeed::Unpaced, false).unwrap();
+    let epochs = drain(&mut replay, Duration::from_millis(100), usize::MAX).unwrap();
+    let came = epochs.iter().map(|epoch| epoch.times.len() as u64).sum();
+    (came, replay.missing_at_ends(), replay.damaged_traces())
 }
 
 #[test]

@@ -3,11 +3,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use fiberd::acquisition::{ClockQuality, Quantity, SampleFormat, SourceKind};
+use crossbeam_channel::bounded;
+use fiberd::acquisition::{ClockQuality, Quantity, SampleFormat, SignalLimits, SourceKind};
 use fiberd::block::{BlockLayout, BlockPool};
-use fiberd::config::{ProcessingConfig, ViewConfig};
+use fiberd::capture::{Capture, filled_queue_blocks};
+use fiberd::config::{CaptureConfig, ProcessingConfig, ViewConfig};
 use fiberd::dsp::ConditionSpec;
 use fiberd::egress::fence;
 use fiberd::frame::{
@@ -20,7 +22,7 @@ use fiberd::source::ring::{
     Producer, Ring, RingOptions, RingSpec, STATE_CALIBRATING, STATE_LASER_ON, STATE_LIGHT, STATE_OVERLOAD,
 };
 use fiberd::source::{Interrogator, Probe, ReadOutcome, ReplaySpeed};
-use fiberd::status::{FindingReporter, PipelineCounters};
+use fiberd::status::{FindingKind, FindingReporter, PipelineCounters, Status};
 use fiberd::units::Rational;
 
 const UTC_NS: i64 = 1_790_000_000_000_000_000;
@@ -78,13 +80,14 @@ fn write_all(producer: &mut Producer) {
     producer.heartbeat();
 }
 
-/// All frames that come of a source in blocks of so many ms; its blocks are recorded as well when there is a recorder.
+/// All frames that come of a source in blocks of so many ms, and how many steps of the clock and stamps in doubt there were; its
+/// blocks are recorded as well when there is a recorder.
 fn frames_of(
     source: &mut dyn Interrogator,
     producer: Option<&Producer>,
     block_ms: u64,
     recorder: Option<&Recorder>,
-) -> (Vec<Frame>, u64) {
+) -> (Vec<Frame>, (u64, u64)) {
     let acquisition = loop {
         match source.probe().unwrap() {
             Probe::Ready(acquisition) => break Arc::new(acquisition),
@@ -124,10 +127,11 @@ fn frames_of(
         engine.process(lease);
     }
     engine.finish();
-    (std::iter::from_fn(|| outlet.take_within(Duration::ZERO)).collect(), counters.clock_steps.get())
+    let clock = (counters.clock_steps.get(), counters.stamps_doubted.get());
+    (std::iter::from_fn(|| outlet.take_within(Duration::ZERO)).collect(), clock)
 }
 
-fn live_and_recorded(folder: &Path) -> ((Vec<Frame>, u64), std::path::PathBuf) {
+fn live_and_recorded(folder: &Path) -> ((Vec<Frame>, (u64, u64)), std::path::PathBuf) {
     let ring = folder.join("ring");
     let mut producer = Producer::create(&ring, &spec()).unwrap();
     write_all(&mut producer);
@@ -141,8 +145,8 @@ fn live_and_recorded(folder: &Path) -> ((Vec<Frame>, u64), std::path::PathBuf) {
 #[test]
 fn frames_carry_the_times_and_the_flags_of_their_slots() {
     let folder = tempfile::tempdir().unwrap();
-    let ((frames, steps), _) = live_and_recorded(folder.path());
-    assert_eq!(steps, 1);
+    let ((frames, clock), _) = live_and_recorded(folder.path());
+    assert_eq!(clock, (1, 2), "the bad stamp is in doubt, and the first one behind the step");
     let lines: Vec<_> = frames.iter().filter(|frame| frame.stream.name != "many").collect();
     assert!(lines.len() > 100, "{}", lines.len());
     let seen_at = STEP + SLOT;
@@ -175,10 +179,11 @@ fn frames_carry_the_times_and_the_flags_of_their_slots() {
 #[test]
 fn a_recording_gives_the_frames_of_the_live_ring() {
     let folder = tempfile::tempdir().unwrap();
-    let ((live, _), file) = live_and_recorded(folder.path());
+    let ((live, clock), file) = live_and_recorded(folder.path());
     for block_ms in [7, 20, 333] {
         let mut replay = Replay::open(std::slice::from_ref(&file), ReplaySpeed::Unpaced, false).unwrap();
-        let (again, _) = frames_of(&mut replay, None, block_ms, None);
+        let (again, clock_again) = frames_of(&mut replay, None, block_ms, None);
+        assert_eq!(clock_again, clock);
         let essence = |frame: &Frame| {
             let values: Vec<_> = frame.values.flat().iter().map(|value| value.to_bits()).collect();
             let times = (frame.utc_first_ns, frame.utc_end_ns, frame.utc_uncertainty_ns);
@@ -195,4 +200,65 @@ fn a_recording_gives_the_frames_of_the_live_ring() {
             assert_eq!(again, live, "blocks of {block_ms} ms");
         }
     }
+}
+
+/// What capture finds in a source and counts of it, until so many traces have come.
+fn captured(source: Box<dyn Interrogator>, until: usize, producer: Option<&Producer>) -> Arc<Status> {
+    let config = CaptureConfig::default();
+    let (status, (filled_tx, filled_rx)) = (Status::new("test", None), bounded(filled_queue_blocks(&config, None)));
+    let (stop_tx, stop_rx) = bounded(0);
+    let (limits, told) = (SignalLimits::default(), Arc::clone(&status));
+    let capture = Capture { source, config, limits, status, filled_tx, tee: None, stop_rx }.spawn().unwrap();
+    let begun = Instant::now();
+    let mut traces = 0;
+    while traces < until && begun.elapsed() < Duration::from_secs(60) {
+        if let Some(producer) = producer {
+            producer.heartbeat();
+        }
+        traces += filled_rx.recv_timeout(Duration::from_millis(50)).map_or(0, |lease| lease.traces);
+    }
+    drop((stop_tx, filled_rx));
+    capture.join().unwrap().unwrap();
+    told
+}
+
+#[test]
+fn what_an_interrogator_said_of_itself_is_told_of_its_recording_in_the_same_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, file) = live_and_recorded(folder.path());
+    let ring = folder.path().join("again");
+    let mut producer = Producer::create(&ring, &spec()).unwrap();
+    write_all(&mut producer);
+    let options = RingOptions { heartbeat_timeout: Duration::from_secs(3600), ..RingOptions::new(&ring) };
+    // 50 of 3000 traces have no light.
+    let live = captured(Box::new(Ring::new(options)), 2950, Some(&producer));
+    let replay = Replay::open(std::slice::from_ref(&file), ReplaySpeed::Unpaced, false).unwrap();
+    let again = captured(Box::new(replay), 2950, None);
+    assert_eq!(again.findings(), live.findings());
+    let kinds: Vec<_> = live.findings().into_keys().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, [FindingKind::ReceiverOverloaded, FindingKind::Calibrating]);
+    for status in [live, again] {
+        let counters = &status.counters.capture;
+        assert_eq!((counters.traces_overloaded.get(), counters.traces_calibrating.get()), (30, 10));
+    }
+}
+
+#[test]
+fn traces_that_turn_out_to_be_damaged_are_a_condition() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, file) = live_and_recorded(folder.path());
+    let mut bytes = std::fs::read(&file).unwrap();
+    // Among the samples of a chunk in the middle.
+    let at = bytes.len() / 2 / 64 * 64;
+    let samples = (at..).step_by(64).find(|&at| &bytes[at..at + 4] == b"CHNK").unwrap() + 70;
+    bytes[samples] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let replay = Replay::open(&[file], ReplaySpeed::Unpaced, false).unwrap();
+    assert!(replay.notes().is_empty(), "nobody knows yet");
+    let status = captured(Box::new(replay), 2900, None);
+    let findings: Vec<_> = status.findings().into_iter().collect();
+    let damaged = status.counters.capture.traces_damaged.get();
+    assert!(damaged > 0);
+    let told = findings.iter().find(|((kind, _), _)| *kind == FindingKind::CaptureDamaged);
+    assert!(told.is_some_and(|(_, what)| what.starts_with(&format!("damaged: {damaged} traces"))), "{findings:?}");
 }

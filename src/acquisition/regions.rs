@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::Acquisition;
 
-/// Regions behind the first, at most: what a frame's header can carry.
+/// Regions behind the first, at most. No acquisition has more, whatever it comes from: so many fit the headers of a frame
+/// and of its message.
 pub const MAX_REGIONS: usize = 512;
 
 /// Channels behind the first region that are evenly spaced again, but lie elsewhere or another distance apart.

@@ -101,6 +101,7 @@ impl Run<'_> {
         let mut supervisor = Supervisor::new(LIMITS);
         let mut signals = Signals::new()?;
         summary::started(&self.config, self.options, self.config.source.kind());
+        let noted = Severity::worst(source.notes());
         tell_notes(source.notes(), &status);
         let (services_tx, services_rx) = watch::channel(());
         if let Some(ended) = logging.take_ended() {
@@ -128,9 +129,8 @@ impl Run<'_> {
             },
         };
         let mut ending = supervisor.run(orders).await;
-        let damaged = status.counters.capture.traces_damaged.get();
-        if ending.outcome.is_ok() && damaged > 0 {
-            ending.outcome = Err(AppError::Damaged(damaged));
+        if ending.outcome.is_ok() {
+            ending.outcome = AppError::of_damage(noted, status.counters.capture.traces_damaged.get());
         }
         summary::stopped(&status, &ending);
         ending.outcome

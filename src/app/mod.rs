@@ -22,7 +22,7 @@ use crate::config::{Config, LogConfig, LogFormat, Recorded, SourceConfig, ViewCo
 use crate::source::replay::{self, Contents, Replay, Timetable};
 use crate::source::ring::{Ring, RingOptions};
 use crate::source::synthetic::SceneError;
-use crate::source::{Interrogator, Probe, SourceError};
+use crate::source::{Interrogator, Probe, Severity, SourceError};
 use crate::status::LogCounters;
 use crate::telemetry;
 
@@ -87,8 +87,8 @@ pub enum AppError {
     /// An input file is not what it should be. Exit code 65.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// A replay has come to its end, but files are damaged: so many traces were lost. Exit code 65.
-    #[error("{0} traces are lost because files are damaged; `fiberd info FILE` says where")]
+    /// A replay has come to its end, but files are damaged: so many traces are known to be lost. Exit code 65.
+    #[error("{}files are damaged; `fiberd info FILE` says where", lost(*.0))]
     Damaged(u64),
     /// The scene of the demo makes none. Exit code 65.
     #[error(transparent)]
@@ -107,7 +107,24 @@ pub enum AppError {
     },
 }
 
+fn lost(traces: u64) -> String {
+    match traces {
+        0 => String::new(),
+        1 => "1 trace is lost because ".into(),
+        many => format!("{many} traces are lost because "),
+    }
+}
+
 impl AppError {
+    /// What there is to say of files of which `findings` were told before, and so many `traces` were lost; the verdict is
+    /// that of `fiberd info`.
+    ///
+    /// # Errors
+    /// When they are damaged.
+    pub fn of_damage(findings: Severity, traces: u64) -> Result<(), Self> {
+        if traces > 0 || findings == Severity::Damaged { Err(Self::Damaged(traces)) } else { Ok(()) }
+    }
+
     /// The sysexits code.
     pub const fn exit_code(&self) -> u8 {
         match self {

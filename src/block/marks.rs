@@ -1,11 +1,9 @@
 //! What a source says of single rows of a block: time stamps of their own, and how the interrogator was from there on.
 //!
-//! Stamps are few: sources leave those out that say nothing new. Memory is allocated with the block.
+//! Stamps are few: sources leave those out that say nothing new. But a state may change with each row, so there is memory for
+//! as many marks as rows; it is allocated with the block.
 
 use std::ops::Range;
-
-/// Marks in a block at most; a block that needs more ends early.
-const MOST: usize = 64;
 
 /// What an interrogator says of itself beside its traces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +12,14 @@ pub struct InstrumentState {
     pub overloaded: bool,
     /// A calibration is running.
     pub calibrating: bool,
+}
+
+impl InstrumentState {
+    /// What either says.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self { overloaded: self.overloaded || other.overloaded, calibrating: self.calibrating || other.calibrating }
+    }
 }
 
 /// What holds from one row on, up to the next mark.
@@ -32,21 +38,18 @@ pub(super) struct Marks(Vec<Mark>);
 
 impl Marks {
     pub(super) fn for_rows(rows: usize) -> Self {
-        Self(Vec::with_capacity(rows.clamp(1, MOST)))
+        Self(Vec::with_capacity(rows.max(1)))
     }
 
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }
 
-    pub(super) const fn free(&self) -> usize {
-        self.0.capacity() - self.0.len()
-    }
-
     pub(super) fn push(&mut self, mark: Mark) {
-        debug_assert!(self.free() > 0, "a source looks first whether there is room");
-        debug_assert!(self.0.last().map_or(mark.row == 0, |last| last.row < mark.row), "marks rise from row 0 on");
-        if self.free() > 0 {
+        let rises = self.0.last().map_or(mark.row == 0, |last| last.row < mark.row);
+        debug_assert!(rises, "marks rise from row 0 on");
+        // One for each row fits.
+        if rises && self.0.len() < self.0.capacity() {
             self.0.push(mark);
         }
     }

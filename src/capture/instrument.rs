@@ -1,9 +1,11 @@
-//! What the interrogator says of itself, as conditions: that its receiver is overloaded, that it calibrates.
+//! What the interrogator says of itself, as conditions: that its receiver is overloaded, that it calibrates. It says so of
+//! traces, live or as they were recorded, and a live one beside them.
 //!
 //! A flag may come and go with every slot. It counts for [`HOLD`] after it was last set, so that it is told once.
 
 use std::time::Duration;
 
+use crate::block::RawBlock;
 use crate::source::InstrumentState;
 use crate::status::{FindingKind, Status};
 
@@ -15,11 +17,21 @@ const HOLD: Duration = Duration::from_secs(5);
 pub(super) struct Instrument {
     overloaded: Held,
     calibrating: Held,
+    /// What was said of traces since it was last told.
+    of_traces: InstrumentState,
 }
 
 impl Instrument {
-    /// Takes what the source says now.
+    /// Takes what is said of the traces of a block.
+    pub(super) fn read(&mut self, block: &RawBlock) {
+        for (mark, _) in block.spans() {
+            self.of_traces = self.of_traces.or(mark.state);
+        }
+    }
+
+    /// Takes what the source says now, and tells that and what was said of traces.
     pub(super) fn see(&mut self, now: Duration, state: InstrumentState, status: &Status) {
+        let state = state.or(std::mem::take(&mut self.of_traces));
         let overload = "the receiver of the interrogator is overloaded: samples are clipped or distorted";
         self.overloaded.see(now, state.overloaded, status, FindingKind::ReceiverOverloaded, overload);
         let calibration = "the interrogator calibrates: its samples mean little meanwhile";

@@ -74,7 +74,7 @@ const COMMANDS_UNHEARD: Rule = degraded("commands_unheard", "see the log for wha
 const BOOKS: Rule = degraded("books_unbalanced", "report this with the log: something is lost without being counted");
 
 /// Every count whose rise is a condition.
-pub(super) const LOSSES: [LossRule; 13] = [
+pub(super) const LOSSES: [LossRule; 14] = [
     LossRule {
         rule: degraded(
             "traces_dropped",
@@ -125,6 +125,14 @@ pub(super) const LOSSES: [LossRule; 13] = [
         words: ("step", "steps", "of the interrogator's clock"),
     },
     LossRule {
+        rule: degraded(
+            "stamps_doubted",
+            "see to the time source of the interrogator, and to how its driver stamps traces",
+        ),
+        count: |c| c.pipeline.stamps_doubted.get(),
+        words: ("time stamp", "time stamps", "not believed: not where those before say that it should be"),
+    },
+    LossRule {
         rule: degraded("log_lines_lost", "see to whoever reads the log: it is too slow"),
         count: |c| c.log.lines_lost.get(),
         words: ("log line", "log lines", "lost because nobody took them"),
@@ -155,7 +163,7 @@ pub(super) const LOSSES: [LossRule; 13] = [
 ];
 
 /// Every code that there is, for metrics.
-pub const CODES: [&str; 40] = [
+pub const CODES: [&str; 41] = [
     WAITING.code,
     DRAINING.code,
     STALLED.code,
@@ -196,6 +204,7 @@ pub const CODES: [&str; 40] = [
     LOSSES[10].rule.code,
     LOSSES[11].rule.code,
     LOSSES[12].rule.code,
+    LOSSES[13].rule.code,
 ];
 
 /// What a finding of this kind means.

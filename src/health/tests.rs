@@ -207,7 +207,7 @@ fn any_snapshot() -> impl Strategy<Value = Snapshot> {
         0..4,
     );
     let numbers = (0u64..3, prop::option::of(0u64..2), prop::option::of(1990.0f64..2010.0), 0.0f64..2.0, any::<bool>());
-    (phase, broker, findings, numbers, prop::array::uniform13(0u64..3)).prop_map(
+    (phase, broker, findings, numbers, prop::array::uniform14(0u64..3)).prop_map(
         |(phase, broker, findings, (lines, free_blocks, prr_measured_hz, lines_due_s, commands_heard), lost)| {
             Snapshot {
                 phase,

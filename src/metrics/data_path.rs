@@ -7,6 +7,8 @@ use crate::health::CODES;
 const OPTICAL_POWER: &str = "Optical power of the newest block: variance over the channels, what `dark_power` is compared with; absent while no traces come.";
 const LAUNCHED: &str = "Traces launched, as far as is known, from the first one read of each acquisition on.";
 const MISSED: &str = "Traces of the gaps above that the source did not deliver: lost before the ring, overwritten before they were read, written without light, damaged, or unread at the end of their acquisition.";
+const DOUBTED: &str =
+    "Time stamps of traces that were not believed when they came; the first one behind a step is among them.";
 
 pub(super) const TABLE: &[Metric] = &[
     Metric {
@@ -153,6 +155,7 @@ pub(super) const TABLE: &[Metric] = &[
     count("fiberd_clock_steps_total", "steps", "Steps of the time base.", |look| {
         look.counters.pipeline.clock_steps.get() as f64
     }),
+    count("fiberd_stamps_doubted_total", "stamps", DOUBTED, |look| look.counters.pipeline.stamps_doubted.get() as f64),
     gauge(
         "fiberd_utc_uncertainty_seconds",
         "seconds",

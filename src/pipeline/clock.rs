@@ -11,7 +11,7 @@
 //! The line is continuous but at marked steps and behind long gaps, and always rises. What it says of a trace depends on
 //! the stamps up to that trace alone: not on blocks, and never on what came later, so that a recording gives the same times
 //! as it was live. Steps and single bad stamps look alike at first: until a second stamp says the same, the line goes on
-//! as before, and its stated uncertainty says how far off it may be.
+//! as before, and its stated uncertainty says how far off it may be. Each stamp that is not followed is counted.
 //!
 //! Pure; allocates when an acquisition begins only.
 
@@ -107,13 +107,36 @@ struct Doubt {
     times: u32,
 }
 
-/// What a block has brought.
+/// Traces that were missing since the last good stamp.
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    /// The first trace behind the newest gap, and whether that is a long one.
+    end: u64,
+    is_long: bool,
+    /// Whether any is.
+    has_long: bool,
+}
+
+/// What has become of a stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It lies where it is expected.
+    Follows,
+    /// It does not, and is not followed.
+    Doubted,
+    /// Nor does it, but the one before says the same: the clock was stepped by so many nanoseconds.
+    Steps(i64),
+}
+
+/// What the stamps of a block have brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Steps {
-    /// How many there were.
-    pub(super) count: u64,
-    /// How far the last went, in nanoseconds.
-    pub(super) by_ns: i64,
+pub(super) struct Stamps {
+    /// How often the clock was stepped.
+    pub(super) steps: u64,
+    /// How far the last step went, in nanoseconds.
+    pub(super) step_ns: i64,
+    /// How many were not believed when they came.
+    pub(super) doubted: u64,
 }
 
 /// Where trace numbers and UTC meet.
@@ -125,8 +148,12 @@ pub(super) struct TimeBase {
     origin: Option<(u64, i64)>,
     window: Window,
     fit: Fit,
+    /// The last good stamp.
     last: Option<Stamp>,
     doubt: Option<Doubt>,
+    gap: Option<Gap>,
+    /// The next trace, if none is missing.
+    next_trace: u64,
     knots: VecDeque<Knot>,
     /// Traces from which on times are those after a step.
     steps: VecDeque<u64>,
@@ -145,26 +172,34 @@ impl TimeBase {
             fit: Fit::default(),
             last: None,
             doubt: None,
+            gap: None,
+            next_trace: 0,
             knots: VecDeque::with_capacity(MOST_KNOTS + 4),
             steps: VecDeque::with_capacity(MOST_STEPS + 1),
         }
     }
 
-    /// Takes a block's stamps in, and says what steps they are. `after_gap`: traces are missing before the block.
-    pub(super) fn update(&mut self, block: &RawBlock, after_gap: bool) -> Steps {
+    /// Takes a block's stamps in, and says what became of them.
+    pub(super) fn update(&mut self, block: &RawBlock) -> Stamps {
+        let first = block.first_trace.0;
         if self.origin.is_none() {
-            self.begin(block.first_trace.0, block.utc_ns);
+            self.begin(first, block.utc_ns);
+        } else if first > self.next_trace {
+            let is_long = self.counted(self.next_trace, first) >= self.worth.resume;
+            let has_long = is_long || self.gap.is_some_and(|gap| gap.has_long);
+            self.gap = Some(Gap { end: first, is_long, has_long });
         }
-        let mut steps = Steps::default();
-        let mut after_gap = after_gap;
+        let mut stamps = Stamps::default();
         for (mark, _) in block.spans() {
             let Some(utc_ns) = mark.stamp_ns else { continue };
-            if let Some(by_ns) = self.observe(block.first_trace.0 + mark.row as u64, utc_ns, after_gap) {
-                steps = Steps { count: steps.count + 1, by_ns };
+            match self.observe(first + mark.row as u64, utc_ns) {
+                Verdict::Follows => {}
+                Verdict::Doubted => stamps.doubted += 1,
+                Verdict::Steps(by_ns) => (stamps.steps, stamps.step_ns) = (stamps.steps + 1, by_ns),
             }
-            after_gap = false;
         }
-        steps
+        self.next_trace = block.end_trace().0;
+        stamps
     }
 
     /// UTC of `trace` in nanoseconds; 0 before the first block.
@@ -198,40 +233,44 @@ impl TimeBase {
         self.turn(Stamp { trace, counted: 0, ahead: 0 }, Some(utc_ns));
     }
 
-    /// A stamp of a trace's own. Says how far the line stepped, if it did.
-    fn observe(&mut self, trace: u64, utc_ns: i64, after_gap: bool) -> Option<i64> {
-        let (first, first_ns) = self.origin?;
+    /// A stamp of a trace's own.
+    fn observe(&mut self, trace: u64, utc_ns: i64) -> Verdict {
+        let (Some((first, first_ns)), Some(last)) = (self.origin, self.last) else { return Verdict::Follows };
         let counted = self.counted(first, trace);
         let stamp = Stamp { trace, counted, ahead: utc_ns.saturating_sub(first_ns).saturating_sub(counted) };
-        let last = self.last?;
         let since_ns = counted.saturating_sub(last.counted);
-        if since_ns <= 0 || (since_ns < USE_EVERY_NS && self.doubt.is_none() && self.is_good(stamp, last, after_gap)) {
-            return None;
+        if since_ns <= 0 {
+            return Verdict::Follows;
         }
-        if self.is_good(stamp, last, after_gap) {
-            self.doubt = None;
-            self.take(stamp, after_gap && since_ns >= self.worth.resume);
-            return None;
-        }
-        if let Some(doubt) = self.doubt.filter(|doubt| self.says_the_same(stamp, doubt.stamp)) {
-            self.doubt = None;
-            let before = self.utc_ns(trace);
-            self.restart([doubt.stamp, stamp]);
-            self.turn(stamp, Some(self.fitted_utc(counted)));
-            if self.steps.len() == MOST_STEPS {
-                self.steps.pop_front();
+        if self.deviation(stamp).abs() <= self.tolerance(stamp, last) {
+            if since_ns >= USE_EVERY_NS || self.doubt.is_some() {
+                self.take(stamp);
             }
-            self.steps.push_back(trace);
-            return Some(self.utc_ns(trace).saturating_sub(before));
+            return Verdict::Follows;
         }
-        self.hold(stamp, last, after_gap);
-        None
+        match self.doubt.filter(|doubt| self.says_the_same(stamp, doubt.stamp)) {
+            Some(doubt) => Verdict::Steps(self.step(doubt.stamp, stamp)),
+            None => self.hold(stamp, last),
+        }
     }
 
-    /// How far a stamp may be from where it is expected, and still be one like all others.
-    fn tolerance(&self, stamp: Stamp, last: Stamp, after_gap: bool) -> f64 {
-        let away = stamp.counted.saturating_sub(last.counted) as f64;
+    /// From `stamp` on times are those of the two; says by how much that is more.
+    fn step(&mut self, doubted: Stamp, stamp: Stamp) -> i64 {
+        let before = self.utc_ns(stamp.trace);
+        self.restart([doubted, stamp]);
+        self.turn(stamp, Some(self.fitted_utc(stamp.counted)));
+        if self.steps.len() == MOST_STEPS {
+            self.steps.pop_front();
+        }
+        self.steps.push_back(stamp.trace);
+        self.utc_ns(stamp.trace).saturating_sub(before)
+    }
+
+    /// How far a stamp may be from where it is expected by those up to `since`, and still be one like all others.
+    fn tolerance(&self, stamp: Stamp, since: Stamp) -> f64 {
+        let away = stamp.counted.saturating_sub(since.counted) as f64;
         // A gap of a file may be worked out in whole traces.
+        let after_gap = self.gap.is_some_and(|gap| gap.end > since.trace);
         let rounding = if after_gap { 0.5e9 / self.prr.to_f64() } else { 0.0 };
         let usual =
             self.worth.slack + 6.0 * self.fit.scatter.hypot(self.fit.noise(stamp.counted)) + WANDER * away + rounding;
@@ -242,27 +281,32 @@ impl TimeBase {
         stamp.ahead as f64 - self.fit.ahead(stamp.counted)
     }
 
-    fn is_good(&self, stamp: Stamp, last: Stamp, after_gap: bool) -> bool {
-        self.deviation(stamp).abs() <= self.tolerance(stamp, last, after_gap)
-    }
-
     /// Whether two stamps that deviate lie on one line, which rises as traces go.
     fn says_the_same(&self, stamp: Stamp, other: Stamp) -> bool {
         let between = stamp.counted.saturating_sub(other.counted) as f64;
         let apart = (self.deviation(stamp) - self.deviation(other)).abs();
-        apart <= (self.tolerance(stamp, other, false)).min(between / 2.0)
+        apart <= self.tolerance(stamp, other).min(between / 2.0)
     }
 
     /// A stamp that deviates: it may be a bad one, or the first after a step. Where many do and none says the same as the
     /// one before, the clock scatters more than it did: then they are believed as far as such clocks go.
-    fn hold(&mut self, stamp: Stamp, last: Stamp, after_gap: bool) {
+    fn hold(&mut self, stamp: Stamp, last: Stamp) -> Verdict {
         let times = self.doubt.map_or(0, |doubt| doubt.times).saturating_add(1);
-        let (deviation, usual) = (self.deviation(stamp).abs(), self.tolerance(stamp, last, after_gap));
+        let (deviation, usual) = (self.deviation(stamp).abs(), self.tolerance(stamp, last));
         let believed = (usual * f64::from(1u32 << (times - 1).min(20))).min(self.worth.wide);
-        self.doubt = Some(Doubt { stamp, times });
         if deviation <= believed {
-            return self.take(stamp, false);
+            self.follow(stamp);
+            // More may be as far away.
+            self.doubt = Some(Doubt { stamp, times });
+            return Verdict::Follows;
         }
+        self.doubt = Some(Doubt { stamp, times });
+        self.widen(stamp, deviation);
+        Verdict::Doubted
+    }
+
+    /// The line goes on as before, and says how far off it may be where a stamp deviates.
+    fn widen(&mut self, stamp: Stamp, deviation: f64) {
         let Some(mut knot) = self.knot(stamp.trace).copied() else { return };
         let (utc_ns, away) = (self.along(&knot, stamp.trace), self.counted(knot.trace, stamp.trace) as f64);
         let grown = knot.uncertainty + knot.growth * away;
@@ -283,13 +327,16 @@ impl TimeBase {
     }
 
     /// A good stamp.
-    fn take(&mut self, stamp: Stamp, resumes: bool) {
-        if resumes {
-            // No line lies in a long gap: nothing that was told is taken back, only times must not go back.
-            let reached = self.last.map_or(i64::MIN, |last| self.utc_ns(last.trace));
-            self.restart([stamp]);
-            return self.turn(stamp, Some(self.fitted_utc(stamp.counted).max(reached)));
-        }
+    fn take(&mut self, stamp: Stamp) {
+        let Some(gap) = self.gap.filter(|gap| gap.has_long) else { return self.follow(stamp) };
+        // No line lies in a long gap: right behind it nothing that was told is taken back, only times must not go back.
+        let reached = self.utc_behind_ns(self.next_trace);
+        self.restart([stamp]);
+        let begins = gap.is_long && gap.end == stamp.trace;
+        self.turn(stamp, begins.then(|| self.fitted_utc(stamp.counted).max(reached)));
+    }
+
+    fn follow(&mut self, stamp: Stamp) {
         self.window.add(stamp.counted, stamp.ahead);
         self.fit = self.window.fit();
         self.turn(stamp, None);
@@ -307,6 +354,7 @@ impl TimeBase {
     /// From this stamp on the line heads for where it should be, or begins anew at `anew_ns`.
     fn turn(&mut self, stamp: Stamp, anew_ns: Option<i64>) {
         let Stamp { trace, counted, .. } = stamp;
+        (self.doubt, self.gap) = (None, None);
         let since_ns = self.last.replace(stamp).map_or(0, |last| counted.saturating_sub(last.counted));
         // What was planned beyond is planned anew.
         while self.knots.len() > 1 && self.knots.back().is_some_and(|knot| knot.trace > trace) {

@@ -20,8 +20,11 @@ pub(super) struct KeptBlocks {
     leases: VecDeque<Lease>,
     /// A share of a block of the epoch's pool.
     pool: Option<Lease>,
-    /// Traces before the newest block that are kept.
+    /// Traces before the newest block that are kept, and those of them that windows of today reach.
     keep: usize,
+    reach: usize,
+    /// Blocks that hold them where a source fills its blocks.
+    blocks: usize,
     /// Leases that the pool has been told of.
     provided: usize,
     rows: Spare<[i16]>,
@@ -90,7 +93,7 @@ impl KeptBlocks {
         self.pool = self.pool.take().filter(|_| reach.is_some());
         let (Some(reach), Some(layout)) = (reach, self.pool.as_ref().map(|lease| lease.layout())) else { return 0 };
         let needs = Needs::of(reach, self.bytes, layout);
-        self.keep = needs.keep;
+        (self.keep, self.reach, self.blocks) = (needs.keep, reach, needs.blocks);
         self.provide(needs.blocks);
         self.rows.reserve(needs.rows);
         needs.rows
@@ -137,14 +140,70 @@ impl KeptBlocks {
 
     /// Takes the newest block over and lets the oldest go that are not needed for the next.
     pub(super) fn push(&mut self, newest: Lease) {
-        let needed = newest.end_trace().0.saturating_sub(self.keep as u64);
+        let end = newest.end_trace().0;
+        let [kept_from, reached_from] = [self.keep, self.reach].map(|traces| end.saturating_sub(traces as u64));
         self.leases.push_back(newest);
-        while self.leases.front().is_some_and(|oldest| oldest.end_trace().0 <= needed) {
+        // A block that a source has filled in part takes as much memory as a whole one: what is kept for jobs to come is
+        // bounded by blocks, too.
+        while self.leases.front().is_some_and(|oldest| {
+            let needed_from = if self.leases.len() > 2 * self.blocks { reached_from } else { kept_from };
+            oldest.end_trace().0 <= needed_from
+        }) {
             self.leases.pop_front();
         }
         // A source may fill its blocks in part only; that shows before the first window is whole.
         if self.leases.len() > self.provided {
             self.provide(2 * self.leases.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::acquisition::{Acquisition, SampleFormat};
+    use crate::block::BlockPool;
+    use crate::units::TraceIndex;
+
+    const CAPACITY: usize = 50;
+    const HISTORY: usize = 2000;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 50, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// However little of its blocks a source fills: what windows reach is there, what is kept beyond that takes no more
+        /// blocks than twice those of a source that fills them, and capture always has a free one.
+        #[test]
+        fn what_is_kept_is_bounded_by_blocks_and_holds_what_windows_reach(
+            reach in 1usize..500, fills in prop::collection::vec((1usize..=CAPACITY, 1usize..200), 1..12),
+        ) {
+            let acquisition = Arc::new(Acquisition { channels: 1, ..Acquisition::example() });
+            let layout = BlockLayout { channels: 1, format: SampleFormat::I16, capacity_traces: CAPACITY };
+            let pool = BlockPool::new(layout, 4, &acquisition);
+            let mut kept = KeptBlocks::default();
+            kept.allow(HISTORY * layout.stride_bytes());
+            let (mut next, mut ends) = (0, Vec::new());
+            for fill in fills.into_iter().flat_map(|(fill, times)| std::iter::repeat_n(fill, times)) {
+                let mut blank = pool.take().expect("a block is free");
+                blank.block().clear(&acquisition);
+                (blank.block().first_trace, blank.block().traces) = (TraceIndex(next), fill);
+                let lease = blank.seal();
+                if next == 0 {
+                    kept.prepare(&lease);
+                    kept.keep(Some(reach));
+                }
+                next += fill as u64;
+                ends.push(next);
+                kept.push(lease);
+                let oldest = kept.leases.front().map_or(next, |lease| lease.first_trace.0);
+                prop_assert!(oldest <= next.saturating_sub(reach as u64), "windows reach {} back from {}", reach, next);
+                let reached = ends.iter().filter(|end| **end > next.saturating_sub(reach as u64)).count();
+                prop_assert!(kept.leases.len() <= reached.max(2 * kept.blocks), "{} blocks", kept.leases.len());
+            }
         }
     }
 }

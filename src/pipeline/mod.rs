@@ -21,6 +21,7 @@ mod missing;
 pub mod plan;
 mod planned;
 mod planner;
+mod ranges;
 mod replan;
 mod silent;
 mod stream_out;
@@ -45,7 +46,7 @@ use crate::egress::Egress;
 use crate::frame::{FLAG_EPOCH_START, FLAG_GAP_BEFORE};
 use crate::status::{FindingReporter, PipelineCounters};
 use crate::telemetry::{Throttle, and_more};
-use clock::{Steps, TimeBase};
+use clock::{Stamps, TimeBase};
 use control::{Command, EndedJob};
 use execute::{KnownJob, Next, Opening};
 use job_unit::JobUnit;
@@ -280,9 +281,10 @@ impl Engine {
         }
         self.next_trace = lease.end_trace().0;
         if let Some(time) = &mut self.time {
-            let steps = time.update(&lease, flags & FLAG_GAP_BEFORE != 0);
-            counters.clock_steps.add(steps.count);
-            tell_steps(&mut self.steps, began.duration_since(self.started), steps);
+            let stamps = time.update(&lease);
+            counters.clock_steps.add(stamps.steps);
+            counters.stamps_doubted.add(stamps.doubted);
+            tell_steps(&mut self.steps, began.duration_since(self.started), stamps);
             counters.utc_uncertainty_ns.set(time.uncertainty_ns(lease.end_trace().0) as f64);
         }
         self.marked.see(&lease);
@@ -296,7 +298,7 @@ impl Engine {
             if nonfinite > 0 {
                 counters.nonfinite_samples.add(nonfinite as u64);
                 let rows = plans.tiles.iter().flat_map(|tile| tile.replaced_rows().iter().copied());
-                self.marked.replaced.add_rows(lease.first_trace.0, rows);
+                self.marked.replace(lease.first_trace.0, rows);
             }
             let output = Arc::clone(&plans.output);
             let context = LineContext {
@@ -408,10 +410,10 @@ impl Engine {
 }
 
 /// Says that the interrogator's clock was stepped, and what could not be said before.
-fn tell_steps(log: &mut Throttle<i64>, now: Duration, steps: Steps) {
+fn tell_steps(log: &mut Throttle<i64>, now: Duration, stamps: Stamps) {
     let tell = |(by_ns, more): (i64, u64)| {
         warn!(by_s = by_ns as f64 * 1e-9, "the interrogator's clock was stepped{}", and_more(more));
     };
-    (0..steps.count).filter_map(|_| log.say(now, steps.by_ns)).for_each(tell);
+    (0..stamps.steps).filter_map(|_| log.say(now, stamps.step_ns)).for_each(tell);
     log.due(now).into_iter().for_each(tell);
 }

@@ -120,8 +120,17 @@ impl Plans {
         };
         let later = plans.later;
         let mut stock = Stock::default();
-        plans.tiles.iter_mut().for_each(|tile| tile.settle((later, max_block_traces), needs_all, 0, &mut stock));
+        for number in 0..plans.tiles.len() {
+            let needed = plans.is_needed(number);
+            plans.tiles[number].settle((later, max_block_traces), needed, 0, &mut stock);
+        }
         Ok(plans)
+    }
+
+    /// Whether a tile is needed though nobody looks at its channels: for a common mode, or because the tile in the middle of
+    /// the fiber tells how large samples are before a client asks for any.
+    const fn is_needed(&self, tile: usize) -> bool {
+        self.needs_all || tile == self.tiles.len() / 2
     }
 
     /// Whether counts are transformed as they come.

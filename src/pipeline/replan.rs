@@ -41,6 +41,7 @@ impl Engine {
         match Plans::new(&self.condition, &block.acquisition, max_block_traces, self.history_bytes) {
             Ok(mut plans) => {
                 let before = before.map(|plans| plans.views).unwrap_or_default();
+                plans.tiles.iter_mut().for_each(|tile| tile.restart(block.first_trace.0, true));
                 self.add_all(&mut plans, &before, Now { next_trace: block.first_trace.0, kept: None });
                 let (tiles, views) = (plans.tiles.len(), plans.views.len());
                 info!(epoch = block.acquisition.epoch, tiles, views, "planned");

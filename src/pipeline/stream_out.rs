@@ -9,8 +9,8 @@ use crate::acquisition::Acquisition;
 use crate::dsp::{Line, traces_seen};
 use crate::egress::Egress;
 use crate::frame::{
-    FLAG_CLOCK_STEP, FLAG_GAP_BEFORE, FLAG_PARTIAL_LINE, FLAG_SHORT_WINDOW, Frame, SharedStream, Stream, Values,
-    ValuesPool, View,
+    FLAG_CLOCK_STEP, FLAG_GAP_BEFORE, FLAG_PARTIAL_LINE, FLAG_SHORT_WINDOW, Frame, SharedRanges, SharedStream, Stream,
+    Values, ValuesPool, View,
 };
 use crate::pipeline::clock::TimeBase;
 use crate::pipeline::marked::Marked;
@@ -61,6 +61,8 @@ pub(super) struct StreamOut {
     /// The stream that frames are made for, and its [`shared_with`](Frame::shared_with).
     pub(super) stream: Arc<Stream>,
     shared_with: Arc<[SharedStream]>,
+    /// The first line of the stream that frames are made for; one that begins before it takes its place.
+    from_line: u64,
     /// Streams that will be among these.
     joining: Vec<Joining>,
     /// Values that each channel has in a line of a lane, and which of them are ours.
@@ -106,6 +108,7 @@ impl StreamOut {
             begun: None,
             next_line: None,
             shared_with: Arc::default(),
+            from_line: 0,
             joining: Vec::new(),
             stream: Arc::clone(stream),
         }
@@ -128,19 +131,23 @@ impl StreamOut {
         self.joining.push(Joining { stream: Arc::clone(stream), sequence: *sequence, from_line: 0 });
     }
 
-    /// A stream that has joined shows nothing before this line.
-    pub(super) fn begin_shared(&mut self, stream: &Arc<Stream>, line: u64) {
-        let joining = self.joining.iter_mut().filter(|joining| Arc::ptr_eq(&joining.stream, stream));
+    /// The streams of a job, which have come together, show nothing before this line.
+    pub(super) fn begin_job(&mut self, job: &str, line: u64) {
+        if self.stream.job == job {
+            self.from_line = line;
+        }
+        let joining = self.joining.iter_mut().filter(|joining| joining.stream.job == job);
         joining.for_each(|joining| joining.from_line = line);
     }
 
     /// They show everything: a new epoch counts its lines from the beginning.
-    pub(super) fn begin_all_shared(&mut self) {
+    pub(super) fn begin_all(&mut self) {
+        self.from_line = 0;
         self.joining.iter_mut().for_each(|joining| joining.from_line = 0);
     }
 
-    /// Lets go of some streams; whether there are any left. `from_line` is the first line that is shown.
-    pub(super) fn leave(&mut self, gone: &[Arc<Stream>], from_line: &mut u64) -> bool {
+    /// Lets go of some streams; whether there are any left.
+    pub(super) fn leave(&mut self, gone: &[Arc<Stream>]) -> bool {
         let is_gone = |stream: &Arc<Stream>| gone.iter().any(|gone| Arc::ptr_eq(gone, stream));
         self.joining.retain(|joining| !is_gone(&joining.stream));
         if self.shared_with.iter().any(|shared| is_gone(&shared.stream)) {
@@ -154,10 +161,7 @@ impl StreamOut {
             if self.joining.is_empty() {
                 return false;
             }
-            let Joining { stream, sequence, from_line: its_first } = self.joining.remove(0);
-            (self.stream, self.sequence, *from_line) = (stream, sequence, its_first.max(*from_line));
-            // What was before it is nothing that it missed.
-            (self.next_line, self.begun, self.owed_gap, self.owed_flags) = (None, None, 0, 0);
+            self.change_places(0);
             return true;
         };
         let ahead = next.sequence_offset;
@@ -199,17 +203,37 @@ impl StreamOut {
         Some((self.sequence.wrapping_add(shared.sequence_offset), self.owed_gap))
     }
 
-    /// Takes in the streams that begin with this line or have begun before it.
-    fn take_in(&mut self, line: u64) {
+    /// Makes frames for a stream that has joined from now on, which none of those here had one of; returns the one before.
+    fn change_places(&mut self, at: usize) -> Joining {
+        let Joining { stream, sequence, from_line } = self.joining.remove(at);
+        // What was before it is nothing that it missed.
+        (self.next_line, self.begun, self.owed_gap, self.owed_flags) = (None, None, 0, 0);
+        Joining {
+            stream: std::mem::replace(&mut self.stream, stream),
+            sequence: std::mem::replace(&mut self.sequence, sequence),
+            from_line: std::mem::replace(&mut self.from_line, from_line),
+        }
+    }
+
+    /// Takes in the streams that begin with this line or have begun before it. Whether there are any.
+    fn take_in(&mut self, line: u64) -> bool {
+        let Some(first) = self.joining.iter().position(|joining| joining.from_line <= line) else {
+            return self.from_line <= line;
+        };
+        if self.from_line > line {
+            let before = self.change_places(first);
+            self.joining.push(before);
+        }
         let begun: Vec<_> = self.joining.extract_if(.., |joining| joining.from_line <= line).collect();
         let shared = begun.into_iter().map(|Joining { stream, sequence, .. }| SharedStream {
             stream,
             sequence_offset: sequence.wrapping_sub(self.sequence),
         });
         self.shared_with = self.shared_with.iter().cloned().chain(shared).collect();
+        true
     }
 
-    /// Puts line `number` of the lanes into the frame, and offers it when it is full.
+    /// Puts line `number` of the lanes into the frame, and offers it when it is full. Whether a stream shows it.
     #[allow(clippy::too_many_arguments)] // all of them facts about one line
     pub(super) fn add(
         &mut self,
@@ -220,7 +244,7 @@ impl StreamOut {
         lines_per_frame: usize,
         context: &LineContext<'_>,
         egress: &Egress,
-    ) {
+    ) -> bool {
         // Lines of a frame follow each other by the rate, and times of one behind a step do not.
         let follows = |open: &Frame| {
             open.first_line + open.lines as u64 == line.index
@@ -228,6 +252,9 @@ impl StreamOut {
         };
         if self.open.as_ref().is_some_and(|open| !follows(open)) {
             self.flush(egress);
+        }
+        if self.open.is_none() && !self.take_in(line.index) {
+            return false;
         }
         let mut frame = self.open.take().unwrap_or_else(|| self.begin(line, context));
         let pieces = frame.values.pieces_mut().expect("values are shared on the far side of the fence only");
@@ -285,6 +312,7 @@ impl StreamOut {
         if full {
             self.flush(egress);
         }
+        true
     }
 
     fn begin(&mut self, line: &Line, context: &LineContext<'_>) -> Frame {
@@ -299,9 +327,6 @@ impl StreamOut {
         let before = self.begun.replace(line.first_trace);
         if before.is_some_and(|before| context.time.has_step(before, line.first_trace)) {
             flags |= FLAG_CLOCK_STEP;
-        }
-        if self.joining.iter().any(|joining| joining.from_line <= line.index) {
-            self.take_in(line.index);
         }
         let sequence = self.sequence;
         self.sequence += 1;
@@ -318,7 +343,7 @@ impl StreamOut {
             utc_uncertainty_ns: 0,
             utc_end_ns: 0,
             gap_traces,
-            missing: Arc::default(),
+            missing: SharedRanges::default(),
             flags,
             running_min: 0.0,
             running_max: 0.0,

@@ -40,7 +40,7 @@ pub struct ViewOut {
     wanted: Output,
     channels: Range<usize>,
     lines_per_frame: usize,
-    /// The first line that is shown.
+    /// The first line that is whole; each of the streams begins with this or a later one.
     from_line: u64,
     /// In order of channels.
     parts: Vec<Part>,
@@ -149,7 +149,7 @@ impl ViewOut {
             == (stream.view, stream.value, stream.job.is_empty(), &stream.unit)
     }
 
-    /// The first line that it shows.
+    /// The first line that it can show.
     pub(super) const fn first_line(&self) -> u64 {
         self.from_line
     }
@@ -159,22 +159,21 @@ impl ViewOut {
         self.from_line = line;
     }
 
-    /// More streams that show the same, from [a line](Self::begin_shared) on that is yet to be said.
+    /// More streams that show the same, from [a line](Self::begin_job) on that is yet to be said.
     pub(super) fn join(&mut self, streams: &[Known]) {
         for (out, known) in self.outs.iter_mut().zip(streams) {
             out.join(known);
         }
     }
 
-    /// The streams that have joined and not begun show nothing before this line.
-    pub(super) fn begin_shared(&mut self, stream: &Arc<Stream>, line: u64) {
-        self.outs.iter_mut().for_each(|out| out.begin_shared(stream, line));
+    /// The streams of a job, which have come together, show nothing before this line.
+    pub(super) fn begin_job(&mut self, job: &str, line: u64) {
+        self.outs.iter_mut().for_each(|out| out.begin_job(job, line));
     }
 
     /// Lets go of some streams; whether there are any left.
     pub(super) fn leave(&mut self, gone: &[Arc<Stream>]) -> bool {
-        let from_line = &mut self.from_line;
-        self.outs.retain_mut(|out| out.leave(gone, from_line));
+        self.outs.retain_mut(|out| out.leave(gone));
         !self.outs.is_empty()
     }
 
@@ -222,11 +221,12 @@ impl ViewOut {
             if short && !self.is_of_jobs() {
                 continue;
             }
-            shown += 1;
             let source = Source { parts: &self.parts, transform, takes_memory: self.takes_memory, short };
+            let mut is_shown = false;
             for out in &mut self.outs {
-                out.add(&line, number, &source, tiles, self.lines_per_frame, context, egress);
+                is_shown |= out.add(&line, number, &source, tiles, self.lines_per_frame, context, egress);
             }
+            shown += u64::from(is_shown);
         }
         self.has_lines |= shown > 0;
         shown
@@ -250,7 +250,7 @@ impl ViewOut {
     /// A new epoch counts its lines from the beginning.
     pub(super) fn show_all(&mut self) {
         self.from_line = 0;
-        self.outs.iter_mut().for_each(StreamOut::begin_all_shared);
+        self.outs.iter_mut().for_each(StreamOut::begin_all);
     }
 
     /// Offers frames that are begun but not full.

@@ -124,7 +124,7 @@ pub trait Interrogator: Send {
         0
     }
 
-    /// What the interrogator has said of itself since this was last asked.
+    /// What a live interrogator has said of itself since this was last asked, beside what it says of the traces of blocks.
     fn take_state(&mut self) -> InstrumentState {
         InstrumentState::default()
     }

@@ -138,6 +138,8 @@ pub struct PipelineCounters {
     pub jobs_overloaded: Counter,
     /// Steps of the time base.
     pub clock_steps: Counter,
+    /// Time stamps that were not believed when they came, as they did not follow those before.
+    pub stamps_doubted: Counter,
     /// How far UTC of the newest trace may be off, ns; 0 = not known.
     pub utc_uncertainty_ns: Gauge,
 }

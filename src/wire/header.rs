@@ -11,7 +11,8 @@ pub const MAGIC: [u8; 8] = *b"FIBERDFR";
 pub const SCHEMA: u16 = 2;
 /// Length of the fixed part, and of the whole header when both tables are empty; a multiple of 64.
 pub const HEADER_BYTES: usize = 640;
-/// Rows that the tables have at most: with all of them the length of the header fits its field.
+/// Rows that the tables have at most, more than an acquisition has regions: with all of them the length of the header fits
+/// its field.
 pub const MAX_REGION_ROWS: usize = 2048;
 /// See [`MAX_REGION_ROWS`].
 pub const MAX_MISSING_ROWS: usize = 256;

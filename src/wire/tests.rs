@@ -43,7 +43,7 @@ fn golden(dtype: Dtype) -> Frame {
         stream: Arc::new(stream),
         gap_traces: 17,
         utc_uncertainty_ns: 250_000,
-        missing: Arc::new([0..1290, 1500..1517]),
+        missing: vec![0..1290, 1500..1517].into(),
         flags: 3,
         running_min: -61.5,
         running_max: 70.25,

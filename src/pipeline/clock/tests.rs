@@ -95,7 +95,7 @@ impl Run {
             let traces = (end - at) * self.slot as usize;
             let block = block(&acquisition, slots[at].first, traces, &stamps);
             let known = time.steps.len();
-            time.update(&block, slots[at].gap);
+            time.update(&block);
             steps.extend(time.steps.iter().skip(known));
             for slot in &slots[at..end] {
                 for offset in (0..self.slot).step_by((self.slot as usize / 4).max(1)) {
@@ -220,6 +220,73 @@ proptest! {
         }
     }
 
+    /// Any sequence of good stamps, bad ones, gaps and steps, against the plain rule by which they were made up: a stamp is
+    /// followed when it says what those before say, or what the last doubted one says; all others are counted.
+    #[test]
+    fn what_is_followed_and_what_is_doubted_can_be_told(
+        clock in 0u32..4, rate in prop_oneof![Just((2000, 1)), Just((16089, 5)), Just((20_000, 1))], off_ppm in -50.0f64..50.0,
+        runs in prop::collection::vec((0u8..8, 1usize..60, 0u8..8, 1u64..50), 1..12),
+    ) {
+        let acquisition = acquisition(ClockQuality::from_code(clock).unwrap(), Rational::new(rate.0, rate.1).unwrap());
+        let prr = acquisition.prr;
+        let resume = Worth::of(acquisition.clock).resume;
+        let mut time = TimeBase::of(&acquisition);
+        let (slot, mut first, mut shift, mut number) = (rate.0 / rate.1 / 20, 0u64, 0i64, 0i64);
+        // What the plain rule believes and doubts.
+        let (mut believed, mut doubt) = (0, None);
+        // Traces that were missing since the line was last where stamps are: at once, or after the second that it takes.
+        let (mut last, mut astray_since, mut good) = (None::<(u64, i64)>, 0, 0);
+        // The rate must be known first.
+        for (kind, slots, gap, some) in std::iter::once((7, 15, 7, 1)).chain(runs) {
+            for at in 0..slots {
+                number += 1;
+                let missing = match gap {
+                    0 if at == 0 => some,
+                    1 if at == 0 => (resume as u64 + resume as u64 * some / 50) * rate.0 / rate.1 / 1_000_000_000 + 1,
+                    2 => some % 3,
+                    _ => 0,
+                };
+                first += missing;
+                shift += if kind == 0 && at == 0 { 7_000_000_000 * (some as i64 - 25) } else { 0 };
+                let bad = if matches!(kind, 1 | 2) { 11_000_000_000 * number } else { 0 };
+                let truth_ns = first as f64 * 1e9 * rate.1 as f64 / rate.0 as f64 * (1.0 - off_ppm * 1e-6);
+                let stamp_ns = UTC_NS + truth_ns.round() as i64 + shift + bad;
+                let told = time.update(&block(&acquisition, first, slot as usize, &[(first, stamp_ns)]));
+
+                let gap_ns = prr.traces_to_ns(missing);
+                let says = shift + bad;
+                let (mut steps, mut doubted) = (0, 0);
+                if says == believed {
+                    doubt = None;
+                } else if doubt.replace(says) == Some(says) {
+                    (believed, doubt, steps) = (says, None, 1);
+                } else {
+                    doubted = 1;
+                }
+                prop_assert_eq!((told.steps, told.doubted), (steps, doubted), "slot {} at trace {}", number, first);
+                let begins = number == 1 || steps == 1 || (says == believed && gap_ns >= resume);
+                let anew = time.knots.iter().any(|knot| knot.anew && knot.trace == first);
+                prop_assert_eq!(anew, begins, "slot {} at trace {} behind {} ns without traces", number, first, gap_ns);
+                good = if says == believed { good + 1 } else { 0 };
+                astray_since = gap_ns + if begins || good > 25 { 0 } else { astray_since };
+                let utc_ns = time.utc_ns(first);
+                if says == believed {
+                    let error = (utc_ns - stamp_ns).abs();
+                    let allowed = if resume < 2_000_000_000 { 1e3 } else { 1e6 } + 1e-4 * astray_since as f64;
+                    prop_assert!(number < 12 || error as f64 <= allowed, "slot {} is {} ns off, {} are allowed", number, error, allowed);
+                }
+                if let Some((trace, before)) = last.filter(|_| steps == 0) {
+                    let (passed, right) = (utc_ns - before, prr.traces_to_ns(first - trace));
+                    prop_assert!(passed > 0, "times go back");
+                    let steady = (passed as f64 / right as f64 - 1.0).abs() < 0.27;
+                    prop_assert!(steady, "slot {}: {} ns instead of {}", number, passed, right);
+                }
+                last = Some((first, utc_ns));
+                first += slot;
+            }
+        }
+    }
+
     /// Any stamps at all: nothing overflows, and where no step is told times rise.
     #[test]
     fn any_stamps_do_no_harm(
@@ -238,10 +305,10 @@ proptest! {
                 2 => UTC_NS,
                 _ => UTC_NS + acquisition.prr.traces_to_ns(first) + any % 1000,
             };
-            let steps = time.update(&block(&acquisition, first, 10, &[(first, utc_ns)]), gap);
+            let told = time.update(&block(&acquisition, first, 10, &[(first, utc_ns)]));
             let now = time.utc_ns(first + 9);
             let in_range = |utc_ns: i64| utc_ns.unsigned_abs() < (i64::MAX / 4).unsigned_abs();
-            if let Some(before) = last.filter(|&before| steps.count == 0 && in_range(before) && in_range(now)) {
+            if let Some(before) = last.filter(|&before| told.steps == 0 && in_range(before) && in_range(now)) {
                 prop_assert!(now >= before, "times go back from {before} to {now}");
             }
             let _ = time.uncertainty_ns(first);
@@ -258,8 +325,8 @@ fn stamps_that_stand_still_are_not_followed() {
         let acquisition = acquisition(clock, Rational::new(1000, 1).unwrap());
         let mut time = TimeBase::of(&acquisition);
         for number in 0..1000 {
-            let steps = time.update(&block(&acquisition, number * 20, 20, &[(number * 20, UTC_NS)]), false);
-            assert_eq!(steps.count, 0, "{clock:?}");
+            let told = time.update(&block(&acquisition, number * 20, 20, &[(number * 20, UTC_NS)]));
+            assert_eq!(told.steps, 0, "{clock:?}");
         }
         assert!((time.utc_ns(10_000) - UTC_NS - 10_000_000_000).abs() < 200_000_000, "{clock:?}: it counts on");
         let stated = time.uncertainty_ns(19_999) as i64;
@@ -279,7 +346,7 @@ fn an_hour_back_is_remembered_when_a_line_is_as_long() {
     for number in 0..72_000 {
         let first = number * 50;
         let by = if first >= step { -7_000_000_000 } else { 0 };
-        time.update(&block(&acquisition, first, 50, &[(first, truth(first) + by)]), false);
+        time.update(&block(&acquisition, first, 50, &[(first, truth(first) + by)]));
     }
     assert!((time.utc_ns(1000) - truth(1000)).abs() < 10_000, "{}", time.utc_ns(1000) - truth(1000));
     assert!((time.utc_ns(step - 1) - truth(step - 1)).abs() < 1000, "before the step");

@@ -86,14 +86,13 @@ impl Plans {
             *last = (*line).max(*last);
         }
         let mut first_trace = 0;
-        for (stream, is_new, place, line) in &begins {
-            let line = if stream.job.is_empty() { *line } else { of_jobs[stream.job.as_str()] };
+        for (stream, is_new, place, whole) in &begins {
+            let line = if stream.job.is_empty() { *whole } else { of_jobs[stream.job.as_str()] };
             let view = &mut self.views[*place];
             if *is_new {
-                view.begin_with(line);
-            } else {
-                view.begin_shared(stream, line);
+                view.begin_with(*whole);
             }
+            view.begin_job(&stream.job, line);
             let transform = self.transforms[view.transform()].as_ref();
             first_trace = transform.map_or(0, |transform| transform.plan.grid().start(line)).max(first_trace);
         }
@@ -187,7 +186,8 @@ impl Plans {
                 }
             }
         }
-        self.tiles[number].settle((self.later, self.max_block_traces), self.needs_all, now.next_trace, stock);
+        let needed = self.is_needed(number);
+        self.tiles[number].settle((self.later, self.max_block_traces), needed, now.next_trace, stock);
     }
 
     fn remove_lane(&mut self, transform: &mut Transform, tile: usize, stock: &mut Stock) {

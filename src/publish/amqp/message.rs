@@ -22,9 +22,6 @@ pub(super) enum Kind {
     Reply,
 }
 
-/// Regions that fit a message's headers beside all else; the frame itself has more.
-const MAX_REGIONS: usize = 512;
-
 /// Direct reply-to: the broker hands an answer over without a queue.
 pub(super) const DIRECT: &str = "amq.rabbitmq.reply-to";
 
@@ -188,8 +185,11 @@ fn headers(frame: &Frame, header: &Header, site: &str) -> FieldTable {
 /// The regions behind the first in which channels of the frame lie, each as first channel, its distance, and the metres
 /// from channel to channel.
 fn regions(frame: &Frame) -> Vec<AMQPValue> {
-    let region = |row: wire::RegionRow| text(&format!("{} {} {}", row.first_channel, row.start_m, row.dx_m));
-    wire::region_rows(frame).take(MAX_REGIONS).map(region).collect()
+    let region = |row: wire::RegionRow| {
+        let [start_m, dx_m] = [row.start_m, row.dx_m].map(decimal);
+        text(&format!("{} {start_m} {dx_m}", row.first_channel))
+    };
+    wire::region_rows(frame).map(region).collect()
 }
 
 pub(super) fn text(text: &str) -> AMQPValue {
@@ -199,7 +199,13 @@ pub(super) fn text(text: &str) -> AMQPValue {
 /// As decimal text, in as many digits as the exact value needs: pika, the usual client in Python, cuts AMQP's doubles to
 /// integers.
 fn number(value: f64) -> AMQPValue {
-    text(&value.to_string())
+    text(&decimal(value))
+}
+
+/// At most 24 characters, so that headers have a bound: what is longer has an exponent.
+fn decimal(value: f64) -> String {
+    let plain = value.to_string();
+    if plain.len() <= 24 { plain } else { format!("{value:e}") }
 }
 
 /// AMQP has no unsigned 64-bit integer.
@@ -216,4 +222,41 @@ fn word(text: &str) -> String {
 pub(super) fn short(text: &str) -> ShortString {
     let end = (0..=text.len().min(255)).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
     text[..end].into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acquisition::{Acquisition, MAX_REGIONS, Region};
+    use crate::frame::{ChannelAxis, Stream};
+
+    /// What a broker's smallest frame leaves for headers, as RabbitMQ is configured: 128 KiB.
+    const ROOM: usize = 100 << 10;
+
+    #[test]
+    fn headers_have_every_region_that_a_fiber_may_have_and_stay_small() {
+        let frame = Frame::example();
+        // The most digits that a distance may have.
+        let region = |at| Region {
+            first_channel: 2000 * (at + 1),
+            start_m: -1e8 / 3.0 + at as f64 / 7.0,
+            dx_m: f64::MIN_POSITIVE * 1.3,
+        };
+        let regions = (0..MAX_REGIONS).map(region).collect();
+        let acquisition = Acquisition { regions, channels: 1 << 20, ..(*frame.acquisition).clone() };
+        let channels = ChannelAxis { start: 0, step: 1, count: 1 << 20 };
+        let stream = Stream { channels, ..(*frame.stream).clone() };
+        let frame = Frame { acquisition: acquisition.into(), stream: stream.into(), ..frame };
+        let rows = super::regions(&frame);
+        assert_eq!(rows.len(), MAX_REGIONS);
+        let mut bytes = 0;
+        for (row, region) in rows.iter().zip(frame.acquisition.regions.iter()) {
+            let AMQPValue::LongString(text) = row else { panic!("{row:?}") };
+            let text = std::str::from_utf8(text.as_bytes()).unwrap();
+            let numbers: Vec<f64> = text.split(' ').map(|number| number.parse().unwrap()).collect();
+            assert_eq!(numbers, [region.first_channel as f64, region.start_m, region.dx_m]);
+            bytes += text.len() + 5;
+        }
+        assert!(bytes < ROOM, "{bytes}");
+    }
 }

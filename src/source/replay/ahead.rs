@@ -175,6 +175,7 @@ impl Reader {
     ) -> Result<usize, Over> {
         // What is missing since the last slab: gaps, and rows that turned out to be damaged.
         let (mut gap_before, mut damaged, mut sent) = (0u64, 0, 0);
+        let mut cut_off = 0;
         for part in &epoch.parts {
             if open.as_ref().is_none_or(|(piece, _)| *piece != part.piece()) {
                 *open = None;
@@ -187,6 +188,8 @@ impl Reader {
             let times = Arc::new(part.clone());
             gap_before = gap_before.saturating_add(part.gap_before);
             let (mut row, end) = (part.first_row, part.first_row + part.rows);
+            // What follows in another file tells by its times how much is missing before it.
+            cut_off = if end == capture.total_rows { capture.rows.cut_off() } else { 0 };
             while row < end {
                 let mut bytes = self.spent_rx.try_recv().unwrap_or_default();
                 // Slabs end where what is stored together ends.
@@ -227,7 +230,7 @@ impl Reader {
             }
         }
         self.damaged.fetch_add(damaged, Ordering::Relaxed);
-        self.missing_at_ends.fetch_add(gap_before, Ordering::Relaxed);
+        self.missing_at_ends.fetch_add(gap_before.saturating_add(cut_off), Ordering::Relaxed);
         Ok(sent)
     }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::format::MAX_CHANNELS;
 use super::levels::narrowed;
 use super::timing::{Kind, Segment, Timing};
-use crate::acquisition::Acquisition;
+use crate::acquisition::{Acquisition, MAX_REGIONS};
 use crate::block::InstrumentState;
 use crate::source::{Finding, SourceError};
 
@@ -162,6 +162,12 @@ pub(super) trait Rows: Send {
         None
     }
 
+    /// Traces behind the last row that are known to be lost because the file ends too early: its recorder died, or goes on.
+    /// That is no damage of what is there.
+    fn cut_off(&self) -> u64 {
+        0
+    }
+
     /// What was done to the samples, when they are not as they stand in the file.
     fn note(&self) -> Option<String> {
         None
@@ -207,7 +213,9 @@ fn checked_piece(path: &Path, mut capture: Capture) -> Result<Capture, SourceErr
 
 fn within_bounds(path: &Path, capture: &mut Capture) -> Result<(), SourceError> {
     let a = &mut capture.acquisition;
-    let wrong = if a.channels == 0 || a.channels > MAX_CHANNELS {
+    let wrong = if a.regions.len() > MAX_REGIONS {
+        Some(format!("channels in {} regions of even spacing; {} are possible", a.regions.len() + 1, MAX_REGIONS + 1))
+    } else if a.channels == 0 || a.channels > MAX_CHANNELS {
         Some(format!("{} channels; 1 to {MAX_CHANNELS} make sense", a.channels))
     } else if !(1e-3..=1e6).contains(&a.prr.to_f64()) {
         Some(format!("a rate of {} Hz; 0.001 Hz to 1 MHz make sense", a.prr))

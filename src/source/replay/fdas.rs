@@ -16,6 +16,7 @@ struct FdasRows {
     file: File,
     chunks: Vec<Located>,
     row_bytes: usize,
+    cut_off: u64,
     /// The chunk that `payload` holds, once it has passed its checksum.
     loaded: Option<usize>,
     payload: Vec<u8>,
@@ -49,6 +50,7 @@ pub(super) fn open(path: &Path) -> Result<Capture, SourceError> {
             file,
             chunks: walk.chunks,
             row_bytes,
+            cut_off: walk.cut_off,
             loaded: None,
             payload: Vec::new(),
         }),
@@ -95,6 +97,10 @@ impl FdasRows {
 }
 
 impl Rows for FdasRows {
+    fn cut_off(&self) -> u64 {
+        self.cut_off
+    }
+
     fn read(&mut self, first: u64, rows: usize, out: &mut Vec<u8>) -> Result<(), RowsError> {
         out.clear();
         let wanted = rows * self.row_bytes;

@@ -164,6 +164,52 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Wherever a recorder died: what is whole comes, what the last head tells of is counted as missing, nothing is damaged.
+    #[test]
+    fn a_recorder_that_died_has_damaged_nothing(
+        first in 0u64..1000, chunks in prop::collection::vec((0u64..9, 1u32..40, Just(0i64), 0u8..8), 1..12),
+        at: prop::sample::Index,
+    ) {
+        let (mut bytes, pieces, _) = capture(first, &chunks);
+        let first_end = pieces[0].bytes.end;
+        bytes.truncate(first_end + at.index(bytes.len() - first_end));
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("cut.fdas");
+        std::fs::write(&file, &bytes).unwrap();
+        let mut replay = Replay::open(std::slice::from_ref(&file), ReplaySpeed::Unpaced, false).unwrap();
+        let (came, gaps) = play(&mut replay);
+        let whole = pieces.iter().filter(|piece| piece.bytes.end <= bytes.len());
+        prop_assert_eq!(came.len() as u64, whole.map(|piece| u64::from(piece.chunk.traces)).sum::<u64>());
+        let told = pieces.iter().rfind(|piece| piece.bytes.start + CHUNK_HEAD <= bytes.len()).unwrap();
+        let all = told.chunk.first_trace + u64::from(told.chunk.traces) - first;
+        prop_assert_eq!(came.len() as u64 + gaps + replay.missing_at_ends(), all);
+        let info = describe(&file).unwrap();
+        prop_assert_eq!((replay.damaged_traces(), info.is_whole()), (0, true), "{:?}", info.findings);
+        prop_assert!(info.notes.iter().any(|note| note.contains("no end mark")));
+    }
+}
+
+/// Times that were rounded from other traces than the reader's are no news, or a reader would hold one for each chunk.
+#[test]
+fn chunks_that_count_on_share_one_anchor_and_stay_on_its_line() {
+    let chunks: Vec<_> = (0..5000u64).map(|n| (0, 37, [0, -1, 1, 0, 1][n as usize % 5], u8::from(n > 0))).collect();
+    let (bytes, pieces, _) = capture(0, &chunks);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("long.fdas");
+    std::fs::write(&file, &bytes).unwrap();
+    let opened = super::fdas::open(&file).unwrap();
+    assert_eq!(opened.anchors.len(), 1);
+    let playlist = super::playlist::Playlist::of(&file, &opened).unwrap();
+    let epoch = &playlist.epochs[0];
+    for Piece { chunk, .. } in &pieces {
+        let utc_ns = epoch.parts[0].utc_ns(&epoch.acquisition, chunk.first_trace);
+        assert!(utc_ns.abs_diff(chunk.utc_ns) <= 1, "trace {}", chunk.first_trace);
+    }
+}
+
 #[test]
 fn regions_that_make_no_sense_are_refused() {
     let header = encode_header(&acquisition(), 0);

@@ -48,6 +48,8 @@ pub(super) struct Walk {
     /// Times; without those that are only counted on.
     pub(super) anchors: Vec<Anchor>,
     pub(super) rows: u64,
+    /// Traces behind the last row that are lost with the end of the file, by the head of the chunk that was cut off.
+    pub(super) cut_off: u64,
     pub(super) notes: Vec<Finding>,
     /// Behind the last trace.
     next_trace: u64,
@@ -70,6 +72,7 @@ impl Walk {
             chunks: Vec::new(),
             anchors: Vec::new(),
             rows: 0,
+            cut_off: 0,
             notes: Vec::new(),
             next_trace: 0,
             counted: End::default(),
@@ -84,7 +87,8 @@ impl Walk {
         while at < size {
             let mut head = [0; CHUNK_HEAD];
             if size - at < CHUNK_HEAD as u64 {
-                self.notes.push(Finding::damaged(format!("cut off within the head of a chunk at byte {at}")));
+                // Nothing says that a trace is lost: who records writes a head before its samples.
+                self.notes.push(Finding::warning(format!("cut off within the head of a chunk at byte {at}")));
                 break;
             }
             file.read_exact_at(&mut head, at).map_err(|e| io_error(path, "read a chunk's head", e))?;
@@ -94,7 +98,8 @@ impl Walk {
                     let (samples_at, payload) = (at + CHUNK_HEAD as u64, chunk.payload_bytes as usize);
                     if size - samples_at < payload as u64 {
                         let lost = chunk.traces;
-                        self.notes.push(Finding::damaged(format!(
+                        self.cut_off = chunk.first_trace.saturating_add(lost.into()).saturating_sub(self.next_trace);
+                        self.notes.push(Finding::warning(format!(
                             "cut off within the chunk at byte {at}: its {lost} traces are lost"
                         )));
                         break;
@@ -184,7 +189,10 @@ impl Walk {
             None => {
                 // Where it is not told, so many traces are lost as the damaged bytes can have held.
                 let held = self.damaged_bytes / self.row_bytes.max(1) as u64;
-                let begins = self.declared_first.unwrap_or(first.saturating_sub(held)).min(first);
+                let begins = self
+                    .declared_first
+                    .unwrap_or(first.saturating_sub(chunk.gap_before).saturating_sub(held))
+                    .min(first);
                 self.first_trace = Some(begins);
                 gap = first - begins;
             }
@@ -209,15 +217,12 @@ impl Walk {
         self.next_trace = first.saturating_add(u64::from(chunk.traces));
     }
 
-    /// Whether an anchor is what follows from the one before.
+    /// Whether an anchor is what follows from the one before: chunks that only count on lie on one straight line. The whole
+    /// nanoseconds of a chunk may be rounded from another one than the anchor that is kept.
     fn is_no_news(&self, anchor: &Anchor) -> bool {
-        let counted_on = |last: &Anchor| last.utc_ns.checked_add(self.prr.traces_to_ns(anchor.row - last.row));
-        !anchor.is_stamped
-            && anchor.gap_before == Some(0)
-            && self
-                .anchors
-                .last()
-                .is_some_and(|last| (last.state, counted_on(last)) == (anchor.state, Some(anchor.utc_ns)))
+        let counted_on = |last: &Anchor| last.utc_ns.saturating_add(self.prr.traces_to_ns(anchor.row - last.row));
+        let follows = |last: &Anchor| last.state == anchor.state && counted_on(last).abs_diff(anchor.utc_ns) <= 1;
+        !anchor.is_stamped && anchor.gap_before == Some(0) && self.anchors.last().is_some_and(follows)
     }
 
     /// Of `missing` traces before a good chunk, those that damaged bytes can have held become rows that cannot be read. At

@@ -2,8 +2,7 @@
 //! times.
 //!
 //! What is no capture is left out there and said. A pattern is one that a shell would have made files of: `*`, `?`,
-//! `[…]` and
-//! `**`. A file that is called like that is a file.
+//! `[…]` and `**`. A file that is called like that is a file.
 
 use std::path::{Path, PathBuf};
 
@@ -24,15 +23,15 @@ pub struct Listing {
     pub notes: Vec<Finding>,
 }
 
-/// Whether `path` is a pattern: it has the signs of one, and there is no file of this name, nor is a piece of one meant.
+/// Whether `path` is a pattern: it has the signs of one, and there is no file of this name, nor is a piece of one
+/// meant.
 pub fn is_pattern(path: &Path) -> bool {
     let has_signs = path.to_str().is_some_and(|text| text.contains(['*', '?', '[']));
     has_signs && std::fs::symlink_metadata(path).is_err() && std::fs::symlink_metadata(file_of(path)).is_err()
 }
 
-/// The files that `path` stands for, by their names: itself, those in the folder (not in folders inside), or those
-/// that match
-/// the pattern and are in folders that do. Nothing is opened.
+/// The files that `path` stands for, by their names: itself, those in the folder (not in folders inside), or those that
+/// match the pattern and are in folders that do. Nothing is opened.
 ///
 /// # Errors
 /// When there is nothing of this name or pattern, the pattern is none, or a folder cannot be read.

@@ -1,10 +1,8 @@
 //! miniSEED, versions 2 and 3: records of samples, each of one channel, in any order. Each
-//! network.station.location.channel
-//! is a channel of the fiber, in the order of these names.
+//! network.station.location.channel is a channel of the fiber, in the order of these names.
 //!
-//! Opening reads the head of every record; samples are unpacked as rows are read. Nothing in a record says where on
-//! the fiber
-//! it is.
+//! Opening reads the head of every record; samples are unpacked as rows are read. Nothing in a record says where on the
+//! fiber it is.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -269,9 +267,8 @@ impl Series {
         if self.wide { size_of::<f64>() } else { self.format.bytes() }
     }
 
-    /// Puts one channel's samples of the traces from `number` on into its column of `rows` rows. Damage: from which
-    /// row on,
-    /// up to which, and what.
+    /// Puts one channel's samples of the traces from `number` on into its column of `rows` rows. Damage: from which row
+    /// on, up to which, and what.
     fn column(
         &mut self,
         channel: usize,

@@ -167,12 +167,7 @@ impl Replay {
         if block.traces > 0 && slab.gap_before > 0 && self.taken == 0 {
             return true;
         }
-        let mut wanted = (slab.traces - self.taken).min(block.free_traces());
-        // A block that can hold no more marks ends before the next.
-        let rooms = block.free_marks();
-        if let Some((at, ..)) = slab.marks(self.taken, self.taken + wanted).nth(rooms) {
-            wanted = at - self.taken;
-        }
+        let wanted = (slab.traces - self.taken).min(block.free_traces());
         if wanted == 0 {
             return true;
         }

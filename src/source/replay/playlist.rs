@@ -217,7 +217,9 @@ impl Playlist {
     pub(super) fn open(&self, Piece { file, piece }: Piece) -> Result<Capture, SourceError> {
         let path = &self.files[file];
         let mut pieces = vendors::open_all(path)?.into_iter();
-        pieces.nth(piece).ok_or_else(|| unusable(path, "the file has changed since it was looked at"))
+        let capture = pieces.nth(piece).ok_or_else(|| unusable(path, "the file has changed since it was looked at"))?;
+        // Its times are in the playlist already; those of a long recording need not be held twice.
+        Ok(Capture { anchors: Vec::new(), ..capture })
     }
 
     fn append_file(&mut self, file: usize, path: &Path) -> Result<(), SourceError> {

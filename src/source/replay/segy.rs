@@ -1,11 +1,9 @@
 //! SEG-Y, revisions 0 to 2, as interrogators and their programs export it: a trace a channel, records one after the
 //! other.
 //!
-//! Traces with the same time are one record. All records have the same channels; a record's samples follow those of
-//! the one
-//! before when its time says so. SEG-Y has whole seconds only, and no place for the distance of a channel that
-//! everybody uses:
-//! it is taken from the offset, or the receiver's X, where these rise evenly.
+//! Traces with the same time are one record. All records have the same channels; a record's samples follow those of the
+//! one before when its time says so. SEG-Y has whole seconds only, and no place for the distance of a channel that
+//! everybody uses: it is taken from the offset, or the receiver's X, where these rise evenly.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -221,8 +219,7 @@ fn timing(path: &Path, heads: &Heads, records: &[Record], pieces: &[Piece]) -> R
 }
 
 /// What is missing before each record by its time: all its traces have it, so that it is no single wrong stamp. Less
-/// than the
-/// second that it is told to is nothing.
+/// than the second that it is told to is nothing.
 fn blocks(records: &[Record], pieces: &[Piece], rate: Option<Rational>) -> Vec<Block> {
     let mut expected_s: Option<f64> = None;
     let mut blocks = Vec::with_capacity(records.len());

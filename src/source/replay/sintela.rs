@@ -248,7 +248,7 @@ fn record(
 ) -> Result<Option<([u8; 4], u32)>, SourceError> {
     let mut head = [0; RECORD_HEAD as usize];
     if size - at < RECORD_HEAD {
-        notes.push(Finding::damaged(format!("cut off within the head of a record at byte {at}")));
+        notes.push(Finding::warning(format!("cut off within the head of a record at byte {at}")));
         return Ok(None);
     }
     file.read_exact_at(&mut head, at).map_err(|e| io_error(path, "read a record", e))?;
@@ -259,7 +259,9 @@ fn record(
         return Ok(None);
     }
     if size - at - RECORD_HEAD < u64::from(bytes) {
-        notes.push(Finding::damaged(format!("cut off within the record at byte {at}")));
+        notes.push(Finding::warning(format!(
+            "cut off within the record at byte {at} (a file that is being written, or whose recorder died)"
+        )));
         return Ok(None);
     }
     Ok(Some(([t0, t1, t2, t3], bytes)))

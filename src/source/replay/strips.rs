@@ -1,11 +1,8 @@
-//! Rows out of a file in which each channel's samples lie together, or each row's: what TDMS and SEG-Y have in
-//! common.
+//! Rows out of a file in which each channel's samples lie together, or each row's: what TDMS and SEG-Y have in common.
 //!
-//! A file is a list of pieces, each with a rule that says where a sample is. Rows are gathered by positioned reads:
-//! one for
-//! many channels where little else lies between their samples, one for each channel where much does. Memory is
-//! bounded by
-//! the rows that are asked for and [`MOST_AT_ONCE`].
+//! A file is a list of pieces, each with a rule that says where a sample is. Rows are gathered by positioned reads: one
+//! for many channels where little else lies between their samples, one for each channel where much does. Memory is
+//! bounded by the rows that are asked for and [`MOST_AT_ONCE`].
 
 use std::fs::File;
 use std::ops::Range;
@@ -67,8 +64,8 @@ impl Number {
         if self.is_wide() { size_of::<f64>() } else { self.format().bytes() }
     }
 
-    /// Puts the number that stands at the beginning of `from` into all of `to`, which holds one sample as it is
-    /// handed on.
+    /// Puts the number that stands at the beginning of `from` into all of `to`, which holds one sample as it is handed
+    /// on.
     fn put(self, from: &[u8], big_endian: bool, to: &mut [u8]) {
         match self {
             Self::I8 => to.copy_from_slice(&i16::from(i8::from_ne_bytes(ordered(from, big_endian))).to_ne_bytes()),

@@ -1,10 +1,8 @@
 //! Silixa iDAS TDMS: segments of `LabVIEW`, with a channel for each place on the fiber in the group `Measurement`.
 //!
-//! A segment is a lead-in of 28 bytes, metadata, and raw data in chunks: each channel's values one behind the other,
-//! or
+//! A segment is a lead-in of 28 bytes, metadata, and raw data in chunks: each channel's values one behind the other, or
 //! interleaved. Its metadata hold until a later segment changes them. A recorder writes the length of a segment
-//! beforehand or
-//! when it closes it: where the file is shorter, all whole chunks are read.
+//! beforehand or when it closes it: where the file is shorter, all whole chunks are read.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -131,3 +131,34 @@ proptest! {
         prop_assert_eq!(delivered, lit);
     }
 }
+
+#[test]
+fn a_state_that_changes_with_every_trace_makes_no_block_shorter() {
+    let (mut producer, memory) = Producer::in_memory(&small_spec(3, 1, SLOTS)).unwrap();
+    let options = RingOptions { heartbeat_timeout: Duration::from_secs(3600), ..RingOptions::new("in memory") };
+    let mut ring = Ring::over(memory, options);
+    let traces = 200;
+    let mut written = Vec::new();
+    for trace in 0..traces {
+        let flags = STATE_LIGHT | [STATE_OVERLOAD, STATE_CALIBRATING][trace as usize % 2];
+        producer.set_state(flags);
+        producer.write_slot(trace, UTC_NS + trace as i64 * 1_000_000, 1, |bytes| {
+            bytes.as_chunks_mut().0.iter_mut().for_each(|value| *value = (trace as i16).to_le_bytes());
+        });
+        written.push((trace, state_of(flags)));
+    }
+    let acquisition = std::iter::from_fn(|| {
+        let found = ring.probe().unwrap();
+        producer.heartbeat();
+        Some(found)
+    });
+    let acquisition = acquisition.take(3).find_map(|found| match found {
+        Probe::Ready(acquisition) => Some(acquisition),
+        Probe::Waiting(_) => None,
+    });
+    let mut block = block_for(acquisition.unwrap(), traces as usize);
+    assert_eq!(ring.read_block(&mut block, Duration::ZERO).unwrap(), ReadOutcome::Filled);
+    let mut delivered = Vec::new();
+    take(&block, &mut delivered);
+    assert_eq!((block.traces, delivered), (traces as usize, written));
+}

@@ -30,7 +30,7 @@ const MAX_LAPS: u32 = 4;
 pub(super) enum Pull {
     /// The block is full.
     Full,
-    /// The block ends here: traces are missing behind it, or it can hold no more marks.
+    /// The block ends here: traces are missing behind it.
     Gap,
     /// Every complete slot has been read.
     Dry,
@@ -266,9 +266,6 @@ impl Reader {
             }
             self.skip_to(self.slot + 1);
             return time.map_or_else(|what| Slot::Ends(Pull::WrongTime(what)), |()| Slot::Dark);
-        }
-        if block.free_marks() == 0 {
-            return Slot::Ends(Pull::Gap);
         }
         let first = header.first_trace + u64::from(self.row);
         let rows = (header.traces - self.row).min(u32::try_from(block.free_traces()).unwrap_or(u32::MAX));
