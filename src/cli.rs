@@ -166,15 +166,17 @@ the exit code 65. Channels, PRR and scale \
 come from the file; views and broker from --config, or else the built-in ones.")]
     Replay(Replay),
 
-    /// Record raw traces into a capture file
+    /// Record raw traces into files
     #[command(after_help = "\
 Examples:
-  fiberd record raw.fdas --for 60              a minute from /dev/shm/fiberd/ring
+  fiberd record raw.h5 --for 60                a minute from /dev/shm/fiberd/ring, PRODML that every reader opens
+  fiberd record raw.fdas --for 60              the same in our own format, with checksums and every stamp
   fiberd record raw.fdas --ring /dev/uio0 --traces 20000
   fiberd record scene.fdas --scene scene.toml --for 10
   fiberd record copy.fdas --replay vendor.h5   another format into our own
 
-Samples are stored as they came, with checksums. Ctrl-C, SIGTERM and a terminal that hangs up (SIGHUP) \
+Samples are stored as they came. A PRODML file (.h5, .hdf5) can be opened while it is written, and is whole whatever \
+moment the machine stops at; a new one begins after a minute, at a gap, and where the clock is set. Ctrl-C, SIGTERM and a terminal that hangs up (SIGHUP) \
 end a recording in order: everything up to then is kept. A new acquisition (epoch) begins a new file beside the first. \
 Exit code 65 when files given with --replay are damaged: what is whole was recorded, the rest is a gap.")]
     Record(Record),

@@ -18,7 +18,8 @@
 //! Whether there is signal is one pure state machine, [`acquisition::SignalMonitor`]; what everybody knows about the
 //! daemon is [`status`]. [`app`] builds the rooms and names them all; arrows between rooms point down only, and a test
 //! holds that. [`mod@bench`] starts all of this as processes of its own and measures from outside what a host can do.
-//! [`export`] turns captures into files of other programs and into pictures. [`terminal`] is the screen of the daemon in this process, or by [`mod@watch`] of one elsewhere.
+//! [`mod@record`] writes what comes to disk, in our own format or as PRODML (`prodml`). [`export`] turns captures into files
+//! of other programs and into pictures. [`terminal`] is the screen of the daemon in this process, or by [`mod@watch`] of one elsewhere.
 //!
 //! # Words
 //! The words of the field and of the trade stand here with the one thing that they mean in this code.
@@ -53,7 +54,7 @@
 //! | load, demand | share of real time that was needed; that will be needed once all windows are full |
 //! | finding, condition | what a stage says stands in its way until it takes it back, or what is odd about a file; what health makes of that and of all counts |
 //! | book | an equation between counters that must hold, so that nothing vanishes uncounted |
-//! | capture | raw blocks on disk, `.fdas` |
+//! | capture | raw blocks on disk, `.fdas` or PRODML |
 
 pub mod acquisition;
 pub mod api;
@@ -76,6 +77,7 @@ pub mod log_limit;
 pub mod metrics;
 pub mod notify;
 pub mod pipeline;
+mod prodml;
 pub mod publish;
 pub mod record;
 pub mod refusal;

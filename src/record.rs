@@ -5,6 +5,9 @@
 //! queue, and what does not fit is dropped and counted. Trace indices say what is missing, so a drop becomes a gap of
 //! the right length in the file by itself. One file for each epoch; written as `NAME.part`, synced and renamed at the end.
 
+mod fdas;
+mod hdf5;
+mod part;
 mod writer;
 
 use std::path::{Path, PathBuf};

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// Every room, and all the rooms that it uses. A new arrow needs a place here, and one that is gone leaves the list.
-const ARROWS: [(&str, &[&str]); 29] = [
+const ARROWS: [(&str, &[&str]); 30] = [
     ("main", &["app", "bench", "cli", "client", "config", "dsp", "export", "record", "source", "watch"]),
     (
         "app",
@@ -54,7 +54,8 @@ const ARROWS: [(&str, &[&str]); 29] = [
     ),
     ("capture", &["acquisition", "block", "config", "source", "status", "telemetry"]),
     ("cli", &["client", "config", "export", "source"]),
-    ("export", &["acquisition", "block", "colour", "source"]),
+    ("export", &["acquisition", "block", "colour", "prodml", "source"]),
+    ("prodml", &["acquisition", "source"]),
     ("client", &["config"]),
     ("watch", &["client", "frame", "status", "terminal", "wire"]),
     (
@@ -65,7 +66,7 @@ const ARROWS: [(&str, &[&str]); 29] = [
     ("config", &["acquisition", "dsp", "frame", "source", "units"]),
     ("feed", &["frame", "units", "wire"]),
     ("metrics", &["acquisition", "health", "status"]),
-    ("record", &["acquisition", "block", "source"]),
+    ("record", &["acquisition", "block", "prodml", "source"]),
     ("dsp", &["acquisition", "block", "units"]),
     ("egress", &["frame", "status"]),
     ("health", &["acquisition", "status"]),

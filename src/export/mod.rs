@@ -6,7 +6,6 @@
 
 mod csv;
 mod draft;
-mod hdf5;
 mod npy;
 mod plot;
 mod prodml;
@@ -25,7 +24,8 @@ pub use self::request::{Format, Request};
 use self::samples::{Rows, Selection};
 use crate::acquisition::Acquisition;
 use crate::block::{BlockLayout, RawBlock};
-use crate::source::replay::{Contents, Extent, Gatherer, Listing, Overview, PICTURE_CELLS, Replay, list, ns_to_iso};
+use crate::prodml::utc;
+use crate::source::replay::{Contents, Extent, Gatherer, Listing, Overview, PICTURE_CELLS, Replay, list};
 use crate::source::{Finding, Interrogator, Probe, ReadOutcome, SourceError};
 
 /// Bytes that are read at once, about.
@@ -224,7 +224,7 @@ impl Job<'_> {
             raw: self.request.raw,
         };
         Ok(match self.request.to {
-            Format::Prodml => Box::new(prodml::Prodml::begin(draft, start)?),
+            Format::Prodml => Box::new(prodml::Prodml::begin(draft, &start)?),
             Format::Npy => Box::new(npy::Npy::begin(draft, &start)?),
             Format::Npz => Box::new(npy::Npz::begin(draft, start)?),
             Format::Wav => Box::new(wav::Wav::begin(draft, &start, self.loudest)?),
@@ -354,10 +354,4 @@ pub fn save_plot(path: &Path, overview: &Overview, title: &str, remark: &str, fo
     plot::write(&mut png, overview, title, remark).map_err(|error| ExportError::io(path, error))?;
     draft.put(&png)?;
     draft.finish()?.publish(force).map(drop)
-}
-
-/// A time with nanoseconds, whatever they are: programs that take the first of many for a pattern need them alike.
-fn utc(utc_ns: i64) -> String {
-    let seconds = ns_to_iso(utc_ns.div_euclid(1_000_000_000).saturating_mul(1_000_000_000));
-    format!("{}.{:09}Z", seconds.trim_end_matches('Z'), utc_ns.rem_euclid(1_000_000_000))
 }

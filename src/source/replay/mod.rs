@@ -61,6 +61,7 @@ mod vendors;
 mod words;
 mod xdas;
 
+pub(crate) use self::prodml::{SCALE, SCALED_UNIT, WAVELENGTH};
 pub use fbe::{BandOfFile, Lines, describe_lines};
 pub(crate) use info::decode;
 pub use info::{

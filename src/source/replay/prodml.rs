@@ -15,6 +15,12 @@ use super::words::{hertz_in, is_series, measured, metres_in};
 use crate::source::{Finding, SourceError};
 use crate::units::Rational;
 
+/// Attributes of `Acquisition/Custom` in files that we wrote, for which PRODML has no words: one count in its unit, that unit,
+/// and metres.
+pub(crate) const SCALE: &str = "fiberd Scale";
+pub(crate) const SCALED_UNIT: &str = "fiberd Scaled Unit";
+pub(crate) const WAVELENGTH: &str = "fiberd Wavelength";
+
 /// Nanoseconds in the unit of `RawDataTime`, by the standard.
 const UNIT_NS: i64 = 1000;
 
@@ -87,21 +93,28 @@ fn open_raw(file: &H5, acq: &Attrs, node: &str) -> Result<Capture, SourceError> 
     let dx_m = length_of(file, acq, "SpatialSamplingInterval")?.ok_or_else(|| missing("SpatialSamplingInterval"))?;
     let gauge_length_m = length_of(file, acq, "GaugeLength")?;
     let timing = timing(file, &column, rows, stamps.as_ref(), declared_rate(acq, &raw), &data_attrs)?;
+    // What we wrote ourselves: counts, and what one is worth.
+    let custom = file.group_attrs("Acquisition/Custom")?;
+    let own = |name: &str| custom.as_ref().and_then(|attrs| attrs.number(name)).filter(|value| !value.is_nan());
+    let scaled_unit = custom.as_ref().and_then(|attrs| attrs.text(SCALED_UNIT));
+    let (unit, scale) = own(SCALE).zip(scaled_unit).map_or_else(|| (unit.clone(), 1.0), |(scale, unit)| (unit, scale));
     let measured = measured(&unit, &raw.text("RawDescription").unwrap_or_default());
     let version = acq.text("schemaVersion").or_else(|| acq.number("schemaVersion").map(|v| v.to_string()));
     let format = format!("PRODML {} HDF5", version.unwrap_or_default());
     let places = Places::even(loci.first.unwrap_or(0) as f64 * dx_m, dx_m);
-    Ok(Found {
+    let found = Found {
         gauge_length_m,
         refractive_index: refractive_index(file)?,
         quantity: measured.quantity,
-        scale: measured.scale,
+        scale: measured.scale * scale,
         unit: measured.unit,
         description: acq.text("AcquisitionDescription").unwrap_or_default(),
         notes,
         ..Found::new(format, table, timing, places)
-    }
-    .into_capture())
+    };
+    let mut capture = found.into_capture();
+    capture.acquisition.wavelength_m = own(WAVELENGTH);
+    Ok(capture)
 }
 
 /// Whether there are samples at all.
