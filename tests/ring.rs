@@ -40,19 +40,17 @@ fn what_the_c_producer_writes_comes_through_exactly() {
         channels: 301,
         dx_m: 1.25,
         fiber_start_m: -3.5,
-        regions: Arc::default(),
         gauge_length_m: Some(10.0),
         wavelength_m: Some(1550e-9),
         refractive_index: Some(1.468),
         sample_format: SampleFormat::I16,
         quantity: Quantity::Phase,
         scale: 1e-3,
-        levels: Arc::default(),
         unit: "rad".into(),
-        band: None,
         clock: ClockQuality::Ptp,
         description: "a fiber written in C".into(),
         source: SourceKind::Ring,
+        ..Acquisition::example()
     };
     assert_eq!(a, declared);
 
