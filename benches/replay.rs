@@ -23,8 +23,8 @@ struct Reading {
     to_first_block: Duration,
     to_end: Duration,
     /// Processor time of opening, and of reading.
-    opening: Duration,
-    reading: Duration,
+    busy_until_open: Duration,
+    busy_behind: Duration,
     damaged: u64,
     traces: u64,
     bytes: u64,
@@ -50,7 +50,7 @@ fn read(file: &Path, all: bool) -> Result<Reading, String> {
     let (start, mut reading) = (Instant::now(), Reading::default());
     let text = |error: fiberd::source::SourceError| error.to_string();
     let mut replay = Replay::open(&[file.to_owned()], ReplaySpeed::Unpaced, false).map_err(text)?;
-    (reading.to_open, reading.opening) = (start.elapsed(), processor());
+    (reading.to_open, reading.busy_until_open) = (start.elapsed(), processor());
     while let Probe::Ready(acquisition) = replay.probe().map_err(text)? {
         let acquisition = Arc::new(acquisition);
         let layout = BlockLayout::for_acquisition(&acquisition, Duration::from_millis(20));
@@ -67,7 +67,8 @@ fn read(file: &Path, all: bool) -> Result<Reading, String> {
             match outcome {
                 ReadOutcome::Filled if all => {}
                 ReadOutcome::Filled | ReadOutcome::EndOfStream => {
-                    (reading.to_end, reading.reading) = (start.elapsed(), processor() - reading.opening);
+                    reading.to_end = start.elapsed();
+                    reading.busy_behind = processor().saturating_sub(reading.busy_until_open);
                     reading.damaged = replay.damaged_traces();
                     return Ok(reading);
                 }
@@ -82,18 +83,19 @@ fn read(file: &Path, all: bool) -> Result<Reading, String> {
 /// Reads a file and says how it went.
 fn report(file: &Path, all: bool) -> Result<(), String> {
     let read = read(file, all)?;
+    let reading = read.to_end.saturating_sub(read.to_open);
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
     println!(
         "{:26} open {:7.1} ms ({:6.1} of a processor), first block {:7.1} ms, reading {:6.1} x real time ({:6.1} by {:.3} s of \
          a processor), {:5.0} MB/s, peak {:.0} MiB",
         file.file_name().unwrap_or_default().display().to_string(),
         ms(read.to_open),
-        ms(read.opening),
+        ms(read.busy_until_open),
         ms(read.to_first_block),
-        read.seconds / (read.to_end - read.to_open).as_secs_f64(),
-        read.seconds / read.reading.as_secs_f64(),
-        read.reading.as_secs_f64(),
-        read.bytes as f64 / 1e6 / (read.to_end - read.to_open).as_secs_f64(),
+        read.seconds / reading.as_secs_f64(),
+        read.seconds / read.busy_behind.as_secs_f64(),
+        read.busy_behind.as_secs_f64(),
+        read.bytes as f64 / 1e6 / reading.as_secs_f64(),
         peak_mib()
     );
     let (info, _) = look(file, Depth::Metadata, true, &mut |_| {}).map_err(|error| error.to_string())?;

@@ -158,7 +158,7 @@ proptest! {
             };
             Memory::F32(fill(channels, stride, traces, f32::NAN, sample))
         } else if format == SampleFormat::I32 {
-            let sample = |t, c| (noise(t, c) as i16 as i32) * 65_536 + 7;
+            let sample = |t, c| i32::from(noise(t, c) as i16) * 65_536 + 7;
             Memory::I32(fill(channels, stride, traces, i32::MIN, sample))
         } else {
             Memory::I16(fill(channels, stride, traces, i16::MIN, |t, c| noise(t, c) as i16))
@@ -169,7 +169,9 @@ proptest! {
 
         let (got, nonfinite) = condition(&spec, &acquisition, &recording, tile, &cuts);
         let mut exact = recording.exact(spec.spatial_difference_channels);
-        exact.iter_mut().for_each(|row| row.iter_mut().zip(&levels[..]).for_each(|(x, level)| *x += level));
+        for row in &mut exact {
+            row.iter_mut().zip(&levels[..]).for_each(|(x, level)| *x += level);
+        }
         let expected = naive::condition(&spec, &acquisition, &exact).unwrap();
         let factor = if spec.strain_rate { fiberd::dsp::calibration::strain_rate_factor(&spec, &acquisition).unwrap() } else { 1.0 };
         let error = worst_error(&got, &expected, 65536.0 * acquisition.scale * factor);

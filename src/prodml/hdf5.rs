@@ -174,7 +174,7 @@ fn object_header(out: &mut Vec<u8>, count: usize, messages: &[u8]) -> u64 {
 }
 
 fn words(out: &mut Vec<u8>, words: &[u64]) {
-    words.iter().for_each(|word| out.extend(word.to_le_bytes()));
+    out.extend(words.iter().flat_map(|word| word.to_le_bytes()));
 }
 
 /// The metadata of a file whose root group is `root`, and which ends at byte `end`.
@@ -205,7 +205,9 @@ impl Node {
                 let (tree, heap) = table(out, &entries);
                 let mut messages = Vec::new();
                 message(&mut messages, 0x11, &[tree.to_le_bytes(), heap.to_le_bytes()].concat());
-                attributes.iter().for_each(|(name, value)| attribute(&mut messages, name, value));
+                for (name, value) in attributes {
+                    attribute(&mut messages, name, value);
+                }
                 (object_header(out, 1 + attributes.len(), &messages), Some((tree, heap)))
             }
             Self::Dataset(dataset) => (dataset.put(out, live), None),
@@ -248,7 +250,9 @@ impl Dataset {
         most[0] = self.room;
         let mut changing = Vec::new();
         message(&mut changing, 1, &dataspace(&self.shape, &most));
-        self.live.iter().for_each(|(name, value)| attribute(&mut changing, name, value));
+        for (name, value) in &self.live {
+            attribute(&mut changing, name, value);
+        }
         let elsewhere = *live..*live + changing.len();
         assert!(elsewhere.end <= LIVE.end, "all that changes fits a sector");
         out[elsewhere.clone()].copy_from_slice(&changing);
@@ -262,7 +266,9 @@ impl Dataset {
         // Of the fill value: there is room from the beginning, and nobody fills it.
         message(&mut messages, 5, &[2, 1, 1, 0]);
         message(&mut messages, 8, &layout);
-        self.attributes.iter().for_each(|(name, value)| attribute(&mut messages, name, value));
+        for (name, value) in &self.attributes {
+            attribute(&mut messages, name, value);
+        }
         let place = [elsewhere.start as u64, changing.len() as u64];
         message(&mut messages, 0x10, &place.map(u64::to_le_bytes).concat());
         object_header(out, 5 + self.attributes.len() + self.live.len(), &messages)

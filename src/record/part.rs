@@ -14,7 +14,7 @@ use crate::source::SourceError;
 /// See the module.
 pub(super) struct Part {
     name: PathBuf,
-    part: PathBuf,
+    path: PathBuf,
     file: File,
 }
 
@@ -39,18 +39,18 @@ impl Part {
             },
             _ => SourceError::Io { what: format!("{} (create)", part.display()), error },
         })?;
-        Ok(Self { name: name.to_owned(), part, file })
+        Ok(Self { name: name.to_owned(), path: part, file })
     }
 
     /// The system's answer to `deed`.
     pub(super) fn error(&self, deed: &str) -> impl Fn(io::Error) -> SourceError + use<> {
-        let what = format!("{} ({deed})", self.part.display());
+        let what = format!("{} ({deed})", self.path.display());
         move |error| SourceError::Io { what: what.clone(), error }
     }
 
     /// What it is called in messages.
     pub(super) fn what(&self) -> String {
-        self.part.display().to_string()
+        self.path.display().to_string()
     }
 
     /// The name that it has, or will have.
@@ -68,12 +68,12 @@ impl Part {
 
     /// Removes it: nothing was written.
     pub(super) fn discard(self) {
-        let _ = fs::remove_file(&self.part);
+        let _ = fs::remove_file(&self.path);
     }
 
     /// Gives it its name.
     pub(super) fn publish(&self) -> io::Result<()> {
-        fs::rename(&self.part, &self.name)?;
+        fs::rename(&self.path, &self.name)?;
         // The new name is durable when its directory is; some file systems cannot sync one, and then it is so anyway.
         let directory = self.name.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if let Ok(directory) = File::open(directory) {

@@ -19,7 +19,7 @@ use crate::source::SourceError;
 /// What was written reaches the system, and readers, no later than this.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
 /// A PRODML file is as long as this, in time, and in bytes of samples.
-const FILE_LENGTH: Duration = Duration::from_mins(1);
+const FILE_LENGTH: Duration = Duration::from_secs(60);
 const FILE_BYTES: u64 = 4 << 30;
 
 /// What the writer has done, for whoever watches.

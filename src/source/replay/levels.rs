@@ -40,7 +40,7 @@ pub(super) fn narrowed(capture: Capture) -> Result<Capture, SourceError> {
         acquisition.levels = levels.into();
     }
     let rows = Box::new(Narrowed { levels: Arc::clone(&acquisition.levels), rows, wide: Vec::new() });
-    Ok(Capture { rows, acquisition, notes, ..capture })
+    Ok(Capture { acquisition, notes, rows, ..capture })
 }
 
 /// Some of the first traces that can be read, `[trace][channel]`.
