@@ -227,6 +227,15 @@ fn chunks_that_count_on_share_one_anchor_and_stay_on_its_line() {
 }
 
 #[test]
+fn times_at_both_ends_of_what_there_is_are_told() {
+    let (bytes, ..) = capture(0, &[(0, 5, i64::MIN + 1, 1), (9, 5, i64::MAX - 2 * UTC_NS, 1)]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ends.fdas");
+    std::fs::write(&file, &bytes).unwrap();
+    assert!(describe(&file).is_ok_and(|told| told.duration_s > 0.0));
+}
+
+#[test]
 fn regions_that_make_no_sense_are_refused() {
     let header = encode_header(&acquisition(), 0);
     let texts = acquisition().unit.len() + acquisition().description.len();

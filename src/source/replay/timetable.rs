@@ -49,14 +49,19 @@ impl Timetable {
 
     /// Where the trace of this UTC is, in whatever round of a loop.
     pub fn place(&self, utc_ns: i64) -> Option<Place<'_>> {
-        let utc_ns = self.start_ns + utc_ns.saturating_sub(self.start_ns).rem_euclid(self.span_ns);
+        let utc_ns = self.start_ns.saturating_add(utc_ns.saturating_sub(self.start_ns).rem_euclid(self.span_ns));
         let entry = self.files.iter().find(|entry| (entry.start_ns..=entry.end_ns).contains(&utc_ns))?;
         Some(Place {
             file: &entry.name,
-            at_s: (utc_ns - entry.start_ns) as f64 * 1e-9,
-            length_s: (entry.end_ns - entry.start_ns) as f64 * 1e-9,
+            at_s: seconds(entry.start_ns, utc_ns),
+            length_s: seconds(entry.start_ns, entry.end_ns),
         })
     }
+}
+
+/// From one time to another, which may lie at both ends of what there is in a damaged file.
+fn seconds(from_ns: i64, to_ns: i64) -> f64 {
+    (i128::from(to_ns) - i128::from(from_ns)) as f64 * 1e-9
 }
 
 #[cfg(test)]

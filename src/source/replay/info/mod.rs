@@ -298,7 +298,8 @@ fn info(path: &Path, capture: Capture, parts: &[(&Epoch, &Part)], survey: Survey
         start_utc_ns: start_ns,
         end_utc: ns_to_iso(end_ns),
         end_utc_ns: end_ns,
-        duration_s: (time_of(capture.total_rows) - start_ns) as f64 / 1e9,
+        // Damaged times may lie at both ends of what there is.
+        duration_s: (i128::from(time_of(capture.total_rows)) - i128::from(start_ns)) as f64 / 1e9,
         quantity: a.quantity.name().into(),
         unit: a.unit.clone(),
         band: a.band,
